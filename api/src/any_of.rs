@@ -1,14 +1,14 @@
-//! Lists of words in a query: `state=failed,cancelled`.
+//! Lists of words in query parameters, such as `state=failed,cancelled`.
 
 use millwork_manifest::{FailureClass, FileState, RunState};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Words of a kind, each with one meaning.
+/// Enumeration whose values have one word each.
 pub trait Word: Copy + Eq + 'static {
-    /// Every word.
+    /// All values.
     const WORDS: &'static [Self];
-    /// The word as text.
+    /// Word of the value.
     fn word(self) -> &'static str;
 }
 
@@ -36,7 +36,8 @@ impl Word for FailureClass {
     }
 }
 
-/// Words of which any is meant, each once; none at all means every one. Written with commas between them.
+/// Filter for any of the listed values. An empty list means no restriction. Written with commas in between, without
+/// duplicates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnyOf<T>(Vec<T>);
 
@@ -47,7 +48,7 @@ impl<T> Default for AnyOf<T> {
 }
 
 impl<T: Word> AnyOf<T> {
-    /// The words that are meant, each once.
+    /// Filter for these values; duplicates are dropped.
     pub fn new(words: impl IntoIterator<Item = T>) -> Self {
         let mut given = Vec::new();
         for word in words {
@@ -58,22 +59,22 @@ impl<T: Word> AnyOf<T> {
         Self(given)
     }
 
-    /// The words, in the order in which they were given.
+    /// Values in the given order.
     pub fn words(&self) -> &[T] {
         &self.0
     }
 
-    /// Tells whether no word was given, which leaves nothing out.
+    /// True if the list is empty, which restricts nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Tells whether this word is meant.
+    /// True if the filter accepts this value.
     pub fn takes(&self, word: T) -> bool {
         self.0.is_empty() || self.0.contains(&word)
     }
 
-    /// Reads words with commas between them. Their number is bounded by that of the words there are.
+    /// Parses a comma-separated list. Dropped duplicates limit its length to the number of known words.
     pub fn parse(text: &str) -> Result<Self, String> {
         let word = |text: &str| {
             let found = T::WORDS.iter().copied().find(|word| word.word() == text);

@@ -1,4 +1,4 @@
-//! Notes of what operators and services did.
+//! Audit log: entries about actions of operators and services.
 
 use crate::Limit;
 use chrono::{DateTime, Utc};
@@ -11,13 +11,13 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Via {
-    /// A page of the web UI.
+    /// Page of the web UI.
     Ui,
-    /// The HTTP API.
+    /// HTTP API.
     Api,
-    /// A command.
+    /// Command line.
     Cli,
-    /// A service, by itself.
+    /// Service, without a request.
     Service,
 }
 
@@ -64,7 +64,7 @@ pub struct AuditEntry {
     pub outcome: Option<String>,
 }
 
-/// Notes that a listing shows, newest first.
+/// Query of the audit log. Entries are listed newest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -1,4 +1,4 @@
-//! The scheduler, its executors, and numbers of both.
+//! Scheduler, executors, and statistics of both.
 
 use crate::{Forecast, words};
 use chrono::{DateTime, Utc};

@@ -1,4 +1,4 @@
-//! Cost of what was converted, beside AWS Glue.
+//! Cost of conversions, compared with AWS Glue.
 
 use millwork_manifest::{DatePrefix, ManifestId};
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ pub struct Used {
 }
 
 impl Used {
-    /// The sum of two.
+    /// Sum of both, field by field.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -70,7 +70,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Cost of what was used.
+    /// Cost of the used resources at these prices.
     pub fn of(used: &Used, prices: &Prices) -> Self {
         let compute = used.cpu_seconds / 3600.0 * prices.vcpu_hour;
         let requests = (used.reads as f64 * prices.s3_read_1000 + used.writes as f64 * prices.s3_write_1000) / 1000.0;
@@ -107,7 +107,7 @@ pub struct Costs {
     pub prices: Prices,
 }
 
-/// Costs that are asked for.
+/// Query for costs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -130,7 +130,7 @@ pub struct CostQuery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CostBy {
-    /// The runs of a date.
+    /// Items by the date of the runs.
     Date,
 }
 

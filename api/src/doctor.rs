@@ -1,4 +1,4 @@
-//! Examination of what Millwork stands on.
+//! Health checks of the services that Millwork depends on.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,13 +8,13 @@ use utoipa::ToSchema;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// As it must be.
+    /// In order.
     Fine,
-    /// Works, and needs a look.
+    /// Works, but somebody should look into it.
     Warning,
     /// Does not work.
     Broken,
-    /// Could not be looked at, or does not apply.
+    /// Could not be checked, or does not apply.
     Unknown,
 }
 
@@ -33,27 +33,27 @@ pub struct Check {
 }
 
 impl Check {
-    /// Something that is as it must be.
+    /// Check that found everything in order.
     pub fn fine(name: &str, found: impl Into<String>) -> Self {
         Self { name: name.to_owned(), verdict: Verdict::Fine, found: found.into(), remedy: None }
     }
 
-    /// Something that could not be looked at.
+    /// Check that could not be made.
     pub fn unknown(name: &str, found: impl Into<String>) -> Self {
         Self { verdict: Verdict::Unknown, ..Self::fine(name, found) }
     }
 
-    /// Something that works, and needs a look.
+    /// Check of a part that works, but needs attention.
     pub fn warning(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { verdict: Verdict::Warning, remedy: Some(remedy.into()), ..Self::fine(name, found) }
     }
 
-    /// Something that is broken.
+    /// Check of a part that does not work.
     pub fn broken(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { verdict: Verdict::Broken, ..Self::warning(name, found, remedy) }
     }
 
-    /// Tells whether somebody has to do something.
+    /// True if somebody must act: the verdict is a warning or broken.
     pub fn is_finding(&self) -> bool {
         matches!(self.verdict, Verdict::Warning | Verdict::Broken)
     }

@@ -1,4 +1,4 @@
-//! Errors, in their one shape: `{"error": {"code": "…", "message": "…"}}`.
+//! Errors. All responses have one format: `{"error": {"code": "…", "message": "…"}}`.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -26,93 +26,93 @@ pub struct ErrorDetail {
     pub hint: Option<String>,
 }
 
-/// Kinds of errors, each with its status. Names stay; new ones can come.
+/// Error codes, each with its HTTP status. Names are stable; later versions may add codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorCode {
-    /// A body that broke off.
+    /// Body that ended early.
     BadBody,
-    /// A body that is no JSON, or not of the shape that is taken.
+    /// Body that is not valid JSON, or does not match the schema.
     BadJson,
-    /// Lines that would be rejected.
+    /// Lines that conversion would reject.
     BadLines,
-    /// A manifest that is none, or cannot be read.
+    /// Manifest that is invalid or unreadable.
     BadManifest,
-    /// A part of the path that is not as it must be.
+    /// Invalid segment of the path.
     BadPath,
-    /// A parameter of the query that is not known, or not as it must be.
+    /// Unknown or invalid query parameter.
     BadQuery,
-    /// A defect of Millwork's; the scheduler's log says more.
+    /// Bug in Millwork; the log of the scheduler has details.
     Bug,
-    /// Too many requests in work: nothing was done, ask again.
+    /// Too many concurrent requests: nothing was done, the client may retry.
     Busy,
-    /// A state of the subject in which what is asked cannot be done.
+    /// State of the subject that does not allow the action.
     Conflict,
-    /// A part of the process that has died: start it again.
+    /// Terminated part of the process, which must be restarted.
     Dead,
-    /// A host name that is none of the scheduler's.
+    /// `Host` header with a name that is not one of the scheduler.
     ForeignHost,
-    /// An object outside the places of input.
+    /// Object outside the prefixes of input.
     ForeignObject,
-    /// A web page of another origin, for which nothing is changed.
+    /// Changing request from a web page of another origin.
     ForeignOrigin,
-    /// No executor connected.
+    /// Missing executors: none is connected.
     NoExecutors,
-    /// A file that is not known.
+    /// Unknown file.
     NoSuchFile,
-    /// A manifest that is not known.
+    /// Unknown manifest.
     NoSuchManifest,
-    /// A run that is not known.
+    /// Unknown run.
     NoSuchRun,
-    /// A path that is not there.
+    /// Unknown path.
     NotFound,
-    /// A body that took too long to come.
+    /// Body that exceeded the time limit of its transfer.
     SlowBody,
-    /// A scheduler that stands by: another one runs the manifests.
+    /// Standby scheduler: another one is active.
     Standby,
-    /// A store that does not answer; what was asked may have happened.
+    /// Store that does not answer; the request may have taken effect.
     State,
-    /// A place of objects that cannot be read now.
+    /// Object storage that is unreadable at present.
     Storage,
-    /// No answer in time; what was asked may have happened.
+    /// Missing answer within the time limit; the request may have taken effect.
     Timeout,
-    /// A body above its limit.
+    /// Body above its size limit.
     TooLarge,
-    /// More plans that can still be applied than are allowed.
+    /// Limit of open plans reached.
     TooManyPlans,
-    /// More streams of events than are allowed.
+    /// Limit of event streams reached.
     TooManyStreams,
-    /// More wrong tokens than are allowed.
+    /// Limit of wrong tokens reached.
     TooManyTries,
-    /// A token that is missing, wrong or expired.
+    /// Missing, wrong or expired token.
     Unauthorized,
-    /// A body that is not declared as JSON.
+    /// Body without the content type of JSON.
     WrongContentType,
-    /// A method that the path does not take.
+    /// HTTP method that the path does not support.
     WrongMethod,
-    /// A token that may not do this.
+    /// Token whose role does not permit the request.
     WrongRole,
-    /// A plan that cannot be made of what is asked.
+    /// Request that no plan can be created for.
     BadPlan,
-    /// A plan that is being applied by somebody just now.
+    /// Plan that another request is applying.
     PlanBusy,
-    /// A plan whose time is over: nothing of it was done.
+    /// Expired plan, of which nothing was applied.
     PlanExpired,
-    /// A plan that somebody else has made.
+    /// Plan created by another user.
     PlanOfAnother,
-    /// A plan that was applied already.
+    /// Plan that was already applied.
     PlanUsed,
-    /// A plan that is not known.
+    /// Unknown plan.
     NoSuchPlan,
-    /// Subjects that have all changed since the plan was made: nothing was done.
+    /// Plan whose subjects have all changed since its creation: nothing was done.
     Changed,
-    /// A code of a newer scheduler; none sends it.
+    /// Code of a newer version; never sent by this one.
     #[serde(other)]
     Unknown,
 }
 
 impl ErrorCode {
-    /// Every code that is sent, by name.
+    /// All codes that are sent, by name.
     pub const ALL: [Self; 38] = [
         Self::BadBody,
         Self::BadJson,
@@ -154,7 +154,7 @@ impl ErrorCode {
         Self::Changed,
     ];
 
-    /// HTTP status of the answers that tell this.
+    /// HTTP status of responses with this code.
     pub fn status(self) -> u16 {
         match self {
             Self::BadBody
@@ -185,7 +185,7 @@ impl ErrorCode {
         }
     }
 
-    /// Name of the code, as it is sent.
+    /// Name of the code in responses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BadBody => "bad-body",

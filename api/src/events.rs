@@ -1,4 +1,4 @@
-//! Events, as the scheduler tells them by itself.
+//! Events that the scheduler streams to clients.
 
 use crate::{AnyOf, Failure, Run, RunProgress, Stats, Word, words};
 use chrono::{DateTime, Utc};
@@ -51,14 +51,14 @@ pub struct RunChange {
     pub run: Option<Run>,
 }
 
-/// Subject of events.
+/// Topic of events that a client can subscribe to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
-    /// Runs that change.
+    /// Changes of runs.
     Run,
-    /// Progress of runs, each second.
+    /// Progress of runs, once per second.
     Progress,
-    /// Numbers, every three seconds if they have changed.
+    /// Statistics, every three seconds if changed.
     Stats,
 }
 
@@ -74,7 +74,7 @@ impl Word for Topic {
     }
 }
 
-/// Events that are listened to.
+/// Subscription to events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -1,4 +1,4 @@
-//! Files and their lives.
+//! Files and their history.
 
 use crate::{AnyOf, Limit, words};
 use chrono::{DateTime, Utc};
@@ -86,7 +86,7 @@ pub struct FileQuery {
     pub cursor: Option<String>,
 }
 
-/// File that is asked for.
+/// Query of one file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -118,7 +118,7 @@ pub struct FileMoment {
     pub detail: Option<String>,
 }
 
-/// Refused files that a listing shows.
+/// Query of refused files.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -135,7 +135,7 @@ pub struct QuarantineQuery {
     pub cursor: Option<String>,
 }
 
-/// Piece of a file that is asked for.
+/// Query of a part of a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

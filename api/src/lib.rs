@@ -1,7 +1,8 @@
-//! Types of everything that is said over HTTP under `/api/v1`, and of the errors that answer it.
+//! Types of all requests and responses of the HTTP API under `/api/v1`, with its errors.
 //!
-//! The scheduler makes them, the commands and the pages read them, and the OpenAPI document describes them. Fields and codes
-//! are only ever added; a reader passes over those it does not know. This crate knows neither a server nor a store.
+//! The scheduler creates responses, the commands and the web UI read them, and the OpenAPI document describes them.
+//! Fields and codes are only ever added; clients ignore unknown ones. This crate depends on no HTTP server and no
+//! store.
 
 mod any_of;
 mod audit;

@@ -1,11 +1,11 @@
-//! Manifests, as they are submitted and told.
+//! Manifests: submission and retrieval.
 
 use crate::Priority;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// Wishes of who submits a manifest.
+/// Options for submitting a manifest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

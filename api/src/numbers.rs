@@ -1,4 +1,4 @@
-//! Totals of dates, and numbers over time.
+//! Totals of dates, and time series.
 
 use crate::words;
 use chrono::{DateTime, Utc};
@@ -95,25 +95,25 @@ pub struct DateQuery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SeriesName {
-    /// Valid files that came, a second.
+    /// Valid files that arrived, per second.
     ArrivalFiles,
-    /// Their bytes, a second.
+    /// Stored bytes of valid files that arrived, per second.
     ArrivalBytes,
-    /// Stored bytes of input of completed runs, a second.
+    /// Stored input bytes of completed runs, per second.
     ThroughputIn,
-    /// Bytes of Parquet of the runs that were completed, a second.
+    /// Bytes of Parquet output of completed runs, per second.
     ThroughputOut,
-    /// Bytes that are not converted, at the end of each step.
+    /// Unconverted bytes, at the end of each step.
     BacklogBytes,
     /// Rows of completed runs.
     Rows,
     /// Lines that completed runs rejected.
     Rejected,
-    /// Runs that were completed.
+    /// Number of completed runs.
     CompletedRuns,
-    /// Runs that failed for good.
+    /// Number of runs that failed permanently.
     FailedRuns,
-    /// Slots that were busy, on average.
+    /// Busy task slots, on average.
     BusySlots,
 }
 
@@ -141,7 +141,7 @@ pub struct Point {
     pub value: f64,
 }
 
-/// Series that is asked for.
+/// Query for a time series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -167,13 +167,13 @@ pub struct SeriesQuery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outlook {
-    /// There is nothing to do.
+    /// No backlog.
     Empty,
-    /// The backlog shrinks: see the range from `low_seconds` to `high_seconds`.
+    /// Shrinking backlog; `low_seconds` to `high_seconds` is the forecast of its end.
     Draining,
-    /// The backlog grows: as much comes as can be converted, or more.
+    /// Growing or constant backlog: input arrives as fast as it can be converted, or faster.
     Growing,
-    /// Nobody can tell: no run has been completed yet, or there are no executors.
+    /// No forecast: no run has completed yet, or no executor is connected.
     Unknown,
 }
 

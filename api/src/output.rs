@@ -1,4 +1,4 @@
-//! Output of runs, and the proof that nothing was lost.
+//! Output of runs, and the ledger that proves that nothing was lost.
 
 use crate::{Requests, TaskRecord};
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,9 @@
-//! Parts of listings.
+//! Pages of listings.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Limit of items on a page: 1 to `MAX`, 100 unless told.
+/// Limit of items on a page: 1 to `MAX`, 100 by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Limit<const MAX: usize = 1000>(pub usize);

@@ -1,10 +1,10 @@
-//! Queries of listings that come in pages.
+//! Queries of paged listings.
 
 use crate::{AuditQuery, FileQuery, Limit, PartQuery, QuarantineQuery, RunQuery};
 
-/// Query of a listing that comes in pages.
+/// Query of a paged listing.
 pub trait PagedQuery {
-    /// Sets the part of the listing that is asked for.
+    /// Selects the page: at most `limit` items, from the cursor on.
     fn set_page(&mut self, limit: usize, cursor: Option<String>);
 }
 

@@ -1,4 +1,4 @@
-//! Change plans: what would change, exactly; then that, and nothing else.
+//! Change plans: a preview of exact changes, and their application without further ones.
 
 use crate::{DateQuery, FileQuery, Priority, RunQuery, Via};
 use chrono::{DateTime, Utc};
@@ -38,9 +38,9 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WantedState {
-    /// File that goes into a new manifest.
+    /// File queued for a new manifest.
     Pending,
-    /// File that is refused by an operator.
+    /// File refused by an operator.
     Quarantined,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for WantedState {
 }
 
 impl Action {
-    /// Word for the action: in commands, paths and notes.
+    /// Word for the action in commands, paths and the audit log.
     pub fn word(self) -> &'static str {
         match self {
             Self::Retry => "retry",
@@ -81,12 +81,12 @@ impl Action {
         }
     }
 
-    /// Tells whether input is converted because of it that would not be otherwise.
+    /// True if the action causes conversion of input that would otherwise not be converted.
     pub fn converts(self) -> bool {
         matches!(self, Self::Retry | Self::Force | Self::Redrive | Self::SetState(WantedState::Pending))
     }
 
-    /// Tells whether it takes the role admin, and a reason.
+    /// True if the action requires the role admin, and a reason.
     pub fn needs_admin(self) -> bool {
         matches!(self, Self::Reset | Self::SetState(_))
     }
@@ -112,12 +112,12 @@ pub enum SubjectKind {
     File,
     /// A date, as YYYY-MM-DD.
     Date,
-    /// A dead letter, as the name of its queue, a slash, and the id of the message: `files/4a1c9d0e-…`.
+    /// Dead letter, as the name of its queue, a slash, and the id of the message: `files/4a1c9d0e-…`.
     Message,
 }
 
 impl SubjectKind {
-    /// Word for one of this kind.
+    /// Noun for one subject of this kind.
     pub fn word(self) -> &'static str {
         match self {
             Self::Run => "run",
@@ -127,7 +127,7 @@ impl SubjectKind {
         }
     }
 
-    /// Number of subjects of this kind, in words: `1 run`, `2 runs`.
+    /// Number of subjects with the noun: `1 run`, `2 runs`.
     pub fn counted(self, number: usize) -> String {
         let word = self.word();
         format!("{number} {word}{}", if number == 1 { "" } else { "s" })
@@ -154,10 +154,10 @@ pub enum Select {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventQueue {
-    /// Events of new files.
+    /// Queue of events for new files.
     #[default]
     Files,
-    /// Events of new manifests.
+    /// Queue of events for new manifests.
     Manifests,
 }
 
@@ -201,11 +201,11 @@ pub struct PlanRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PlanState {
-    /// Plan that can be applied, until its time is over.
+    /// Plan that can be applied until it expires.
     Open,
-    /// Plan whose time is over; nothing of it was done.
+    /// Expired plan, of which nothing was applied.
     Expired,
-    /// Plan that is being applied, or whose application broke off: applying it again goes on.
+    /// Plan being applied, or interrupted while it was. A second request to apply it resumes it.
     Applying,
     /// Plan that was applied.
     Applied,
@@ -274,7 +274,7 @@ pub struct PlanCost {
 }
 
 impl Plan {
-    /// Number of changes that came to this.
+    /// Number of changes with this result.
     pub fn count(&self, result: ChangeResult) -> usize {
         self.changes.iter().filter(|change| change.result == Some(result)).count()
     }
@@ -308,11 +308,11 @@ pub struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeResult {
-    /// Change that was made.
+    /// Completed change.
     Done,
-    /// The subject had changed since the plan was made: it was left alone.
+    /// Omitted change: its subject had changed since the creation of the plan.
     Skipped,
-    /// Change that was tried, and could not be made.
+    /// Change that failed.
     Failed,
 }
 

@@ -1,4 +1,4 @@
-//! Requests for changes of runs.
+//! Requests to change runs.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 pub struct Priority(pub i32);
 
 impl Priority {
-    /// Limit of priorities on both sides of 0: enough for any order, and told apart from mistakes.
+    /// Largest absolute value of a priority: enough levels for any order, while typing errors are usually beyond it.
     pub const LIMIT: i64 = 1000;
 
-    /// Reads a priority that stands in a query.
+    /// Parses a priority from a query parameter.
     pub fn of_query<'de, D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
         let text = String::deserialize(text)?;
         let priority = text.parse().ok().and_then(|given: i64| Self::try_from(given).ok());

@@ -1,4 +1,4 @@
-//! Progress of runs, and the accounts that stay of them.
+//! Progress of runs, and the records kept of completed ones.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -55,22 +55,22 @@ pub struct Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {
-    /// The input is looked at: every file is there and unchanged, columns are found, large files are cut.
+    /// Input is examined: every file exists unchanged; columns are inferred and large files are split.
     Survey,
-    /// The plan is made, with a trial on a sample if the output will be more than a file.
+    /// Plan is created, with a trial conversion of a sample if more than one output file is expected.
     Plan,
-    /// Executors convert, or are waited for.
+    /// Conversion by executors, or waiting for executors.
     Convert,
-    /// Reports of executors are compared with the plan and with what they wrote.
+    /// Comparison of executors' reports with the plan and with the objects they wrote.
     Check,
-    /// The output is settled, and the store is told what it is: from then on it counts.
+    /// Output is finalised and recorded in the store. From then on the run is committed.
     Commit,
-    /// The output gets its names.
+    /// Output objects are given their final names.
     Publish,
 }
 
 impl Step {
-    /// Every step, in order.
+    /// All steps, in order.
     pub const ALL: [Self; 6] = [Self::Survey, Self::Plan, Self::Convert, Self::Check, Self::Commit, Self::Publish];
 
     /// Name of the step, as it is stored and shown.
@@ -163,11 +163,11 @@ pub struct TaskProgress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskState {
-    /// An executor has it.
+    /// Task in work on an executor.
     Running,
-    /// Task whose report is here.
+    /// Task that reported success.
     Successful,
-    /// Task that was lost, or failed.
+    /// Task that was lost or failed.
     Failed,
 }
 

@@ -1,4 +1,4 @@
-//! Rejected lines of a run, and mended ones that are put back.
+//! Rejected lines of a run, and mended lines to put back.
 
 use crate::Run;
 use base64::Engine;
@@ -49,7 +49,7 @@ pub struct RejectedLine {
 }
 
 impl RejectedLine {
-    /// The line as text, with U+FFFD for bytes that are none; nothing of a line that is not kept whole.
+    /// Line as text, with U+FFFD in place of invalid UTF-8; none if the line was not kept whole.
     pub fn whole(&self) -> Option<Cow<'_, str>> {
         let is_whole = |bytes: usize| bytes as u64 == self.length;
         if let Some(raw) = &self.raw {
@@ -60,7 +60,7 @@ impl RejectedLine {
     }
 }
 
-/// Place of a piece.
+/// Query for a part of the rejected lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -1,4 +1,4 @@
-//! Runs, as listings and pages of one show them.
+//! Runs in listings and on their own.
 
 use crate::{AnyOf, AttemptWork, Limit, RunOutput, RunProgress, words};
 use chrono::{DateTime, Utc};
@@ -190,19 +190,19 @@ pub struct Moment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MomentKind {
-    /// The run was queued.
+    /// Queueing of the run.
     Created,
-    /// An attempt started.
+    /// Start of an attempt.
     Started,
-    /// An attempt failed.
+    /// Failure of an attempt.
     AttemptFailed,
-    /// The output of the run was decided on.
+    /// Commit of the run's output.
     Committed,
-    /// The run came to its end: see `state`.
+    /// End of the run, in the state given by `state`.
     Ended,
 }
 
-/// Part of what a run has for each of its files.
+/// Query for a page of a run's files or ledger entries.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -240,7 +240,7 @@ pub struct RunFile {
 }
 
 impl Moment {
-    /// The moment in words, of a run that is in this state now.
+    /// Description of the moment. `state` is the present state of the run, for the moment of its end.
     pub fn words(&self, state: RunState) -> String {
         let of_attempt =
             |text: &str| self.attempt.map_or_else(|| text.to_owned(), |number| format!("attempt {number} {text}"));
@@ -255,7 +255,7 @@ impl Moment {
 }
 
 impl MomentKind {
-    /// Name of the moment, as it is sent.
+    /// Name of the moment in responses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",

@@ -1,4 +1,4 @@
-//! Builders, locks, unfinished manifests and queues, as the store and the queues know them.
+//! Builders, locks, unfinished manifests and queues, as recorded in the store and by the queue service.
 
 use crate::{EventQueue, Executors, Limit, SchedulerInfo};
 use chrono::{DateTime, Utc};
@@ -73,11 +73,11 @@ pub struct LockInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Held {
-    /// Let go of.
+    /// Released.
     Free,
-    /// For a time, which its holder renews.
+    /// Lease for a limited time, renewed by its holder.
     Until,
-    /// Until its process ends: the system holds it for the process.
+    /// Lock of the operating system, released when the process ends.
     Process,
 }
 
@@ -160,7 +160,7 @@ pub struct DeadLetter {
     pub objects: Vec<String>,
 }
 
-/// Dead letters that a listing shows.
+/// Query for dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -179,9 +179,9 @@ pub struct DeadLettersQuery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum QueueKind {
-    /// Events of the input.
+    /// Events of new input.
     Events,
-    /// Messages that can never be handled.
+    /// Messages that could not be processed.
     DeadLetters,
 }
 

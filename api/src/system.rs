@@ -1,4 +1,4 @@
-//! Schedulers of a state, settings in force, and what a program is made of.
+//! Schedulers that share a state, settings in force, and versions of a program.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -64,13 +64,13 @@ pub struct Setting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
-    /// The default: neither an option nor the environment says it.
+    /// Default: set neither by an option nor by the environment.
     Default,
-    /// Preset of the profile that is chosen.
+    /// Preset of the selected profile.
     Profile,
-    /// The environment.
+    /// Environment variable.
     Env,
-    /// The command line.
+    /// Command-line option.
     Flag,
 }
 

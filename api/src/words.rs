@@ -1,4 +1,4 @@
-//! The words for states and the like, as the OpenAPI document lists them.
+//! Schemas of enumerations for the OpenAPI document.
 
 use millwork_manifest::{FailureClass, FileState, RunState};
 use utoipa::openapi::schema::SchemaType;

@@ -1,4 +1,4 @@
-//! `millwork audit`: notes of who changed what.
+//! `millwork audit`: audit records of changes.
 
 use crate::client::{Client, ClientOptions};
 use crate::list::{print_json, time};

@@ -1,4 +1,4 @@
-//! The scheduler's HTTP API, as the commands use it.
+//! Client of the scheduler's HTTP API, for the commands.
 
 use crate::failure::usage;
 use crate::trouble::Trouble;
@@ -13,13 +13,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Time that an answer may take.
+/// Time limit for an answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Time that a stream of events may be silent: a scheduler says something every ten seconds.
+/// Time limit for silence on an event stream: a scheduler sends something every ten seconds.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Time that a scheduler may be away for callers that wait for it.
+/// Time for which commands with retries wait for an unreachable scheduler.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
-/// The first and the longest pause between two tries.
+/// First and longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// Address of the scheduler, and the right to ask it.
@@ -45,11 +45,11 @@ pub(crate) struct Client {
     token: Token,
 }
 
-/// The right to ask.
+/// Source of the token.
 enum Token {
-    /// Token that the user gave.
+    /// Token given by the user.
     Given(String),
-    /// Token that a scheduler on this machine has left for its user: another after each start.
+    /// Token file that a scheduler on this machine wrote for its user, changing with each start.
     OfOwner { address: Option<SocketAddr> },
 }
 
@@ -64,11 +64,11 @@ impl Client {
                 let place = url.host_str().zip(url.port_or_known_default());
                 let address = place.and_then(|(host, port)| millwork_scheduler::owner_address(host, port));
                 if let (Some((host, _)), Some(address)) = (place, address) {
-                    // The name could lead to an address where another user listens.
+                    // Connects to the token's own address: the name could resolve to one where another user listens.
                     http = http.resolve(host, address);
                 }
                 if address.is_some_and(|address| address.ip().is_loopback()) {
-                    // The token is for this machine alone.
+                    // The token must not leave this machine.
                     http = http.no_proxy();
                 }
                 Token::OfOwner { address }
@@ -85,7 +85,7 @@ impl Client {
         Ok(Self { http: http.build()?, base, token })
     }
 
-    /// Address of the scheduler.
+    /// URL of the scheduler.
     pub(crate) fn base(&self) -> &str {
         &self.base
     }
@@ -94,7 +94,7 @@ impl Client {
         self.http.request(method, format!("{}{path}", self.base)).header("millwork-via", "cli")
     }
 
-    /// The token to show now.
+    /// Current token.
     fn token(&self) -> anyhow::Result<Option<String>> {
         match &self.token {
             Token::Given(token) => Ok(Some(token.clone())),
@@ -102,7 +102,7 @@ impl Client {
         }
     }
 
-    /// Sends a request with the token. A scheduler that is started just now may have left another after this one was read.
+    /// Sends a request with the token. Retries with the new token if a scheduler that just started has replaced it.
     async fn send_with_token(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let token = self.token()?;
         let again = request.try_clone();
@@ -140,7 +140,7 @@ impl Client {
         self.answer(self.request(Method::POST, path).query(query).json(body)).await
     }
 
-    /// Posts like [`Self::post`], with a body that is JSON already.
+    /// Sends a body that is JSON already, otherwise like [`Self::post`].
     pub(crate) async fn post_text<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -150,7 +150,7 @@ impl Client {
         self.post_text_patiently(path, query, body, Duration::ZERO).await
     }
 
-    /// Posts JSON text that may arrive twice without harm; waits so long for a scheduler that is away, or has not begun to listen.
+    /// Sends JSON text that may safely arrive twice; retries for the given time while the scheduler is unreachable.
     pub(crate) async fn post_text_patiently<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -168,7 +168,7 @@ impl Client {
         }
     }
 
-    /// Up to `limit` items of a listing, of as many pages as it takes, and whether there are more.
+    /// Loads up to `limit` items of a listing, over several pages, and tells whether there are more.
     pub(crate) async fn list<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -187,7 +187,7 @@ impl Client {
         }
     }
 
-    /// Asks like [`Self::get`], and waits for a scheduler that is away.
+    /// Requests like [`Self::get`], and retries while the scheduler is unreachable.
     pub(crate) async fn get_patiently<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let mut away = Away::new(PATIENCE);
         loop {
@@ -198,25 +198,25 @@ impl Client {
         }
     }
 
-    /// Hands on what the scheduler tells by itself, for ever. A scheduler that goes is waited for.
+    /// Passes on the scheduler's events without end. Reconnects when the scheduler goes away.
     pub(crate) async fn watch(&self, mut each: impl FnMut(&EventData)) -> anyhow::Result<()> {
         let mut away: Option<Away> = None;
         loop {
             let error = self.events(&mut away, &mut each).await;
             match &mut away {
-                // A scheduler that was never there is not waited for.
+                // Without a first connection, there is no waiting.
                 None => return Err(error),
                 Some(away) => away.wait(error).await?,
             }
         }
     }
 
-    /// Hands on what the scheduler tells by itself, until that ends. Nothing is printed.
+    /// Passes on the scheduler's events until the stream ends. Prints nothing.
     pub(crate) async fn listen(&self, mut each: impl FnMut(&EventData)) -> anyhow::Error {
         self.events(&mut None, &mut each).await
     }
 
-    /// Hands on events as long as they come; why they no longer do.
+    /// Passes on events while they arrive. Returns the reason for the end.
     async fn events(&self, away: &mut Option<Away>, each: &mut impl FnMut(&EventData)) -> anyhow::Error {
         let connected = tokio::time::timeout(TIMEOUT, self.send(self.request(Method::GET, path::EVENTS))).await;
         let mut response = match connected {
@@ -250,7 +250,7 @@ impl Client {
         serde_json::from_str(&text).context("the scheduler's answer is not one that this version reads")
     }
 
-    /// Sends a request; an answer that is no success is an error with the scheduler's reason.
+    /// Sends a request. An unsuccessful answer becomes an error with the scheduler's reason.
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = self.send_with_token(request).await?;
         let status = response.status();
@@ -260,7 +260,7 @@ impl Client {
         let text = response.text().await?;
         let (code, mut reason, hint) = match serde_json::from_str::<ErrorBody>(&text) {
             Ok(ErrorBody { error }) => (error.code, error.message, error.hint),
-            // Of something between here and the scheduler.
+            // The answer is from a proxy between here and the scheduler.
             Err(_) if text.trim().is_empty() => {
                 let reason = format!("nothing else: what answers at {} may be no scheduler", self.base);
                 (ErrorCode::Unknown, reason, Some(OTHER_ADDRESS.to_owned()))
@@ -274,7 +274,8 @@ impl Client {
     }
 }
 
-/// The URL of a scheduler's HTTP API. A bare `localhost:8080` would be read as one of the scheme `localhost`.
+/// Parses the URL of a scheduler's API. A bare `localhost:8080` would be read as a URL with the scheme `localhost`, and
+/// is refused.
 fn scheduler_url(text: &str) -> anyhow::Result<Url> {
     let wrong = |why: String| usage(format!("the scheduler's address `{text}` {why}"));
     if !text.contains("://") {
@@ -294,7 +295,7 @@ fn scheduler_url(text: &str) -> anyhow::Result<Url> {
 const OTHER_ADDRESS: &str =
     "--scheduler is the address that the scheduler's --http says, not --listen, nor an executor's";
 
-/// Tells in a few words why a request found nobody: the causes at the root, without numbers that only a developer reads.
+/// Short reason why a scheduler is unreachable: the root causes, without error numbers.
 fn reason_of(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer came in time".to_owned();
@@ -319,7 +320,7 @@ fn reason_of(error: &reqwest::Error) -> String {
     }
 }
 
-/// Tells whether the same request may succeed later.
+/// Tells whether a retry may succeed.
 fn can_pass(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Trouble>() {
         Some(Trouble::Refused { status, .. }) => *status == StatusCode::SERVICE_UNAVAILABLE,
@@ -328,7 +329,7 @@ fn can_pass(error: &anyhow::Error) -> bool {
     }
 }
 
-/// A scheduler that does not answer, since when, and how long it is waited for.
+/// An unreachable scheduler, since when, and the time limit for waiting.
 struct Away {
     since: Option<Instant>,
     pause: Duration,
@@ -340,7 +341,7 @@ impl Away {
         Self { since: None, pause: Duration::ZERO, patience }
     }
 
-    /// Pauses, longer each time. Fails with what went wrong if waiting does not help, or has not helped for too long.
+    /// Pauses, longer each time. Fails with the error if a retry cannot help, or the time limit is reached.
     async fn wait(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
         let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
         if !can_pass(&error) || waited >= self.patience {
@@ -356,7 +357,7 @@ impl Away {
     }
 }
 
-/// The event in a block of lines; none, if it is a comment or one that this version does not know.
+/// Parses the event in a block of lines; `None` for a comment, or an event that this version does not know.
 fn event_in(block: &str) -> Option<EventData> {
     let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim));
     let data = field("data")?;

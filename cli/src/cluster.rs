@@ -1,4 +1,4 @@
-//! `millwork status` and `millwork cluster`: how it goes, and who works on a state.
+//! `millwork status` and `millwork cluster`: summary of a state, and its processes.
 
 use crate::client::{Client, ClientOptions};
 use crate::exit::Exit;

@@ -1,4 +1,4 @@
-//! `millwork cost`: what was spent, beside what AWS Glue would take.
+//! `millwork cost`: costs of runs, compared with AWS Glue.
 
 use crate::client::{Client, ClientOptions};
 use crate::dates::DateRange;
@@ -89,7 +89,7 @@ fn reprice(path: Option<&Path>, prices: &mut Prices) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Resources that each date took, or each month of the dates, with the sum below.
+/// Resources used on each date, or in each month, with a total.
 fn rows(costs: &Costs, by: By) -> Vec<(String, Used)> {
     let mut rows: Vec<(String, Used)> = Vec::new();
     for date in &costs.items {
@@ -127,12 +127,12 @@ fn print(rows: &[(String, Used)], prices: &Prices, what: &'static str) {
     table::print(headings, &rows.iter().map(row).collect::<Vec<_>>());
 }
 
-/// CPU seconds, to a thousandth where they are few.
+/// CPU seconds, with three decimals if small.
 fn cpu_seconds(seconds: f64) -> String {
     if seconds < 10.0 { format!("{seconds:.3}") } else { format!("{seconds:.1}") }
 }
 
-/// Ratio of the cost of AWS Glue to this, in words: beyond a million in millions.
+/// Ratio of the cost of AWS Glue to this cost as text, in millions if it is large.
 fn times(times: f64) -> String {
     if times < 1e6 { format!("{times:.0}") } else { format!("{:.0} M", times / 1e6) }
 }

@@ -1,4 +1,4 @@
-//! `millwork dates`: dates in numbers.
+//! `millwork dates`: totals of dates.
 
 use crate::client::{Client, ClientOptions};
 use crate::list::{print_json, time};

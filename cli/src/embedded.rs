@@ -1,10 +1,10 @@
-//! A scheduler and an executor in this process, which listens on no port.
+//! Scheduler and executor within this process, without a port.
 
 use millwork_cluster::in_process;
 use millwork_executor::work;
 use millwork_scheduler::Engine;
 
-/// Number of tasks that run at once: as many as there are cores, unless told.
+/// Number of concurrent tasks: the number of cores by default.
 pub(crate) fn vcores(given: Option<u32>) -> usize {
     given.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize)
 }

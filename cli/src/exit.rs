@@ -1,9 +1,9 @@
-//! Exit codes: one list, of which the help, the manual and the codes themselves are made.
+//! Exit codes: a single list, from which the help and the manual are generated.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-/// End of a command.
+/// Result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     Done,
@@ -18,7 +18,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// Every end, by code.
+    /// All results, by code.
     pub(crate) const ALL: [Self; 9] = [
         Self::Done,
         Self::Failed,
@@ -31,7 +31,7 @@ impl Exit {
         Self::ReaderGone,
     ];
 
-    /// Code that the process ends with. Those from 128 on are a shell's for a signal: 128 and its number.
+    /// Exit code. As in shells, a signal gives 128 and its number.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -46,7 +46,7 @@ impl Exit {
         }
     }
 
-    /// Meaning for people.
+    /// Description of the result.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done, or nothing to do",
@@ -61,7 +61,7 @@ impl Exit {
         }
     }
 
-    /// Word for it where errors are JSON.
+    /// Name of the result in JSON errors.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -80,7 +80,7 @@ impl Exit {
     pub(crate) fn table() -> String {
         let mut text = "Exit codes of every command:\n\n".to_owned();
         for exit in Self::ALL {
-            // A `String` takes all that is written to it.
+            // Writing to a `String` cannot fail.
             let _ = writeln!(text, "  {:>3}  {}", exit.code(), exit.meaning());
         }
         text

@@ -1,4 +1,4 @@
-//! `millwork explain`: how a manifest would be converted.
+//! `millwork explain`: plan of a conversion.
 
 use crate::embedded::vcores;
 use crate::failure::{of_usage, usage};
@@ -63,7 +63,7 @@ pub(crate) async fn explain(options: Options) -> anyhow::Result<ExitCode> {
     print_plan(&manifest, &conversion, (vcores(options.vcores), options.json)).await
 }
 
-/// Reads a manifest by path or URI.
+/// Reads a manifest from a path or URI.
 pub(crate) async fn load(name: &str) -> anyhow::Result<Manifest> {
     let uri: ObjectUri = match name.contains("://") {
         true => name.parse().map_err(of_usage)?,
@@ -78,7 +78,7 @@ pub(crate) async fn load(name: &str) -> anyhow::Result<Manifest> {
     Ok(Manifest::parse(uri.as_str(), &storage.read(&uri).await?, object.modified_at)?)
 }
 
-/// Shows the plan of a query on a directory, as one manifest of its first date's files.
+/// Shows the plan of a query for a directory, with a manifest of the files of its first date.
 pub(crate) async fn explain_input(
     input: &Location,
     rules: &Rules,
@@ -89,7 +89,7 @@ pub(crate) async fn explain_input(
     let today = chrono::Utc::now().date_naive().into();
     let settings = rules.settings(Places::of(input), ".", None, None, None)?;
     let listed = Storage::from_env().list(input).await?;
-    // Objects that are refused as foreign would not be converted.
+    // Refused entries would not be converted.
     let listed = listed.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
     let mut objects: Vec<_> = listed.try_collect().await?;
     objects.sort_by(|a, b| a.key.cmp(&b.key));
@@ -116,7 +116,7 @@ pub(crate) async fn explain_input(
     print_plan(&manifest, &conversion, shape).await
 }
 
-/// Plans for so many tasks at once, and prints the plan, as JSON if that is asked for.
+/// Plans for this many concurrent tasks, and prints the plan as text or JSON.
 async fn print_plan(
     manifest: &Manifest,
     conversion: &ConversionOptions,
@@ -124,7 +124,7 @@ async fn print_plan(
 ) -> anyhow::Result<ExitCode> {
     let survey = survey(manifest, conversion).await?;
     let columns = survey.columns();
-    // Nothing is executed, so nothing is staged.
+    // Nothing is executed, so that nothing is written to this place.
     let staging = Staging::new(&Location::parse("/nonexistent")?, manifest.id.as_str(), 0, "");
     let capacity = Capacity { executors: 1, slots: vcores };
     let planned = plan_attempt(manifest, &survey, columns, staging, conversion, capacity).await?;

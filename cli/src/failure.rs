@@ -1,4 +1,4 @@
-//! Errors as people and programs read them, and the exit codes they end in.
+//! Errors for people and programs, with their exit codes.
 
 use crate::exit::Exit;
 use crate::trouble::Trouble;
@@ -9,22 +9,22 @@ use millwork_tracking::TrackingError;
 use reqwest::StatusCode;
 use serde::Serialize;
 
-/// Command line that turned out to be wrong after it was read: what it says cannot be meant.
+/// A command line that turned out to be invalid after parsing.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct WrongLine(String);
 
-/// An error of the command line, which ends in the code for those.
+/// Error with the exit code for an invalid command line.
 pub(crate) fn usage(text: impl Into<String>) -> anyhow::Error {
     WrongLine(text.into()).into()
 }
 
-/// Makes an error one of the command line.
+/// Gives an error the exit code for an invalid command line.
 pub(crate) fn of_usage(error: impl Into<anyhow::Error>) -> anyhow::Error {
     usage(format!("{:#}", error.into()))
 }
 
-/// Makes what clap finds an error like others. Help that is asked for is printed, which ends the process.
+/// Converts an error of clap. Requested help is printed, which ends the process.
 pub(crate) fn wrong_line(error: clap::Error) -> anyhow::Error {
     if !error.use_stderr() {
         error.exit();
@@ -32,7 +32,7 @@ pub(crate) fn wrong_line(error: clap::Error) -> anyhow::Error {
     usage(clap_text(&error))
 }
 
-/// Text of clap's in one line, without its hints on how commands are called.
+/// Message of clap in one line, without its usage hints.
 pub(crate) fn clap_text(error: &clap::Error) -> String {
     let text = error.to_string();
     let paragraphs = text.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
@@ -40,13 +40,13 @@ pub(crate) fn clap_text(error: &clap::Error) -> String {
     words.strip_prefix("error: ").map_or_else(|| words.clone(), str::to_owned)
 }
 
-/// Error as it is told.
+/// Error in its printed form, as text or JSON.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Told {
-    /// Code of the scheduler's, or the word for the exit code.
+    /// Error code of the scheduler, or name of the exit code.
     code: &'static str,
     message: String,
-    /// Advice on what to try.
+    /// Advice.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(skip)]
@@ -97,7 +97,7 @@ impl Told {
         self.exit
     }
 
-    /// Tells it on stderr, in one line and what to try, or as JSON.
+    /// Prints the error on stderr, as one line with advice, or as JSON. Returns the exit code.
     pub(crate) fn print(&self, as_json: bool) -> Exit {
         match serde_json::to_string(&Document { error: self }) {
             Ok(text) if as_json => eprintln!("{text}"),

@@ -1,4 +1,4 @@
-//! `millwork files` and `millwork quarantine`: input files, as the scheduler's store remembers them.
+//! `millwork files` and `millwork quarantine`: input files, as the scheduler's store knows them.
 
 use crate::address::parse_uri;
 use crate::client::{Client, ClientOptions};

@@ -1,9 +1,9 @@
-//! Filters in words: `state=failed class=storage date=2025-12-23`.
+//! Filters as text: `state=failed class=storage date=2025-12-23`.
 
 use chrono::{DateTime, Duration, Utc};
 use millwork_api::{AnyOf, RunQuery};
 
-/// A time: as `2025-12-23T10:00:00Z`, or so long ago, as `24h`, `90m` or `7d`.
+/// Parses a time such as `2025-12-23T10:00:00Z`, or an age such as `24h`, `90m` or `7d`.
 pub(crate) fn time(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(at) = text.parse::<DateTime<Utc>>() {
         return Ok(at);
@@ -22,7 +22,7 @@ pub(crate) fn time(text: &str) -> Result<DateTime<Utc>, String> {
     Utc::now().checked_sub_signed(ago).ok_or_else(refused)
 }
 
-/// Runs that a change is for, by the words of the listing's options.
+/// Parses a filter for runs, with the names of the listing's options.
 pub(crate) fn runs(text: &str) -> Result<RunQuery, String> {
     let mut query = RunQuery::default();
     for part in text.split_whitespace() {

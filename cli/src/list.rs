@@ -1,4 +1,4 @@
-//! Parts that all listings have in common.
+//! Code shared by all listings.
 
 use crate::client::{Client, ClientOptions};
 use crate::table;
@@ -28,7 +28,7 @@ pub(crate) struct ListOptions {
     pub(crate) client: ClientOptions,
 }
 
-/// A listing: where it is asked for, what it is called, and how people see it.
+/// A listing: path of the API, name of its items, and table columns.
 pub(crate) struct Listing<T, const N: usize> {
     pub(crate) path: &'static str,
     pub(crate) name: &'static str,
@@ -37,7 +37,7 @@ pub(crate) struct Listing<T, const N: usize> {
 }
 
 impl<T: Serialize + DeserializeOwned, const N: usize> Listing<T, N> {
-    /// Prints what passes a filter.
+    /// Prints the items that match a query.
     pub(crate) async fn print(&self, options: &ListOptions, query: impl PagedQuery + Serialize) -> anyhow::Result<()> {
         let client = Client::new(&options.client)?;
         let (items, has_more) = client.list(self.path, query, options.limit as usize).await?;
@@ -57,7 +57,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A time as tables show it, to the second.
+/// A time in tables, with a precision of a second.
 pub(crate) fn time(at: chrono::DateTime<chrono::Utc>) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }

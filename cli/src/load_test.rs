@@ -1,4 +1,4 @@
-//! `millwork load-test`: the whole pipeline under load, and the proof that nothing was lost.
+//! `millwork load-test`: a load test of the whole pipeline, which proves that nothing was lost.
 
 use crate::exit::Exit;
 use crate::list::print_json;
@@ -62,7 +62,7 @@ struct Phase {
     manifests: u64,
     seconds: f64,
     files_per_second: f64,
-    /// From the start until 95 of 100 files were pending, in a manifest, and completed, in seconds.
+    /// Times in seconds from the start until 95 of 100 files were pending, in a manifest, and completed.
     pending_p95: f64,
     manifested_p95: f64,
     completed_p95: f64,
@@ -79,20 +79,20 @@ impl Phase {
     }
 }
 
-/// Tries to remove a directory that a process which is being killed may still write to, and the pause between two.
+/// Number of attempts to remove a directory that a killed process may still be writing to, and the pause between them.
 const REMOVALS: u32 = 50;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
-/// Number of lines of which one is no JSON.
+/// Interval of the lines that are not JSON.
 const DIRTY: u64 = 100;
-/// Timelines that are read at once.
+/// Limit of the timelines that are read concurrently.
 const READS: usize = 64;
-/// Files of a page when the state is read.
+/// Page size for reading files from the state.
 const PAGE: usize = 1000;
 /// Date of all files.
 const DATE: &str = "2025-12-23";
 
 pub(crate) async fn load_test(options: Options) -> anyhow::Result<ExitCode> {
-    // Before anything is written: from here on a signal ends it in order.
+    // Installed before anything is written, so that a signal leads to a clean end.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let mut phases = Vec::new();
     for files in &options.phases {
@@ -168,7 +168,7 @@ fn working_directory(dir: Option<&Path>) -> anyhow::Result<TempDir> {
     place.context("cannot make a directory to work in")
 }
 
-/// Removes the directory of a phase that was given up. Its run, which is being killed, may write for a moment more.
+/// Removes the directory of an interrupted phase, whose run may still be writing for a moment while it is killed.
 async fn remove(place: TempDir) {
     let path = place.keep();
     for _ in 0..REMOVALS {
@@ -187,7 +187,7 @@ async fn run_phase(files: u32, size_kb: u32, place: &Path) -> anyhow::Result<Pha
     for number in 0..files {
         let (content, all, bad) = content(number, u64::from(size_kb) << 10);
         let path = input.join(format!("{DATE}-load-{number:06}.ndjson"));
-        // A signal is heard here.
+        // Allows signals to be handled.
         tokio::task::yield_now().await;
         std::fs::write(&path, content).with_context(|| format!("cannot write `{}`", path.display()))?;
         (lines, dirty) = (lines + all, dirty + bad);
@@ -215,7 +215,7 @@ async fn run_phase(files: u32, size_kb: u32, place: &Path) -> anyhow::Result<Pha
     })
 }
 
-/// Lines of one file, how many there are, and how many of them are no JSON.
+/// Lines of a file, their number, and the number of those that are not JSON.
 fn content(number: u32, bytes: u64) -> (String, u64, u64) {
     let (mut text, mut lines, mut dirty) = (String::new(), 0, 0);
     while (text.len() as u64) < bytes {
@@ -225,7 +225,7 @@ fn content(number: u32, bytes: u64) -> (String, u64, u64) {
             text.push_str("no JSON at all\n");
             continue;
         }
-        // A `String` takes all that is written to it.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(
             text,
             "{{\"file\":{number},\"line\":{lines},\"text\":\"a line of a load test, {}\"}}",
@@ -235,7 +235,7 @@ fn content(number: u32, bytes: u64) -> (String, u64, u64) {
     (text, lines, dirty)
 }
 
-/// Runs `millwork run` in a process of its own, and gives its report.
+/// Runs `millwork run` in a child process, and returns its report.
 async fn convert(input: &Path, output: &Path, state: &Path) -> anyhow::Result<Value> {
     let mut command = tokio::process::Command::new(std::env::current_exe()?);
     command.args(["run", "--json", "--input"]).arg(input).arg("--output").arg(output);
@@ -246,7 +246,7 @@ async fn convert(input: &Path, output: &Path, state: &Path) -> anyhow::Result<Va
     serde_json::from_slice(&done.stdout).context("the report of the run is no JSON")
 }
 
-/// The moments of all files.
+/// Timelines of all files.
 async fn times(state: &Path) -> anyhow::Result<Vec<(FileState, DateTime<Utc>)>> {
     let store = millwork_tracking::open(&format!("sqlite:{}", state.display())).await?;
     let mut filter = FileFilter { limit: PAGE, ..FileFilter::default() };
@@ -268,7 +268,7 @@ async fn times(state: &Path) -> anyhow::Result<Vec<(FileState, DateTime<Utc>)>> 
     Ok(timelines.into_iter().flatten().map(|moment| (moment.state, moment.at)).collect())
 }
 
-/// The time after which 95 of 100 files had come to a state, in seconds.
+/// Time in seconds after which 95 of 100 files had reached a state.
 fn percentile(times: &[(FileState, DateTime<Utc>)], state: FileState, began: DateTime<Utc>) -> f64 {
     let mut seconds: Vec<f64> =
         times.iter().filter(|(known, _)| *known == state).map(|(_, at)| (*at - began).as_seconds_f64()).collect();
@@ -277,7 +277,7 @@ fn percentile(times: &[(FileState, DateTime<Utc>)], state: FileState, began: Dat
     seconds.get(at).copied().unwrap_or(0.0).max(0.0)
 }
 
-/// The rows of all outputs, and how many of them are different by the line that they are of.
+/// Number of rows in all outputs, and number of distinct source lines among them.
 async fn count(output: &Path) -> anyhow::Result<(u64, u64)> {
     let session = SessionContext::new();
     let place = output.join(format!("merged-parquet-{DATE}/"));

@@ -1,4 +1,4 @@
-//! `millwork`: everything a person types. Data goes to stdout, the rest to stderr.
+//! `millwork`: the command-line interface. Data goes to stdout, everything else to stderr.
 
 mod address;
 mod audit;
@@ -102,7 +102,7 @@ fn main() -> ExitCode {
         print!("{}", Exit::table());
         return Exit::Done.into();
     }
-    // Known before the command line is read, so that what is wrong with that is told so, too.
+    // Determined before parsing, so that errors of the command line are in the requested format, too.
     let as_json = std::env::args_os().any(|argument| argument == "--json");
     let parsed = match millwork_process::try_parse_from::<Cli>(std::env::args_os()) {
         Ok(parsed) => parsed,
@@ -155,14 +155,14 @@ fn main() -> ExitCode {
     done.unwrap_or_else(|error| Told::of(&error).print(as_json).into())
 }
 
-/// Tells whether the command that is called prints JSON, as a variable may say, too.
+/// Tells whether the called command prints JSON, including by an environment variable.
 fn asks_for_json(matches: &clap::ArgMatches) -> bool {
-    // A command without that option prints none.
+    // Commands without that option print no JSON.
     let own = matches.try_get_one::<bool>("json").is_ok_and(|given| given == Some(&true));
     own || matches.subcommand().is_some_and(|(_, below)| asks_for_json(below))
 }
 
-/// As in `millwork runs | head`: whoever is written to may go, and that is no bug to tell of.
+/// Ends the process silently when stdout is closed, as in `millwork runs | head`.
 fn end_when_nobody_reads() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -182,7 +182,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
     millwork_process::report_large_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(work);
-    // Work that was given up must not hold up the end.
+    // Abandoned work must not delay the end.
     runtime.shutdown_background();
     done
 }
@@ -192,10 +192,10 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    /// Columns of help that is not shown on a terminal (crate clap_builder, `Help`).
+    /// Width of the help when it is not printed on a terminal (crate clap_builder, `Help`).
     const HELP_COLUMNS: usize = 100;
 
-    /// Words of an example, as a shell has them. A comment, a pipe or a redirection ends the command.
+    /// Splits an example into words, as a shell does. A comment, a pipe or a redirection ends the command.
     fn words(line: &str) -> Vec<String> {
         let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
         for c in line.chars() {
@@ -225,7 +225,7 @@ mod tests {
                 (examples.map(str::to_owned).collect::<Vec<_>>(), help)
             };
             let (examples, help) = lines(0);
-            // As it is shown where nobody tells the width: what is copied is whole.
+            // Examples must not be wrapped at the default width, so that they can be copied.
             assert_eq!(lines(HELP_COLUMNS).0, examples, "{path}");
             let is_leaf = command.get_subcommands().next().is_none();
             assert!(!is_leaf || !examples.is_empty(), "{path}has no example: {help}");

@@ -1,4 +1,4 @@
-//! `millwork open`: a link to the web UI that signs in once.
+//! `millwork open`: one-time sign-in link to the web UI.
 
 use crate::client::{Client, ClientOptions};
 use crate::list::print_json;
@@ -43,7 +43,7 @@ struct Link {
     expires_in: u64,
 }
 
-/// Asks for a link.
+/// Requests a link, and prints or opens it.
 pub(crate) async fn open(options: Options) -> anyhow::Result<ExitCode> {
     let client = Client::new(&options.client)?;
     let link: Link =
@@ -69,31 +69,31 @@ pub(crate) async fn open(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Name of the page that leads a browser to a link. The next one takes its place.
+/// Name of the local page that redirects a browser to a link; overwritten each time.
 const PAGE_NAME: &str = "sign-in.html";
 
-/// Opens a browser, if the desktop has one. Everybody on a machine can read the arguments of its programs, so the browser is given a page
-/// that only its user can read, and that leads to the link.
+/// Opens a browser, if the desktop has one. The browser gets a private page that redirects to the link, since the
+/// arguments of programs are visible to all users.
 pub(crate) fn show(url: &str) {
     let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let has_desktop =
         cfg!(target_os = "macos") || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
     if !has_desktop {
-        // The link is there to be copied.
+        // The printed link can be used instead.
         return;
     }
     match millwork_scheduler::keep_private(PAGE_NAME, &page_to(url)) {
         Ok(page) => {
             let mut browser = Command::new(program);
             browser.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            // Without a browser, the link is there to be copied, too.
+            // Without a browser, the printed link can be used.
             let _ = browser.spawn();
         }
         Err(error) => eprintln!("millwork: no browser is opened, copy the link: {error:#}"),
     }
 }
 
-/// A page that leads to a link at once.
+/// HTML page that redirects to a link immediately.
 fn page_to(url: &str) -> String {
     let url = url.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
     format!(

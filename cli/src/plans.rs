@@ -1,4 +1,4 @@
-//! `millwork plans`: changes that were prepared, shown and applied; and how commands prepare them.
+//! `millwork plans`: shows and applies change plans; also used by commands that make changes.
 
 use crate::client::{Client, ClientOptions};
 use crate::exit::Exit;
@@ -11,11 +11,11 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Pause between two looks at a plan that is being applied.
+/// Interval of polling a plan that is being applied.
 const LOOK: Duration = Duration::from_millis(300);
-/// Lines of a plan that are shown on a terminal unless all are asked for.
+/// Limit of a plan's lines on a terminal, unless all are requested.
 const SHOWN: usize = 20;
-/// Changes above which a person types their number, not `y`.
+/// Number of changes above which a person has to type their number instead of `y`.
 const NUMBER_ABOVE: usize = 100;
 
 /// Show and apply changes that were prepared.
@@ -129,7 +129,7 @@ pub(crate) async fn plans(options: Options) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Prepares a change, shows it, and makes it where that is wanted.
+/// Makes a plan, shows it, and applies it if that is confirmed.
 pub(crate) async fn change(action: Action, select: Select, options: &ChangeOptions) -> anyhow::Result<ExitCode> {
     let client = Client::new(&options.client)?;
     let is_named = matches!(select, Select::Ids(_));
@@ -155,7 +155,7 @@ fn is_wanted(plan: &Plan) -> anyhow::Result<bool> {
     Ok(count > 0 && confirm(&format!("{} {}", plan.action, plan.subjects.counted(count)), &wanted)?)
 }
 
-/// Asks whoever sits at the terminal. Without one, or with output for a program, nothing is done.
+/// Asks for confirmation on the terminal. Without a terminal, or with output for programs, nothing is confirmed.
 pub(crate) fn confirm(what: &str, wanted: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(false);
@@ -167,7 +167,7 @@ pub(crate) fn confirm(what: &str, wanted: &str) -> anyhow::Result<bool> {
     Ok(line.trim() == wanted)
 }
 
-/// Applies a plan, and waits for its end.
+/// Applies a plan, and waits until it is finished.
 pub(crate) async fn applied(client: &Client, id: &str) -> anyhow::Result<Plan> {
     let mut plan: Plan = client.post_text(&path::plan_apply(id), &(), "{}".to_owned()).await?;
     while plan.state == PlanState::Applying {
@@ -219,7 +219,7 @@ fn row(change: &millwork_api::Change) -> [String; 4] {
     [change.subject.clone(), change.before.clone(), change.after.clone(), result]
 }
 
-/// Cost of a plan, in words.
+/// Estimated cost of a plan, as text.
 fn price(cost: &PlanCost, plan: &Plan) -> String {
     let bytes = match cost.unsized_subjects as usize {
         0 => table::bytes(cost.bytes),
@@ -233,7 +233,7 @@ fn price(cost: &PlanCost, plan: &Plan) -> String {
     }
 }
 
-/// Tells on stderr what can be done with a plan, or what came of it.
+/// Prints the state of a plan on stderr, with the possible next step.
 fn tell_state(plan: &Plan) {
     let count = plan.subjects.counted(plan.changes.len());
     match plan.state {

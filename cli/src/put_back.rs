@@ -1,4 +1,4 @@
-//! `millwork runs put-back`: mended lines of a run become a file and a run of their own.
+//! `millwork runs put-back`: converts mended lines of a run, as a new file in a new run.
 
 use crate::client::{Client, ClientOptions};
 use crate::exit::Exit;
@@ -15,7 +15,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Bytes that are read at most: the scheduler takes 16 MiB, and says so of more.
+/// Limit of the bytes that are read: one more than the 16 MiB the scheduler accepts, so that it reports larger input.
 const MAX_READ_BYTES: u64 = (16 << 20) + 1;
 
 /// Put mended lines of a run back.
@@ -70,7 +70,7 @@ pub(crate) async fn put_back(options: Options) -> anyhow::Result<ExitCode> {
     told(&done, options.json)
 }
 
-/// Tells what was done, now or before.
+/// Prints the result, of this submission or an earlier one of the same lines.
 fn told(done: &PutBack, as_json: bool) -> anyhow::Result<ExitCode> {
     if as_json {
         print_json(done)?;
@@ -81,7 +81,7 @@ fn told(done: &PutBack, as_json: bool) -> anyhow::Result<ExitCode> {
     Ok(Exit::Done.into())
 }
 
-/// Tells what would be done.
+/// Prints what a submission would do.
 fn describe(would: &PutBack) {
     eprintln!(
         "{} ({}) would be put back of a run that has rejected {}, as {}",
@@ -95,7 +95,7 @@ fn describe(would: &PutBack) {
     }
 }
 
-/// Reads the lines; more than are taken are left unread.
+/// Reads the lines, up to the limit.
 fn read(file: &PathBuf) -> anyhow::Result<String> {
     let shown = file.display();
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! `millwork queues`: messages that wait, and those that nobody could process, which can be put back.
+//! `millwork queues`: depths of queues, and their dead letters, which can be sent back.
 
 use crate::client::{Client, ClientOptions};
 use crate::exit::Exit;
@@ -21,7 +21,7 @@ use millwork_tracking::AuditEntry;
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// Limit of the dead letters that a scheduler shows at once.
+/// Limit of the dead letters that a scheduler shows in one answer.
 const MOST_ASKED: usize = 1000;
 
 /// Show the queues of events, and the messages that nobody could process; put those back.
@@ -160,12 +160,12 @@ impl Name {
 }
 
 impl Queues {
-    /// Tells whether a queue is named: the work is then done here, and else by the scheduler.
+    /// Tells whether a queue is named: this process then accesses it, otherwise the scheduler.
     fn is_any_named(&self) -> bool {
         self.named(Name::Files).is_some() || self.named(Name::Manifests).is_some()
     }
 
-    /// The queue of this name, if one is named, with that for its dead letters.
+    /// URL of the named queue, if any, and of its dead-letter queue.
     fn named(&self, name: Name) -> Option<(&str, Option<&str>)> {
         let (queue, dead_letters) = match name {
             Name::Files => (&self.queue_url, &self.dead_letter_queue_url),
@@ -185,7 +185,7 @@ impl Queues {
     }
 }
 
-/// Messages of a queue, and of the one for its dead letters.
+/// Depth of a queue, and of its dead-letter queue.
 #[derive(Serialize)]
 struct Counted {
     name: &'static str,
@@ -194,7 +194,7 @@ struct Counted {
     dead_letters: u64,
 }
 
-/// A dead letter, as it is shown.
+/// A dead letter, as printed.
 #[derive(Serialize)]
 struct Shown {
     id: String,
@@ -223,12 +223,12 @@ impl Shown {
     }
 }
 
-/// Dead letters, and what became of them.
+/// Redriven dead letters, with results.
 #[derive(Serialize)]
 struct Redriven {
     is_dry_run: bool,
     letters: Vec<Shown>,
-    /// Ids of those that could not be put back, with the reason.
+    /// Ids of letters that could not be sent back, with the reason.
     failed: Vec<(String, String)>,
 }
 
@@ -240,13 +240,13 @@ pub(crate) async fn queues(options: Options) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Messages of a queue, as the scheduler has counted them.
+/// Depth of a queue, as counted by the scheduler.
 fn counted_by(queue: &QueueInfo) -> anyhow::Result<u64> {
     let counts = queue.waiting.zip(queue.in_work).map(|(waiting, in_work)| waiting + in_work);
     counts.with_context(|| format!("the scheduler does not tell how many messages `{}` has", queue.url))
 }
 
-/// Queue of files as the scheduler counts it, if a builder reads one.
+/// Event queue of files as counted by the scheduler, if a builder reads one.
 async fn ask_for_queues(client: &ClientOptions) -> anyhow::Result<Option<Counted>> {
     let queues: millwork_api::Queues = Client::new(client)?.get(path::QUEUES, &()).await?;
     if let Some((queue, why)) = queues.items.iter().find_map(|queue| Some((queue, queue.error.as_ref()?))) {
@@ -254,7 +254,7 @@ async fn ask_for_queues(client: &ClientOptions) -> anyhow::Result<Option<Counted
     }
     let of = |kind| queues.items.iter().find(|queue| queue.kind == kind);
     let Some(events) = of(QueueKind::Events) else { return Ok(None) };
-    // A builder that names no queue for dead letters has none.
+    // A builder without a dead-letter queue names none.
     let dead_letters = of(QueueKind::DeadLetters).map_or(Ok(0), counted_by)?;
     let messages = counted_by(events)?;
     Ok(Some(Counted { name: Name::Files.as_str(), url: events.url.clone(), messages, dead_letters }))
@@ -285,7 +285,7 @@ async fn list(options: &ListOptions) -> anyhow::Result<ExitCode> {
     Ok(if has_letters { Exit::NeedsYou.into() } else { ExitCode::SUCCESS })
 }
 
-/// Dead letters as the scheduler sees them.
+/// Dead letters, loaded from the scheduler.
 async fn ask(options: &LookOptions) -> anyhow::Result<DeadLetters> {
     let limit = Limit((options.limit as usize).min(MOST_ASKED));
     let query = DeadLettersQuery { queue: options.of.queue(), limit };
@@ -322,7 +322,7 @@ fn print(letters: &[Shown]) {
     table::print(["ID", "SINCE", "REASON", "ABOUT", "DETAIL"], &letters.iter().map(row).collect::<Vec<_>>());
 }
 
-/// Has the scheduler put letters back.
+/// Lets the scheduler send letters back.
 async fn ask_for_redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
     let RedriveOptions { ids, put_away_for, yes, dry_run, reason, look, .. } = options;
     let select = if ids.is_empty() {
@@ -403,7 +403,7 @@ async fn redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn note(options: &RedriveOptions, wanted: &[&Letter]) -> AuditEntry {
-    /// Limit of the letters that a note names: 100.
+    /// Limit of the letters that an audit record names: 100.
     const MAX_NAMED: usize = 100;
     let note = audit_note("queues redrive".to_owned(), &state::operator(), &options.reason, Utc::now());
     AuditEntry {

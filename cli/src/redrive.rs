@@ -1,4 +1,5 @@
-//! `millwork redrive`: quarantined and failed files are taken back, with or without a scheduler, by way of the state.
+//! `millwork redrive`: takes back quarantined and failed files, directly on the state, with or without a running
+//! scheduler.
 
 use crate::exit::Exit;
 use crate::failure::usage;
@@ -11,7 +12,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Limit of the files of one kind that are shown to people, in lines: 20, a screen. `--json` has all.
+/// Limit of the files of one kind that are printed: 20. `--json` prints all.
 pub(crate) const MAX_SHOWN: usize = 20;
 
 /// Take back quarantined and failed files, so that they are converted.
@@ -71,7 +72,7 @@ pub(crate) async fn redrive(options: Options) -> anyhow::Result<ExitCode> {
             ));
         }
     };
-    // None is created.
+    // A missing state is not created.
     let store = crate::store::open(&state).await?;
     let settings = options.rules.settings(Places::of(&input), ".", None, None, store.file())?;
     let holder = format!("millwork-redrive:{}", std::process::id());

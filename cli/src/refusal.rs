@@ -1,10 +1,11 @@
-//! Words for requests to AWS that failed.
+//! Messages for failed requests to AWS.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use millwork_manifest::{Refusal, Service};
 use std::error::Error;
 
-/// The reason of a request that failed, in one sentence with what to set. `right` is the one that the request needs.
+/// Reason for a failed request in one sentence, with advice on settings. `right` is the permission that the request
+/// needs.
 pub(crate) fn why<E>(service: Service, right: Option<&str>, error: &SdkError<E>) -> String
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,

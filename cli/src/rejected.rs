@@ -1,4 +1,4 @@
-//! `millwork rejected`: lines of a run that are no JSON object, with their places and reasons.
+//! `millwork rejected`: rejected lines of a run, with positions and reasons.
 
 use crate::client::{Client, ClientOptions};
 use crate::exit::Exit;
@@ -69,7 +69,8 @@ pub(crate) async fn rejected(options: Options) -> anyhow::Result<ExitCode> {
     Ok(Exit::Done.into())
 }
 
-/// Prints the lines of a run as they stood, a piece at a time. Those that are not kept whole cannot be mended from here, and are named.
+/// Prints the original lines of a run, page by page. Lines that were not kept in full cannot be mended from this
+/// output, and are reported.
 async fn print_lines(client: &Client, place: &str) -> anyhow::Result<ExitCode> {
     let is_terminal = std::io::stdout().is_terminal();
     let (mut from, mut cut) = (None, 0_u64);
@@ -77,7 +78,7 @@ async fn print_lines(client: &Client, place: &str) -> anyhow::Result<ExitCode> {
         let found: RejectedLines = client.get(place, &RejectedQuery { from }).await?;
         for line in &found.items {
             match line.whole() {
-                // An escape sequence in a line is for no terminal.
+                // Escape sequences in lines must not reach a terminal.
                 Some(text) if is_terminal => println!("{}", printable(&text)),
                 Some(text) => println!("{text}"),
                 None => {

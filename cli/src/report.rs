@@ -1,4 +1,4 @@
-//! Result of a run, for a person and for a program.
+//! Report of `millwork run`, for people and programs.
 
 use crate::redrive::MAX_SHOWN;
 use crate::table::bytes;
@@ -10,14 +10,14 @@ use millwork_scheduler::RunResult;
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// The document that `--json` prints.
+/// Report that `--json` prints.
 #[derive(Default, Serialize)]
 pub(crate) struct Report {
-    /// Files converted.
+    /// Number of converted files.
     pub(crate) files: u64,
-    /// Files refused.
+    /// Number of refused files.
     pub(crate) quarantined: u64,
-    /// Manifests that were run.
+    /// Number of manifests that were run.
     pub(crate) manifests: u64,
     pub(crate) rows: u64,
     pub(crate) rejected: u64,
@@ -28,24 +28,24 @@ pub(crate) struct Report {
     /// Manifests without output, with the reason.
     pub(crate) failed: Vec<FailedManifest>,
     pub(crate) quarantined_files: Vec<QuarantinedFile>,
-    /// Files of rejected lines.
+    /// Files that contain rejected lines.
     pub(crate) rejected_lines: Vec<String>,
-    /// Keys that got another name, since theirs is a metadata column's.
+    /// Keys that were renamed because a metadata column has their name.
     pub(crate) renamed_columns: Vec<(String, String)>,
-    /// Columns whose names differ from another's in case only, each with that one.
+    /// Columns whose names differ from another's only in case, each paired with that one.
     pub(crate) case_twins: Vec<(String, String)>,
     /// Columns that have the name of a partition in the outputs' paths.
     pub(crate) hidden_columns: Vec<String>,
-    /// Files of which no line became a row: they stay where they are.
+    /// Files without any row, which stay in place.
     pub(crate) without_rows: Vec<WithoutRows>,
     /// Files that were converted before and have other content now.
     pub(crate) overwritten: Vec<String>,
     pub(crate) replaced_characters: u64,
-    /// Rows that the query was given and did not write.
+    /// Rows that the query filtered out.
     pub(crate) left_out: u64,
-    /// Entries of the input that lead out of it, or are no files: they were left as they are.
+    /// Refused entries of the input: links that lead outside, and entries that are not files. They are left unchanged.
     pub(crate) foreign: Vec<ForeignFile>,
-    /// Refused files that cannot be moved to the quarantine: they stay where they are.
+    /// Refused files that cannot be moved to the quarantine, and stay in place.
     pub(crate) unmoved: Vec<UnmovedFile>,
     /// Options by which other commands find state and input of this run, for remedies.
     #[serde(skip)]
@@ -56,9 +56,9 @@ pub(crate) struct Report {
 pub(crate) struct WithoutRows {
     pub(crate) uri: String,
     pub(crate) rejected: u64,
-    /// Cause and remedy, for a person.
+    /// Cause and remedy, as shown to people.
     pub(crate) detail: String,
-    /// The records of its lines, each with its reason.
+    /// File with the records of its rejected lines and their reasons.
     pub(crate) rejected_lines: Option<String>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct FailedManifest {
     pub(crate) manifest_id: String,
     pub(crate) class: String,
     pub(crate) message: String,
-    /// Files of the manifest that are at fault, each with its reason, if it is any.
+    /// Files at fault in the manifest, if any, each with the reason.
     pub(crate) files: Vec<FileFault>,
 }
 
@@ -85,7 +85,7 @@ impl Report {
         }
     }
 
-    /// Takes back that a manifest has no output.
+    /// Removes the failure of a manifest, which has an output now.
     pub(crate) fn forget(&mut self, manifest_id: &str) {
         let before = self.failed.len();
         self.failed.retain(|failed| failed.manifest_id != manifest_id);
@@ -116,7 +116,7 @@ impl Report {
         self.without_rows.extend(result.ledger.iter().filter_map(without_rows));
     }
 
-    /// Puts what came in any order in a fixed one.
+    /// Sorts lists whose order of arrival is arbitrary.
     pub(crate) fn sort(&mut self) {
         self.outputs.sort_by(|a, b| a.uri.cmp(&b.uri));
         self.failed.sort_by(|a, b| a.manifest_id.cmp(&b.manifest_id));
@@ -127,7 +127,7 @@ impl Report {
         self.without_rows.sort_by(|a, b| a.uri.cmp(&b.uri));
     }
 
-    /// The report as text.
+    /// Report as text.
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::new();
         for output in &self.outputs {
@@ -209,7 +209,7 @@ impl Report {
         text
     }
 
-    /// Tells whether nothing failed, and nothing of the input was left out that was to be converted or moved.
+    /// Tells whether nothing failed, and no input was left that should have been converted or moved.
     pub(crate) fn is_all_well(&self) -> bool {
         [self.failed.len(), self.foreign.len(), self.unmoved.len(), self.without_rows.len()] == [0; 4]
     }
@@ -220,14 +220,14 @@ fn faults_of(failure: &Failure) -> Vec<FileFault> {
     failure.files().filter_map(fault).collect()
 }
 
-/// Adds a line that tells how many of `all` are not shown.
+/// Appends a line with the number of items beyond those shown.
 fn add_rest(text: &mut String, all: usize) {
     if all > MAX_SHOWN {
         let _ = writeln!(text, "  … and {} more; --json shows them", all - MAX_SHOWN);
     }
 }
 
-/// Adds what is not there yet.
+/// Appends the items that are not in the list yet.
 fn add_new<T: Clone + PartialEq>(into: &mut Vec<T>, more: &[T]) {
     for one in more {
         if !into.contains(one) {
@@ -236,13 +236,13 @@ fn add_new<T: Clone + PartialEq>(into: &mut Vec<T>, more: &[T]) {
     }
 }
 
-/// An object as a person names it: a local one by its path, without percent signs.
+/// Object name for display: a local file by its path, without percent-encoding.
 fn shown(uri: &str) -> String {
     let path = uri.parse::<ObjectUri>().ok().and_then(|uri| uri.to_path());
     path.map_or_else(|| printable(uri).into_owned(), |path| printable(&path.display().to_string()).into_owned())
 }
 
-/// `1 file`, `2 files`.
+/// Number with a noun: `1 file`, `2 files`.
 pub(crate) fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

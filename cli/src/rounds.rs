@@ -1,4 +1,4 @@
-//! `millwork backfill`, `millwork sweep` and `millwork dates cut`: rounds that builders make, made once and now.
+//! `millwork backfill`, `millwork sweep` and `millwork dates cut`: rounds of a builder, made once on request.
 
 use crate::client::ClientOptions;
 use crate::exit::Exit;
@@ -96,7 +96,7 @@ pub(crate) struct CutOptions {
 }
 
 impl Consent {
-    /// Shows what a round would do, and asks. The exit of the command if it is not to be made.
+    /// Shows what a round would do, and asks for confirmation. Returns the exit code if it is not confirmed.
     fn refused(
         &self,
         outlook: &impl Serialize,
@@ -116,7 +116,7 @@ impl Consent {
         Ok(Some(Exit::NeedsYou))
     }
 
-    /// Asks the scheduler for the change of dates.
+    /// Lets the scheduler make the change of dates.
     async fn ask(self, action: Action, select: Select, json: bool, client: ClientOptions) -> anyhow::Result<ExitCode> {
         plans::change(action, select, &ChangeOptions { consent: self, all: false, json, client }).await
     }

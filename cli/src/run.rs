@@ -1,4 +1,4 @@
-//! `millwork run`: all of it in one process, on a directory.
+//! `millwork run`: the whole pipeline in one process, for a directory.
 
 mod told;
 
@@ -70,18 +70,18 @@ pub(crate) struct Options {
     rules: Rules,
 }
 
-/// Longest time that a lock of a date lasts if nobody lets go of it.
+/// Expiry time of a date's lock, which bounds the wait after a crash.
 const LOCK_TTL: chrono::Duration = chrono::Duration::seconds(10);
 
-/// Pause between two questions to the store for what is left.
+/// Interval at which the store is asked for remaining work.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Runs it; the exit code says whether every manifest completed.
+/// Runs the command; the exit code tells whether every manifest completed.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (started, since) = (Instant::now(), Utc::now());
     let output = options.run.output()?;
     let input = Location::parse(&options.input)?;
-    // A scheduler of the same state may have put mended lines back, whose runs wait.
+    // Mended lines may have been submitted by a scheduler on the same state, and their runs be queued.
     let places = ReadPlaces::new(Places::of(&input), Places::none(), Some(&output));
     let conversion = options.run.conversion(places.convertible()).map_err(of_usage)?;
     if let Some(query) = conversion.query.explained() {
@@ -95,16 +95,16 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         .await;
     }
     if let (None, Some(directory)) = (&options.state, input.local_path().filter(|path| !path.is_dir())) {
-        // Nothing is created for an input that is not there.
+        // Fails before anything is created if the input does not exist.
         millwork_storage::list(directory)?;
     }
     let state = options.state.clone().map_or_else(|| crate::store::of_output(&output), Ok)?;
     let mut settings = settings(&options, &input, &output, &state).map_err(of_usage)?;
-    // Before anything is created.
+    // Checked before anything is created.
     settings.check_apart(&input).map_err(of_usage)?;
-    // Whoever runs it again after it was killed waits so long.
+    // Bounds the wait of the next run after this one was killed.
     settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
-    // Before anything is begun: from here on a signal ends it in order.
+    // Installed before anything is begun, so that a signal leads to a clean end.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let engine = tokio::spawn(embedded::start(vcores(options.vcores)));
     let opened = tokio::select! {
@@ -117,13 +117,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     };
     let holder = format!("millwork-run:{}", std::process::id());
     let capacity = Capacity { executors: 1, slots: vcores(options.vcores) };
-    // Files of a manifest can be looked at while the manifest is written and queued.
+    // Files of a manifest are surveyed while the manifest is written and queued.
     let ahead = conversion.clone();
     let builder = Builder::new(lease.store().clone(), Arc::new(Storage::from_env()), settings, holder)
         .with_drafting(move |manifest| ahead.early.begin(manifest, &ahead, capacity));
     let begun = Begun { started, since, signals, engine, conversion };
     let done = begun.run_on(&lease, output, &builder, &input, &options).await;
-    // Before others may have it.
+    // Closed before the lease is released to others.
     lease.store().close().await;
     lease.release().await;
     if done.as_ref().is_ok_and(|code| *code == ExitCode::SUCCESS) {
@@ -132,14 +132,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     done
 }
 
-/// Ends the process, which has done all it was to do. To give its memory back piece by piece first would take longer.
+/// Ends the process at once, since freeing its memory piece by piece would take longer.
 fn end() {
     if std::io::stdout().flush().is_ok() {
         signal_hook::low_level::exit(0);
     }
 }
 
-/// Opens the store, and takes what one process only may have.
+/// Opens the store, and takes its exclusive locks.
 async fn open(
     state: &str,
     output: Location,
@@ -153,7 +153,7 @@ async fn open(
     Ok((lease, lock))
 }
 
-/// Tells of the manifests of another state that were taken over, if that was asked for.
+/// Prints the manifests of another state that were adopted, if that was requested.
 pub(crate) fn tell_adopted(adopt: bool, adopted: &Adopted) {
     if adopt {
         eprintln!("millwork: {} taken as converted", count(adopted.completed.len() as u64, "manifest"));
@@ -163,18 +163,18 @@ pub(crate) fn tell_adopted(adopt: bool, adopted: &Adopted) {
     }
 }
 
-/// Parts of the command that have begun before the store is open.
+/// Parts that are started before the store is open.
 struct Begun {
     started: Instant,
     since: DateTime<Utc>,
     signals: Signals,
-    /// Start of the engine, which is waited for in any case, so that it leaves nothing behind.
+    /// Start of the engine, always awaited, so that it leaves nothing behind.
     engine: JoinHandle<anyhow::Result<Engine>>,
     conversion: ConversionOptions,
 }
 
 impl Begun {
-    /// Collects and converts, and shows what came of it.
+    /// Collects and converts the input, and prints the report.
     async fn run_on(
         self,
         lease: &Lease,
@@ -188,7 +188,7 @@ impl Begun {
             collected = collect(builder, input) => Some(collected),
             _ = signals.next() => None,
         };
-        // The engine has started meanwhile.
+        // The engine has been starting meanwhile.
         let started_engine = engine.await;
         let Some(collected) = collected else {
             return Ok(interrupted());
@@ -216,7 +216,8 @@ impl Begun {
                     code = Exit::Interrupted.into();
                     break;
                 }
-                // A file at fault leaves its manifest, whose other files wait again. Each round takes at least one file out.
+                // A file at fault is left out, and the other files of its manifest are pending again. Each round
+                // removes at least one file.
                 left = recut(builder, &scheduler, input, &std::mem::take(&mut heard.at_fault)).await?;
             }
         }
@@ -237,7 +238,7 @@ fn interrupted() -> ExitCode {
     Exit::Interrupted.into()
 }
 
-/// Work that is still to be done: runs, and the bytes of their manifests.
+/// Remaining work: open runs, and the bytes of their manifests.
 #[derive(Clone, Copy, Default)]
 struct Left {
     runs: u64,
@@ -258,7 +259,7 @@ fn settings(options: &Options, input: &Location, output: &Location, state: &str)
     options.rules.settings(Places::of(input), &format!("{output}/_millwork"), quarantine, Some(&output), state.file())
 }
 
-/// Tracks what is new in the input, and makes manifests of all that waits: the process ends, nothing waits for more.
+/// Tracks new files, and makes manifests of all pending ones without waiting for more, since the process ends.
 async fn collect(builder: &Builder, input: &Location) -> anyhow::Result<Backfilled> {
     let collected = builder.backfill(input).await?;
     builder.sweep_all().await?;
@@ -268,19 +269,20 @@ async fn collect(builder: &Builder, input: &Location) -> anyhow::Result<Backfill
     Ok(collected)
 }
 
-/// Ends of runs that were told of, and what follows from them.
+/// Received ends of runs, and their consequences.
 struct Heard {
-    /// Start of the command: what ended before is no matter of it.
+    /// Start of the command: runs that ended earlier are ignored.
     since: DateTime<Utc>,
     told: HashSet<ManifestId>,
-    /// True if some may have ended without being heard.
+    /// True if ends of runs may have been missed.
     is_behind: bool,
-    /// Files for which runs failed in this round.
+    /// Files at fault in runs that failed in this round.
     at_fault: Vec<ObjectUri>,
 }
 
-/// Makes manifests of the files that wait after all runs have ended. If one that failed is gone, all others that are gone as well are
-/// found now: each would cost its manifest a round. If the process dies meanwhile, the next listing finds them.
+/// Makes manifests of the files that are pending after all runs have ended. If a failed file is gone, all other missing
+/// files are found now, since otherwise each would cost its manifest another round. After a crash the next listing
+/// finds them.
 async fn recut(
     builder: &Builder,
     scheduler: &Scheduler,
@@ -300,7 +302,7 @@ async fn recut(
     if made.is_empty() { Ok(Left::default()) } else { Left::in_store(scheduler.store()).await }
 }
 
-/// Takes every run to its end. False if the user interrupted it.
+/// Runs all runs to their end. Returns false if the user interrupted.
 async fn convert(
     scheduler: &Scheduler,
     ended: &mut broadcast::Receiver<EndedRun>,
@@ -313,7 +315,7 @@ async fn convert(
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let mut look = tokio::time::interval(LOOK);
     let mut changes = scheduler.changes();
-    // A run whose publication takes long is told of as failed, and once more when it is completed.
+    // A run whose publication is delayed is reported as failed, and again when it completes.
     let add = |run: EndedRun, left: &mut Left, heard: &mut Heard, report: &mut Report| {
         if heard.told.insert(run.manifest_id.clone()) {
             left.runs = left.runs.saturating_sub(1);
@@ -335,11 +337,11 @@ async fn convert(
             biased;
             run = ended.recv() => match run {
                 Ok(run) => add(run, &mut left, heard, report),
-                // Runs that were not heard are in the store.
+                // Missed runs are read from the store.
                 Err(RecvError::Lagged(_)) => heard.is_behind = true,
                 Err(RecvError::Closed) => anyhow::bail!("the scheduler has ended by itself: run it again to go on"),
             },
-            // An attempt that failed, and is made again: what is to be mended can be mended meanwhile.
+            // Reported before the retry, so that the user can fix the cause meanwhile.
             Ok(Change { manifest_id, state: RunState::Queued, attempt, failure: Some(failure), .. }) = changes.recv() => {
                 let class = failure.class;
                 bar.suspend(|| eprintln!("millwork: manifest {manifest_id}: attempt {attempt} failed ({class}), and is made again soon: {failure}"));
@@ -351,7 +353,7 @@ async fn convert(
                 bar.set_position(input_bytes_read().min(bar.length().unwrap_or(0)));
                 bar.set_message(format!("{} to go", count(left.runs, "manifest")));
             }
-            // A run may end without a word here, such as one that another process has cancelled.
+            // A run may end without a notification, for example if another process cancels it.
             _ = look.tick() => match Left::in_store(scheduler.store()).await {
                 Ok(in_store) => is_over = in_store.runs == 0 && scheduler.is_idle(),
                 Err(error) => tracing::debug!(%error, "cannot ask what is left"),
@@ -365,7 +367,7 @@ async fn convert(
             Err(TryRecvError::Empty | TryRecvError::Closed) => break,
         }
     }
-    // A run that another process has ended is told by nobody, either.
+    // Runs that another process has ended are not announced either.
     if std::mem::take(&mut heard.is_behind) || is_over && left.runs > 0 {
         for run in unheard(&**scheduler.store(), heard.since, &heard.told).await? {
             add(run, &mut left, heard, report);
@@ -374,7 +376,7 @@ async fn convert(
     if left.runs > 0 && !is_over {
         bar.abandon();
         eprintln!("millwork: interrupted: what was finished is published, the rest goes on next time");
-        // Commits that take longer go on next time, too.
+        // Commits that take longer continue in the next run.
         let _ = tokio::time::timeout(LAST_COMMITS, scheduler.shut_down()).await;
         return Ok(false);
     }
@@ -382,7 +384,7 @@ async fn convert(
     Ok(true)
 }
 
-/// Time that commits have to come to their end when the command is interrupted.
+/// Time limit for commits when the command is interrupted.
 const LAST_COMMITS: std::time::Duration = std::time::Duration::from_secs(10);
 
 fn progress_bar(bytes: u64) -> ProgressBar {

@@ -1,4 +1,4 @@
-//! `millwork runs`: what becomes of manifests, and what is to become of them.
+//! `millwork runs`: shows and controls the runs of manifests.
 
 use crate::client::{Client, ClientOptions};
 use crate::failure::usage;
@@ -258,7 +258,7 @@ async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
     Client::new(&options.client)?.watch(print).await
 }
 
-/// A run in one line.
+/// Summary of a run in one line.
 pub(crate) fn line(run: &Run) -> String {
     match &run.failure {
         Some(failure) => format!("{}  {}  {}", run.manifest_id, run.state, printable(&failure.message)),
@@ -266,7 +266,7 @@ pub(crate) fn line(run: &Run) -> String {
     }
 }
 
-/// Line of a run in detail: with the output, once there is one.
+/// Line of a run's details, with its output once there is one.
 pub(crate) fn detail_line(detail: &RunDetail) -> String {
     match (&detail.result, &detail.run.failure) {
         (Some(result), None) => format!(

@@ -1,4 +1,4 @@
-//! `millwork completions` and `millwork man`: made of the commands themselves.
+//! `millwork completions` and `millwork man`, generated from the command definitions.
 
 use anyhow::Context;
 use clap::{Args, Command};
@@ -44,7 +44,7 @@ pub(crate) fn man(options: &ManOptions, command: Command) -> anyhow::Result<()> 
         return Ok(());
     };
     for page in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        // Pages that are there are written anew: links of another user would lead them elsewhere.
+        // Existing pages are replaced, not written through, since links of another user could redirect the write.
         if page.file_name().to_string_lossy().starts_with("millwork") {
             check_way(&page.path())?;
         }

@@ -1,11 +1,11 @@
-//! The state that a command names, or that an output has.
+//! State that a command names, or the default state of an output.
 
 use crate::failure::usage;
 use millwork_storage::Location;
 use millwork_tracking::{StateUrl, TrackingStore};
 use std::sync::Arc;
 
-/// The state of an output, where none is named.
+/// Default state of an output.
 pub(crate) fn of_output(output: &Location) -> anyhow::Result<String> {
     match output.local_path() {
         Some(directory) => Ok(format!("sqlite:{}/_millwork/state.db", directory.display())),
@@ -13,7 +13,7 @@ pub(crate) fn of_output(output: &Location) -> anyhow::Result<String> {
     }
 }
 
-/// Opens a state that is there. None is made: whoever mistypes a path is told so.
+/// Opens an existing state. A missing one is not created, so that a mistyped path is reported.
 pub(crate) async fn open(url: &str) -> anyhow::Result<Arc<dyn TrackingStore>> {
     if let StateUrl::Sqlite(path) = url.parse()? {
         let found = path.metadata();

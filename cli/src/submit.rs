@@ -1,4 +1,4 @@
-//! `millwork submit`: manifests to a scheduler.
+//! `millwork submit`: submits manifests to a scheduler.
 
 use crate::client::{Client, ClientOptions, PATIENCE};
 use crate::list::print_json;
@@ -50,7 +50,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// A run as it is told: with what it produced, if that was waited for.
+/// A submitted run, with its result if that was awaited.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Told {
@@ -67,13 +67,13 @@ impl Told {
     }
 }
 
-/// Time for a scheduler that was started a moment ago to begin to listen.
+/// Time limit for a scheduler that was just started to begin to listen.
 const START: Duration = Duration::from_secs(10);
 
 pub(crate) async fn submit(options: Options) -> anyhow::Result<ExitCode> {
     let client = Client::new(&options.client)?;
     let query = SubmitQuery { priority: Priority(options.priority), retry: options.retry, force: options.force };
-    // A second `force` after one whose answer was lost would convert once more.
+    // No retries for `force`: a second request after a lost answer would convert the manifest again.
     let patience = match (options.force, options.wait) {
         (true, _) => Duration::ZERO,
         (false, true) => PATIENCE,
@@ -106,7 +106,7 @@ pub(crate) async fn submit(options: Options) -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Waits for the end of a run. It is asked for once at least: the answer to a submission does not say what it produced.
+/// Waits for the end of a run. Requests it at least once, since the answer to a submission has no result.
 async fn ended(client: &Client, run: &Run) -> anyhow::Result<RunDetail> {
     loop {
         let detail: RunDetail = client.get_patiently(&path::run(run.manifest_id.as_str())).await?;

@@ -1,37 +1,37 @@
-//! Tables for people, and sizes in them.
+//! Text tables, and formatting of sizes and amounts.
 
 pub(crate) use millwork_diagnosis::bytes;
 use millwork_manifest::printable;
 use std::io::{IsTerminal, stdout};
 
-/// Pause between two columns, in spaces.
+/// Gap between two columns, in spaces.
 const GAP: usize = 2;
-/// Width below which no column is cut, in characters: 20. Less of a path tells nothing.
+/// Least width of a shortened column, in characters: 20. Less of a path would be useless.
 const LEAST: usize = 20;
-/// Least amount in USD that is shown: a millionth.
+/// Smallest amount in USD that is printed exactly: a millionth.
 const LEAST_DOLLARS: f64 = 0.000_001;
 
-/// Prints rows below their headings, each column as wide as its widest cell; the last one has no end. What would steer a terminal is
-/// shown escaped. On a terminal, paths and sentences are cut to its width; elsewhere nothing is.
+/// Prints rows below headings, each column as wide as its widest cell; the last one is not padded. Control characters
+/// are escaped. On a terminal, paths and sentences are shortened to its width; elsewhere nothing is.
 pub(crate) fn print<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
     for line in lines(headings, rows, terminal_width()) {
         println!("{line}");
     }
 }
 
-/// A size, or that it is not known: a manifest may have been submitted without the sizes of its files.
+/// A size, or a placeholder if it is unknown, as for a manifest submitted without file sizes.
 pub(crate) fn size(size: u64, is_known: bool) -> String {
     if is_known { bytes(size) } else { "-".to_owned() }
 }
 
-/// Columns of the terminal that stdout is, if it is one.
+/// Width of the terminal on stdout, if it is one.
 fn terminal_width() -> Option<usize> {
     let size = stdout().is_terminal().then(ratatui::crossterm::terminal::size);
     size.and_then(Result::ok).map(|(columns, _)| columns.into()).filter(|columns| *columns > 0)
 }
 
 fn lines<const N: usize>(headings: [&str; N], rows: &[[String; N]], width: Option<usize>) -> Vec<String> {
-    // Names from outside steer no terminal.
+    // External names must not control the terminal.
     let mut rows: Vec<[String; N]> =
         rows.iter().map(|row| row.each_ref().map(|cell| printable(cell).into_owned())).collect();
     let mut widths: [usize; N] = std::array::from_fn(|i| {
@@ -50,12 +50,13 @@ fn lines<const N: usize>(headings: [&str; N], rows: &[[String; N]], width: Optio
     std::iter::once(line(headings)).chain(rows).collect()
 }
 
-/// Tells whether a cell is a path or a sentence. Ids, states and numbers are never cut: they are to be copied and compared.
+/// Tells whether a cell is a path or a sentence, and may be shortened. Ids, states and numbers never are, since they
+/// are copied and compared.
 fn is_long_text(cell: &str) -> bool {
     cell.contains('/') || cell.split(' ').count() > 3
 }
 
-/// Makes the widest of the columns that can be cut narrower, until all of them have room, or none can be.
+/// Narrows the widest columns that may be shortened, until all columns fit, or none can be narrowed further.
 fn fit<const N: usize>(widths: &mut [usize; N], can_cut: [bool; N], room: usize) {
     let room = room.saturating_sub(GAP * N.saturating_sub(1));
     loop {
@@ -63,14 +64,14 @@ fn fit<const N: usize>(widths: &mut [usize; N], can_cut: [bool; N], room: usize)
         let mut cuttable: Vec<usize> = (0..N).filter(|i| can_cut[*i] && widths[*i] > LEAST).collect();
         cuttable.sort_by_key(|i| std::cmp::Reverse(widths[*i]));
         let Some(widest) = cuttable.first().copied().filter(|_| excess > 0) else { return };
-        // As wide as the next one, then both of them less.
+        // Reduces the widest to the width of the next one, then both further.
         let next = cuttable.get(1).map_or(LEAST, |next| widths[*next]);
         let step = if next == widths[widest] { 1 } else { widths[widest] - next };
         widths[widest] -= step.min(excess).min(widths[widest] - LEAST);
     }
 }
 
-/// A cell in so many characters: of a path the middle is left out, of a sentence the end.
+/// Shortens a cell to a width: a path in the middle, a sentence at the end.
 fn cut(cell: &str, width: usize) -> String {
     let all = cell.chars().count();
     if all <= width {
@@ -83,12 +84,12 @@ fn cut(cell: &str, width: usize) -> String {
     format!("{head}…{tail}")
 }
 
-/// An amount in USD, with as many places as it takes to see something of it.
+/// An amount in USD, with enough decimals to show significant digits.
 pub(crate) fn dollars(amount: f64) -> String {
     match amount {
         amount if amount == 0.0 || amount >= 1.0 => format!("{amount:.2}"),
         amount if amount >= 0.01 => format!("{amount:.4}"),
-        // Less is told as less: zeros would say that it cost nothing.
+        // Smaller amounts are shown as less than the smallest, since zero would suggest that there is no cost.
         amount if amount > 0.0 && amount < LEAST_DOLLARS => format!("<{LEAST_DOLLARS}"),
         amount => format!("{amount:.6}"),
     }
@@ -124,7 +125,7 @@ mod tests {
         }
         let whole = table(None);
         assert!(!whole[1].contains('…') && whole[1].len() > 250, "{whole:#?}");
-        // Without room even for the least, lines go on.
+        // Without room for even the least widths, lines are wrapped by the terminal.
         let narrow = table(Some(40));
         assert!(narrow[1].contains(ID) && narrow[1].chars().count() < 100, "{narrow:#?}");
     }

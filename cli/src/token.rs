@@ -1,4 +1,4 @@
-//! `millwork token`: tokens for the clients of a scheduler.
+//! `millwork token`: creates tokens for clients of a scheduler.
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -54,7 +54,7 @@ struct New {
     json: bool,
 }
 
-/// Longest life that can be asked for, in days: ten years.
+/// Longest lifetime of a token, in days: ten years.
 const MAX_LIFETIME_DAYS: i64 = 3650;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,10 +99,10 @@ fn whole_seconds(time: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
 }
 
-/// Adds a line to a file of tokens, unless a scheduler would not take the whole.
+/// Appends a line to a token file, unless a scheduler would refuse the result.
 fn append(path: &Path, line: &str) -> anyhow::Result<()> {
     check_way(path)?;
-    // A pipe would be waited for.
+    // Opening a pipe would block.
     let is_other = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
     anyhow::ensure!(!is_other, "it is no regular file: name one");
     let before = match std::fs::read_to_string(path) {
@@ -113,7 +113,7 @@ fn append(path: &Path, line: &str) -> anyhow::Result<()> {
     let added = format!("{separator}{line}\n");
     check_token_file(&format!("{before}{added}"))?;
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    // In one piece: a scheduler may be reading it.
+    // In a single write, since a scheduler may be reading the file.
     file.write_all(added.as_bytes())?;
     Ok(file.sync_all()?)
 }

@@ -1,10 +1,10 @@
-//! Trouble with a scheduler.
+//! Errors of a client with its scheduler.
 
 use millwork_api::ErrorCode;
 use reqwest::StatusCode;
 use std::time::Duration;
 
-/// Trouble that a client has with its scheduler.
+/// An error of a client with its scheduler.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
     #[error("the scheduler answers {status}: {reason}")]

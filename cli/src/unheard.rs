@@ -1,4 +1,4 @@
-//! Runs whose end was not heard: the memory of a listener is bounded, and other processes can end runs as well.
+//! Runs whose end was missed: a listener's buffer is bounded, and other processes can end runs as well.
 
 use chrono::{DateTime, SubsecRound, Utc};
 use millwork_manifest::{Failure, FailureClass, ManifestId};
@@ -8,16 +8,16 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Number of runs in a page.
+/// Page size for reading runs.
 const PAGE: usize = 1000;
 
-/// Runs that have ended since a time and are not among those that were told of, as the store has them.
+/// Runs that have ended since a time and were not reported yet, read from the store.
 pub(crate) async fn unheard(
     store: &dyn RunStore,
     since: DateTime<Utc>,
     told: &HashSet<ManifestId>,
 ) -> TrackingResult<Vec<EndedRun>> {
-    // The store has times in microseconds.
+    // The store keeps microseconds.
     let since = since.trunc_subsecs(6);
     let mut ended = Vec::new();
     for state in [RunState::Completed, RunState::Failed, RunState::Cancelled] {
@@ -26,7 +26,7 @@ pub(crate) async fn unheard(
             let page = store.list_runs(&filter).await?;
             let is_new = |run: &Run| run.ended_at.is_some_and(|at| at >= since) && !told.contains(&run.manifest_id);
             for run in page.items.into_iter().filter(is_new) {
-                // A listing tells no results.
+                // Listings contain no results, so that each run is read.
                 ended.extend(store.run(&run.manifest_id).await?.and_then(as_ended));
             }
             match page.next_cursor {
@@ -38,7 +38,7 @@ pub(crate) async fn unheard(
     Ok(ended)
 }
 
-/// The end of a run, if it has ended.
+/// End of a run, if it has ended.
 fn as_ended(run: Run) -> Option<EndedRun> {
     let unreadable =
         || Failure::new(FailureClass::Bug, "its output is there, but the store's note of it cannot be read");

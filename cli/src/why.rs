@@ -1,4 +1,4 @@
-//! `millwork why`: the cause, what happens next, and what may be done.
+//! `millwork why`: the cause of a state, the next step, and possible actions.
 
 use crate::address::parse_uri;
 use crate::client::{Client, ClientOptions};
@@ -52,7 +52,7 @@ const EXAMPLES: &str = "Examples:
 Exit codes: 0 it is done, or gets on by itself; 3 it needs you; 5 nobody could be asked. Each code of an answer has a chapter in \
 docs/runbook.md.";
 
-/// Subject that a person can name.
+/// A subject that a person can name.
 enum Named {
     File(ObjectUri),
     Date(DatePrefix),
@@ -135,7 +135,7 @@ async fn look(state: &str, places: Option<&str>, named: &Named) -> anyhow::Resul
     })
 }
 
-/// A diagnosis for people.
+/// A diagnosis as text.
 pub(crate) fn text_of(diagnosis: &Diagnosis) -> String {
     let now = Utc::now();
     let kind = match diagnosis.subject {

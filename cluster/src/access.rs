@@ -1,4 +1,4 @@
-//! Means by which both ends of a connection know each other, and by which nobody listens in.
+//! Authentication and encryption of connections between schedulers and executors.
 
 use crate::Secret;
 use crate::guard::Guarded;
@@ -10,24 +10,24 @@ use std::path::PathBuf;
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
 
-/// The one protocol that is spoken inside TLS.
+/// ALPN protocol inside TLS.
 const PROTOCOLS: &[&str] = &["h2"];
-/// The end of a scheduler's name in its certificate, such as `spiffe://example.org/millwork/scheduler`.
+/// End of the URI in a scheduler's certificate, such as `spiffe://example.org/millwork/scheduler`.
 const SCHEDULER: &str = "/scheduler";
-/// The end of an executor's.
+/// End of the URI in an executor's certificate.
 const EXECUTOR: &str = "/executor";
-/// The first byte of a TLS connection: a handshake record.
+/// First byte of a TLS connection: the type of a handshake record.
 const TLS_RECORD: u8 = 0x16;
 
-/// The degree to which a scheduler insists on TLS.
+/// TLS policy of a scheduler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsMode {
     /// No TLS.
     #[default]
     Off,
-    /// TLS for executors that begin with it, none for the others: to change a fleet over.
+    /// Accepts both TLS and plain text, for the migration of a fleet.
     Permissive,
-    /// TLS with a certificate of an executor, and nothing else.
+    /// Accepts only TLS with the certificate of an executor.
     Strict,
 }
 
@@ -44,23 +44,23 @@ impl std::str::FromStr for TlsMode {
     }
 }
 
-/// The PEM files of one end.
+/// PEM files of one side.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
-    /// The authorities that both ends' certificates are of.
+    /// Certificate authorities for both sides' certificates.
     pub authorities: PathBuf,
-    /// The certificate of this end, and its key.
+    /// Certificate and key of this side.
     pub identity: Identity,
 }
 
-/// The means by which a scheduler knows its executors.
+/// Credentials by which a scheduler authenticates executors.
 #[derive(Clone)]
 pub struct DoorAccess {
     pub(crate) secret: Secret,
     tls: Option<(ServerTls, TlsMode)>,
 }
 
-/// The means by which an executor knows its scheduler.
+/// Credentials by which an executor authenticates its scheduler.
 #[derive(Clone)]
 pub struct Access {
     pub(crate) secret: Secret,
@@ -68,7 +68,7 @@ pub struct Access {
 }
 
 impl DoorAccess {
-    /// Reads the certificates. `tls` is none for connections without.
+    /// Loads the certificates. `tls` is `None` for connections without TLS.
     pub fn new(secret: Secret, tls: Option<(TlsFiles, TlsMode)>) -> Result<Self, TlsError> {
         let open = |(files, mode): (TlsFiles, TlsMode)| {
             let trust = ClientTrust::Required(files.authorities);
@@ -78,7 +78,7 @@ impl DoorAccess {
         Ok(Self { secret, tls })
     }
 
-    /// Opens a connection that was accepted, in the way that its first byte tells and the mode allows.
+    /// Sets up an accepted connection, with TLS or plain text by its first byte, as far as the mode allows.
     pub(crate) async fn open(&self, mut stream: Guarded<TcpStream>) -> io::Result<Stream<Guarded<TcpStream>>> {
         let Some((tls, mode)) = &self.tls else { return Ok(Either::Left(stream)) };
         let is_tls = stream.first_byte().await? == TLS_RECORD;
@@ -95,13 +95,13 @@ impl DoorAccess {
 }
 
 impl Access {
-    /// Reads the certificates. `tls` is none for connections without.
+    /// Loads the certificates. `tls` is `None` for connections without TLS.
     pub fn new(secret: Secret, tls: Option<TlsFiles>) -> Result<Self, TlsError> {
         let open = |files: TlsFiles| ClientTls::open("scheduler", files.authorities, Some(files.identity), PROTOCOLS);
         Ok(Self { secret, tls: tls.map(open).transpose()? })
     }
 
-    /// Opens a connection that was made.
+    /// Sets up an outgoing connection.
     pub(crate) async fn open(&self, stream: TcpStream, host: &str) -> io::Result<Stream<TcpStream>> {
         let Some(tls) = &self.tls else { return Ok(Either::Left(stream)) };
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
@@ -114,7 +114,7 @@ impl Access {
 /// A connection, with TLS or without.
 pub(crate) type Stream<S> = Either<S, Box<TlsStream<S>>>;
 
-/// Refuses a certificate of another role: an executor's key does not make a scheduler.
+/// Refuses a certificate of another role, so that an executor's key cannot be used to act as a scheduler.
 fn check_role(chain: Option<&[CertificateDer<'_>]>, role: &str) -> io::Result<()> {
     let names = chain.and_then(|chain| chain.first()).map(certificate_names).unwrap_or_default();
     if names.iter().any(|name| name.starts_with("spiffe://") && name.ends_with(role)) {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub struct Address {
     /// A name or an IP address.
     pub host: String,
-    /// The port.
+    /// TCP port.
     pub port: u16,
 }
 

@@ -1,4 +1,4 @@
-//! The executor's side of a connection.
+//! Executor's side of a connection.
 
 use crate::messages::Nothing;
 use crate::secret::{Role, hex, random, unhex};
@@ -20,15 +20,15 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-/// Time that a scheduler has to take an executor in.
+/// Time limit for connecting and registering with a scheduler.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Connects to a scheduler that proves that it has the secret.
+/// Connects to a scheduler, which must prove that it has the secret.
 pub async fn connect(address: &Address, access: &Access) -> io::Result<SchedulerLink> {
     connect_at(address, None, access).await
 }
 
-/// Connects at one of the addresses that belong to a scheduler's name; a certificate has to be for the name.
+/// Connects to one of the addresses of a scheduler's name; its certificate has to be for the name.
 pub async fn connect_at(address: &Address, at: Option<SocketAddr>, access: &Access) -> io::Result<SchedulerLink> {
     timeout(CONNECT, connect_in_time(address, at, access)).await.map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} seconds", CONNECT.as_secs()))
@@ -66,8 +66,8 @@ async fn connect_in_time(address: &Address, at: Option<SocketAddr>, access: &Acc
     })
 }
 
-/// Opens a channel, with TLS if there are certificates. It is spoken of as `http` in either case: with `https`, the library would
-/// add a TLS of its own.
+/// Opens a channel, with TLS if there are certificates. The URL scheme is always `http`: with `https`, the library
+/// would add TLS of its own.
 async fn open(address: &Address, at: Option<SocketAddr>, access: &Access) -> io::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(io::Error::other)?;
     let (address, access) = (address.clone(), access.clone());
@@ -97,7 +97,7 @@ fn put(metadata: &mut MetadataMap, name: &'static str, value: &[u8]) -> io::Resu
     Ok(())
 }
 
-/// The reason why no connection was made, which tonic keeps below "transport error".
+/// Cause of a failed connection, which tonic hides below "transport error".
 fn cause(error: tonic::transport::Error) -> io::Error {
     let mut at: &dyn std::error::Error = &error;
     while let Some(below) = at.source() {

@@ -1,4 +1,4 @@
-//! The scheduler's port for executors.
+//! Scheduler's port for executors.
 
 use crate::ExecutorLink;
 use crate::access::{DoorAccess, Stream};
@@ -19,25 +19,25 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
-/// Streams that a connection may have: an executor needs one, after its challenge.
+/// Limit of the HTTP/2 streams per connection: an executor needs one at a time, first for its challenge.
 const MAX_STREAMS: u32 = 4;
-/// Limit of a request's header fields, as hyper counts them.
+/// Limit of a request's header fields in bytes, as counted by hyper.
 const MAX_HEADER_BYTES: u32 = 8 << 10;
-/// Bytes that a connection may send ahead of what is read, of one stream and in all: times the number of strangers, they
-/// bound the memory that strangers can take.
+/// Flow-control windows: bytes that a connection may send ahead of reading, per stream and in total. Multiplied by the
+/// limit of unauthenticated connections, they bound the memory of these.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
-/// The pause after the system refused to accept a connection, such as for want of descriptors.
+/// Pause after the system failed to accept a connection, for example because of missing descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// An open door. It closes when this is dropped, and breaks all connections.
+/// A listening port. Dropping it closes the port and breaks all connections.
 pub struct Door {
-    /// The executors that have come in, in order.
+    /// Authenticated executors, in order of arrival.
     pub executors: mpsc::Receiver<ExecutorLink>,
     _open: DropGuard,
 }
 
-/// Opens the door.
+/// Starts to accept connections.
 pub fn listen(listener: TcpListener, access: DoorAccess) -> io::Result<Door> {
     let (links, executors) = mpsc::channel(16);
     let (accepted, connections) = mpsc::channel(16);
@@ -64,7 +64,7 @@ pub fn listen(listener: TcpListener, access: DoorAccess) -> io::Result<Door> {
     Ok(Door { executors, _open: open })
 }
 
-/// A connection that is open, with TLS or without.
+/// An accepted connection, with or without TLS.
 struct Incoming {
     stream: Stream<Guarded<TcpStream>>,
     visit: Arc<Visit>,
@@ -98,7 +98,7 @@ impl AsyncWrite for Incoming {
     }
 }
 
-/// Accepts connections until the door is closed.
+/// Accepts connections until the port is closed.
 async fn accept(
     listener: TcpListener,
     access: DoorAccess,
@@ -128,18 +128,18 @@ async fn accept(
     }
 }
 
-/// Opens a connection and hands it on. A handshake takes its time, in which others come.
+/// Sets up a connection and passes it on. Runs as a task, since a handshake takes time in which others connect.
 async fn open(access: DoorAccess, guarded: Guarded<TcpStream>, accepted: mpsc::Sender<Incoming>) {
     let visit = guarded.visit().clone();
     match access.open(guarded).await {
-        // Fails when the door is closed.
+        // Fails when the port is closed.
         Ok(stream) => drop(accepted.send(Incoming { stream, visit }).await),
         Err(error) => tracing::debug!(peer = %visit.peer, %error, "refused a connection of an executor"),
     }
 }
 
 fn guard(strangers: &Strangers, stream: TcpStream, peer: SocketAddr) -> Guarded<TcpStream> {
-    // Else an answer waits up to 40 ms for the acknowledgement of its own first half.
+    // Without TCP_NODELAY, an answer can be delayed by up to 40 ms, until its first half is acknowledged.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "messages to an executor wait for acknowledgements");
     }

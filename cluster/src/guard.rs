@@ -1,9 +1,10 @@
-//! Connections of strangers: bounded in number and time.
+//! Limits on unauthenticated connections ("strangers"), in number and time.
 //!
-//! Everybody who reaches the port is a stranger until the proof of the secret. A stranger is sent away after
-//! [`STRANGER_TIME`], and when more than [`MAX_STRANGERS`] are there, one is at once: of those that have sent nothing, if there are any, the first of
-//! the address with the most of them. It has had the most time, and an executor speaks first and needs a few milliseconds. So connections that
-//! send nothing, however many, keep no executor out, and never use up the descriptors.
+//! Every connection counts as a stranger until it has proved that it has the secret. It is closed after
+//! [`STRANGER_TIME`]. If there are more than [`MAX_STRANGERS`], one is closed at once: preferably one that has sent
+//! nothing, and among those the oldest of the address with the most connections. An executor sends first and
+//! authenticates within milliseconds, so that any number of silent connections can neither keep executors out nor
+//! exhaust the descriptors.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -19,19 +20,19 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Time that a connection has to prove that an executor is at its other end.
+/// Time limit for an executor to authenticate.
 pub(crate) const STRANGER_TIME: Duration = Duration::from_secs(10);
-/// Connections at once that have not proved it.
+/// Limit of unauthenticated connections.
 pub(crate) const MAX_STRANGERS: usize = 256;
 
-/// Bytes that such a connection may send: a handshake with a chain of certificates, the challenge and the proof take a tenth of it. It bounds what
-/// frames of any kind can cost.
+/// Limit of the bytes that an unauthenticated connection may send: ten times what a TLS handshake with a certificate
+/// chain, the challenge and the proof need. Bounds the cost of frames of any kind.
 pub(crate) const MAX_STRANGER_SENDS: usize = 128 << 10;
 
-/// The strangers that are there, in the order in which they came.
+/// Unauthenticated connections, in order of arrival.
 pub(crate) struct Strangers {
     there: Mutex<VecDeque<Weak<Visit>>>,
-    /// The time that each has.
+    /// Time within which each connection must authenticate.
     time: Duration,
 }
 
@@ -44,14 +45,14 @@ impl Default for Strangers {
 /// A connection, as the services see it.
 pub(crate) struct Visit {
     pub(crate) peer: SocketAddr,
-    /// True once a byte has come from it.
+    /// True once a byte has been received.
     has_spoken: AtomicBool,
     is_admitted: AtomicBool,
     sent_away: CancellationToken,
 }
 
 impl Visit {
-    /// Lets the connection stay.
+    /// Marks the connection as authenticated.
     pub(crate) fn admit(&self) {
         self.is_admitted.store(true, Ordering::Release);
     }
@@ -66,7 +67,7 @@ impl Visit {
 }
 
 impl Strangers {
-    /// Guards a new connection, and sends a stranger away if there are too many.
+    /// Guards a new connection, and closes one if there are too many unauthenticated ones.
     pub(crate) fn guard<S>(&self, stream: S, peer: SocketAddr) -> Guarded<S> {
         let visit = Arc::new(Visit {
             peer,
@@ -85,14 +86,14 @@ impl Strangers {
         there.push_back(Arc::downgrade(&visit));
         let time = self.time;
         let time_is_up = async move {
-            // Either way it is over.
+            // The connection is closed in either case.
             let _ = timeout(time, sent_away.cancelled()).await;
         };
         Guarded { stream, visit, time_is_up: Box::pin(time_is_up), left: MAX_STRANGER_SENDS }
     }
 }
 
-/// Place of the stranger that is sent away, of those that are there in the order in which they came.
+/// Index of the connection to be closed, among unauthenticated ones in order of arrival.
 fn excess(there: &VecDeque<Weak<Visit>>) -> Option<usize> {
     let visits: Vec<(usize, Arc<Visit>)> =
         there.iter().enumerate().filter_map(|(at, visit)| Some((at, visit.upgrade()?))).collect();
@@ -102,16 +103,16 @@ fn excess(there: &VecDeque<Weak<Visit>>) -> Option<usize> {
     for (at, visit) in visits.iter().filter(|(_, visit)| !has_silent || silent(visit)) {
         of_address.entry(visit.peer.ip()).or_insert((0, *at)).0 += 1;
     }
-    // Of two addresses with as many, that of the first.
+    // Among addresses with equally many, the one with the oldest connection.
     of_address.into_values().max_by_key(|(count, first)| (*count, Reverse(*first))).map(|(_, first)| first)
 }
 
-/// A connection that breaks when its time as a stranger is up, or what it may send as one.
+/// A connection that fails once it exceeds the time or byte limit of unauthenticated ones.
 pub(crate) struct Guarded<S> {
     stream: S,
     visit: Arc<Visit>,
     time_is_up: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Bytes that it may still send as a stranger.
+    /// Bytes that it may still send before it is authenticated.
     left: usize,
 }
 
@@ -122,7 +123,7 @@ impl<S> Guarded<S> {
 }
 
 impl Guarded<TcpStream> {
-    /// The first byte that is sent, which stays to be read. Fails like a read when the time as a stranger is up.
+    /// First byte received, without consuming it. Fails like a read if the time limit is exceeded.
     pub(crate) async fn first_byte(&mut self) -> io::Result<u8> {
         let mut first = [0];
         let peeked = async { timeout(STRANGER_TIME, self.stream.peek(&mut first)).await? };
@@ -239,7 +240,7 @@ mod tests {
         let mut there: Vec<_> = (0..MAX_STRANGERS).map(|_| stranger(&strangers)).collect();
         let (first, second) = (there.remove(0), there.remove(0));
         let (mut first, mut second) = (first.0, second.0);
-        // A stranger that has left makes room.
+        // An unauthenticated connection that has closed makes room.
         there.pop();
         let _next = stranger(&strangers);
         assert!(is_there(&mut first).await);

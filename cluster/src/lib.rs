@@ -1,10 +1,10 @@
-//! The connection between a scheduler and its executors.
+//! Connection between a scheduler and its executors.
 //!
-//! An executor dials the scheduler and opens one stream, on which everything travels: tasks one way, their reports the other.
-//! A cluster thus has one port to guard, the scheduler's, and both ends prove who they are before a message
-//! is decoded ([`Secret`]). Within a process [`in_process`] makes the two ends of a stream without any port.
+//! An executor connects to the scheduler and opens one stream for all messages: tasks in one direction, their reports
+//! in the other. A cluster thus has only one port to protect, the scheduler's, and both sides authenticate before a
+//! message is decoded ([`Secret`]). Within a process, [`in_process`] creates both ends of a stream without a port.
 //!
-//! Nothing here knows what a plan or a report holds.
+//! The contents of plans and reports are opaque to this crate.
 
 mod access;
 mod address;
@@ -30,36 +30,38 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-/// The longest pause between two signs of life of an executor, 1 s: they carry the progress of its tasks, which people look at.
+/// Interval of an executor's keep-alive messages, 1 s: they carry the progress of its tasks, which is shown live.
 pub const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
-/// Silence after which either end of a connection takes the other for dead. As long as it takes another scheduler to become the one that runs
-/// manifests, so that its executors are free by then.
+/// Silence after which either side considers the other dead. Equal to the time in which another scheduler becomes the
+/// leader, so that executors are free for it by then.
 pub const SILENCE: Duration = Duration::from_secs(8);
-/// The largest message: a task's plan names its files, a report has a line for each, and either may have 64 MiB beside what is said of it.
+/// Limit of a message: 64 MiB for a task's plan, which names its files, or a report, and 64 KiB for the rest of the
+/// message.
 pub const MAX_MESSAGE_BYTES: usize = (64 << 20) + (64 << 10);
-/// Patience with an end that lives and dies with this one, though both may stand still for long, such as in a stopped process.
+/// Silence limit for an end in the same process, in effect none, since both ends can be suspended for long, as in a
+/// stopped process.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-/// Messages that may wait for an end that does not read. A scheduler gives up an executor beyond that.
+/// Limit of the messages queued for an end that does not read. Beyond it, a scheduler gives up the executor.
 const WAITING_MESSAGES: usize = 1024;
 
-/// An end of a stream: a way out and a way in. The stream ends when its end is dropped.
+/// End of a stream, with a channel in each direction. The stream ends when it is dropped.
 pub struct Link<Out, In> {
-    /// The other end, in words: an address, or a place in this process.
+    /// Description of the other end: an address, or a place in this process.
     pub peer: String,
     /// Silence after which the other end counts as dead.
     pub patience: Duration,
     /// Messages to the other end.
     pub outbound: mpsc::Sender<Out>,
-    /// Messages of the other end, until the connection ends or breaks.
+    /// Messages from the other end, until the connection ends or fails.
     pub inbound: BoxStream<'static, io::Result<In>>,
 }
 
-/// The scheduler's end.
+/// Scheduler's end of a stream.
 pub type ExecutorLink = Link<ToExecutor, ToScheduler>;
-/// The executor's end.
+/// Executor's end of a stream.
 pub type SchedulerLink = Link<ToScheduler, ToExecutor>;
 
-/// Both ends of a stream within this process.
+/// Creates both ends of a stream within this process.
 pub fn in_process() -> (ExecutorLink, SchedulerLink) {
     let (to_executor, from_scheduler) = mpsc::channel(WAITING_MESSAGES);
     let (to_scheduler, from_executor) = mpsc::channel(WAITING_MESSAGES);

@@ -1,60 +1,60 @@
 //! Messages between a scheduler and an executor, in Protocol Buffers.
 //!
-//! All of them travel on one stream that the executor opens, so that it listens on no port.
+//! All messages use one stream, which the executor opens, so that it needs no port.
 
 use prost::bytes::Bytes;
 use prost::{DecodeError, Message, Oneof};
 
-/// Version of the messages. A scheduler and an executor with different ones do not work together.
+/// Protocol version. A scheduler and an executor with different versions refuse to work together.
 pub const PROTOCOL: u32 = 1;
 
 /// An empty message.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct Nothing {}
 
-/// A message of an executor.
+/// A message from an executor.
 #[derive(Clone, PartialEq, Message)]
 pub struct ToScheduler {
-    /// The content.
+    /// Content of the message.
     #[prost(oneof = "FromExecutor", tags = "1, 2, 3, 4")]
     pub content: Option<FromExecutor>,
 }
 
-/// The content of an executor's message.
+/// Content of an executor's message.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum FromExecutor {
-    /// The first message: who offers to work.
+    /// First message: registers the executor.
     #[prost(message, tag = "1")]
     Register(Register),
-    /// A sign of life, sent at least every [`crate::ALIVE_INTERVAL`], with the progress of its tasks: an encoded [`Alive`], as
-    /// [`Alive::decode_bounded`] reads it.
+    /// Keep-alive with the progress of its tasks, sent at least every [`crate::ALIVE_INTERVAL`]: an encoded [`Alive`],
+    /// decoded by [`Alive::decode_bounded`].
     #[prost(bytes = "bytes", tag = "2")]
     Alive(Bytes),
     /// The end of a task.
     #[prost(message, tag = "3")]
     Ended(Ended),
-    /// The executor was told to stop: it finishes its tasks, and takes no more.
+    /// Notice that the executor was told to stop: it finishes its tasks, and accepts no more.
     #[prost(message, tag = "4")]
     Draining(Nothing),
 }
 
-/// A sign of life of an executor, and news of it. Before it told news, it had no content.
+/// Content of an executor's keep-alive. Empty in earlier versions.
 #[derive(Clone, PartialEq, Message)]
 pub struct Alive {
-    /// Progress of the tasks that the executor has.
+    /// Progress of the executor's tasks.
     #[prost(message, repeated, tag = "1")]
     pub tasks: Vec<Progress>,
-    /// Memory that its process has now, in bytes; 0 if it does not know.
+    /// Memory of its process, in bytes; 0 if unknown.
     #[prost(uint64, tag = "2")]
     pub memory_bytes: u64,
 }
 
-/// Limit of the bytes of a sign of life, 256 KiB: news of 1,024 tasks, the most that an executor has, take about 150 KiB. As values in memory they
-/// can take fifty times as much.
+/// Limit of a keep-alive, 256 KiB: the progress of 1,024 tasks, the most that an executor has, takes about 150 KiB.
+/// Decoded, it can take fifty times as much memory.
 pub const MAX_ALIVE_BYTES: usize = 256 << 10;
 
 impl Alive {
-    /// Reads a sign of life of anybody's.
+    /// Decodes a keep-alive from an untrusted sender.
     pub fn decode_bounded(bytes: &Bytes) -> Result<Self, String> {
         match bytes.len() {
             length if length > MAX_ALIVE_BYTES => {
@@ -74,18 +74,18 @@ impl From<Alive> for FromExecutor {
 /// Progress of a task.
 #[derive(Clone, PartialEq, Message)]
 pub struct Progress {
-    /// The task, always there.
+    /// Id of the task, always present.
     #[prost(message, optional, tag = "1")]
     pub key: Option<TaskKey>,
-    /// Counts of it so far.
+    /// Counts so far.
     #[prost(message, optional, tag = "2")]
     pub counts: Option<Counts>,
 }
 
-/// Counts of a task. Each only grows.
+/// Counts of a task, which never decrease.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct Counts {
-    /// Stored bytes of input that it has read.
+    /// Stored bytes of input read.
     #[prost(uint64, tag = "1")]
     pub read_bytes: u64,
     /// Lines that became rows.
@@ -94,87 +94,87 @@ pub struct Counts {
     /// Lines that were rejected.
     #[prost(uint64, tag = "3")]
     pub rejected: u64,
-    /// Bytes of output that it has written.
+    /// Bytes of output written.
     #[prost(uint64, tag = "4")]
     pub written_bytes: u64,
-    /// Output files that it has begun.
+    /// Number of output files begun.
     #[prost(uint64, tag = "5")]
     pub parts: u64,
-    /// Time that it has computed, in microseconds.
+    /// CPU time, in microseconds.
     #[prost(uint64, tag = "6")]
     pub cpu_micros: u64,
-    /// The most memory that its process had meanwhile, in bytes.
+    /// Peak memory of its process during the task, in bytes.
     #[prost(uint64, tag = "7")]
     pub peak_memory_bytes: u64,
-    /// True once it has read all of its input, and only finishes its files.
+    /// True once all input is read, and only output files are being finished.
     #[prost(bool, tag = "8")]
     pub is_finishing: bool,
 }
 
-/// An executor that offers to work.
+/// Registration of an executor.
 #[derive(Clone, PartialEq, Message)]
 pub struct Register {
     /// Name in logs and in the record of output files.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// The number of tasks it runs at once.
+    /// Number of tasks that it runs concurrently.
     #[prost(uint32, tag = "2")]
     pub slots: u32,
-    /// Version of the messages that it speaks, its [`PROTOCOL`].
+    /// Protocol version of the executor, [`PROTOCOL`].
     #[prost(uint32, tag = "3")]
     pub protocol: u32,
     /// Version of the executor's program.
     #[prost(string, tag = "4")]
     pub version: String,
-    /// Limit of the memory of its process, in bytes; 0 if it has none, or does not know.
+    /// Memory limit of its process, in bytes; 0 if there is none, or it is unknown.
     #[prost(uint64, tag = "5")]
     pub memory_limit_bytes: u64,
-    /// Name of the machine it runs on; empty if it does not know.
+    /// Name of its machine; empty if unknown.
     #[prost(string, tag = "6")]
     pub machine: String,
-    /// Name of the form in which it reads plans. A scheduler that writes them in another gives it no work.
+    /// Name of the plan format that it reads. A scheduler with another format refuses it.
     #[prost(string, tag = "7")]
     pub plan: String,
 }
 
-/// A message of the scheduler.
+/// A message from the scheduler.
 #[derive(Clone, PartialEq, Message)]
 pub struct ToExecutor {
-    /// The content.
+    /// Content of the message.
     #[prost(oneof = "FromScheduler", tags = "1, 2, 3, 4")]
     pub content: Option<FromScheduler>,
 }
 
-/// The content of a scheduler's message.
+/// Content of a scheduler's message.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum FromScheduler {
-    /// A sign of life, in answer to the executor's.
+    /// Keep-alive, in answer to the executor's.
     #[prost(message, tag = "1")]
     Alive(Nothing),
     /// A task to run.
     #[prost(message, tag = "2")]
     Launch(Task),
-    /// A task that nobody wants any more.
+    /// Id of a task to be cancelled.
     #[prost(message, tag = "3")]
     Cancel(TaskKey),
-    /// Nothing more is wanted of the executor.
+    /// Dismissal of the executor.
     #[prost(message, tag = "4")]
     Release(Release),
 }
 
-/// The identity of a task within a scheduler's life.
+/// Id of a task, unique while the scheduler runs.
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 pub struct TaskKey {
-    /// The engine's id of the job.
+    /// Id of the engine's job.
     #[prost(string, tag = "1")]
     pub job: String,
-    /// The stage's number in the job.
+    /// Number of the stage in the job.
     #[prost(uint32, tag = "2")]
     pub stage: u32,
-    /// The attempt at the stage.
+    /// Number of the attempt at the stage.
     #[prost(uint32, tag = "3")]
     pub stage_attempt: u32,
-    /// The task's number in the stage.
+    /// Number of the task in the stage.
     #[prost(uint32, tag = "4")]
     pub task: u32,
 }
@@ -182,19 +182,19 @@ pub struct TaskKey {
 /// A task to run: one partition of a stage.
 #[derive(Clone, PartialEq, Message)]
 pub struct Task {
-    /// Identity of the task, always there.
+    /// Id of the task, always present.
     #[prost(message, optional, tag = "1")]
     pub key: Option<TaskKey>,
-    /// The attempt at the task.
+    /// Number of the attempt at the task.
     #[prost(uint32, tag = "2")]
     pub attempt: u32,
-    /// The physical plan, of this partition alone.
+    /// Encoded physical plan, for this partition only.
     #[prost(bytes = "vec", tag = "3")]
     pub plan: Vec<u8>,
-    /// The session's settings.
+    /// Settings of the session.
     #[prost(message, repeated, tag = "4")]
     pub settings: Vec<Setting>,
-    /// The session's id.
+    /// Id of the session.
     #[prost(string, tag = "5")]
     pub session: String,
 }
@@ -213,38 +213,38 @@ pub struct Setting {
 /// The end of a task.
 #[derive(Clone, PartialEq, Message)]
 pub struct Ended {
-    /// The task, always there.
+    /// Id of the task, always present.
     #[prost(message, optional, tag = "1")]
     pub key: Option<TaskKey>,
-    /// Moment it began, in milliseconds since 1970.
+    /// Start time, in Unix milliseconds.
     #[prost(uint64, tag = "2")]
     pub started_at_ms: u64,
-    /// Moment it ended, in milliseconds since 1970.
+    /// End time, in Unix milliseconds.
     #[prost(uint64, tag = "3")]
     pub ended_at_ms: u64,
-    /// Outcome of the task.
+    /// Result of the task.
     #[prost(oneof = "Outcome", tags = "4, 5")]
     pub outcome: Option<Outcome>,
-    /// Counts of it at its end.
+    /// Final counts.
     #[prost(message, optional, tag = "6")]
     pub counts: Option<Counts>,
 }
 
-/// Outcome of a task.
+/// Result of a task.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Outcome {
-    /// Report of the task, encoded. It may tell of a failure of data or storage.
+    /// Encoded report of the task, which may contain a failure of data or storage.
     #[prost(bytes, tag = "4")]
     Report(Vec<u8>),
-    /// A defect, in words.
+    /// Description of a defect.
     #[prost(string, tag = "5")]
     Defect(String),
 }
 
-/// An executor's dismissal.
+/// Dismissal of an executor.
 #[derive(Clone, PartialEq, Message)]
 pub struct Release {
-    /// The reason, for its log.
+    /// Reason, for the executor's log.
     #[prost(string, tag = "1")]
     pub reason: String,
 }
@@ -270,7 +270,7 @@ mod tests {
         let of = |tasks| Alive { tasks: vec![Progress::default(); tasks], memory_bytes: 7 };
         let FromExecutor::Alive(bytes) = FromExecutor::from(of(1024)) else { panic!("it is another message") };
         assert_eq!(Alive::decode_bounded(&bytes), Ok(of(1024)));
-        // Each of them takes two bytes here, and a hundred in memory.
+        // Each entry takes two bytes encoded, and a hundred in memory.
         let FromExecutor::Alive(bytes) = FromExecutor::from(of(MAX_ALIVE_BYTES / 2)) else {
             panic!("it is another message")
         };
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_sign_of_life_is_a_message_within_a_message() {
-        // An executor of a version before sends it so; the bytes are alike.
+        // Message as sent by an executor of an earlier version; the encoding is the same.
         #[derive(Clone, PartialEq, Message)]
         struct Before {
             #[prost(message, optional, tag = "2")]

@@ -1,9 +1,8 @@
-//! The secret that a scheduler and its executors share, and how each proves that it has it.
+//! Shared secret of a scheduler and its executors, and the proofs by which each side shows that it has it.
 //!
-//! The secret itself never travels. Each end makes a number that was never used before (nonce), and the other answers with
-//! an HMAC-SHA-256 of both numbers and its own role: a listener in between, or a stranger who has taken the port of a scheduler
-//! that is gone, learns nothing that it could use. It protects the opening of a connection; what travels on it afterwards is
-//! protected by TLS alone.
+//! The secret itself is never sent. Each side creates a nonce, and the other answers with an HMAC-SHA-256 of both
+//! nonces and its own role. An eavesdropper, or a process that took over the port of a former scheduler, learns nothing
+//! usable. This authenticates only the start of a connection; later traffic is protected only by TLS.
 
 use hmac::{Hmac, KeyInit, Mac};
 use millwork_net::Watched;
@@ -15,15 +14,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fmt, io};
 
-/// The fewest characters of a secret: 128 bits if it is random and in hexadecimal.
+/// Least length of a secret: 32 characters, 128 bits if random and hexadecimal.
 pub(crate) const MIN_SECRET_CHARACTERS: usize = 32;
-/// The largest file that is read as a secret.
+/// Limit of a secret file, in bytes.
 const MAX_SECRET_BYTES: u64 = 4096;
-/// The environment variable that holds a secret.
+/// Environment variable with the secret.
 const VARIABLE: &str = "MILLWORK_EXECUTOR_SECRET";
 
-/// A secret that a scheduler shares with its executors. That of a file is read again when the file changes: connections that are there
-/// go on, new ones prove the new one.
+/// Secret shared by a scheduler and its executors. A secret file is read again when it changes: existing connections
+/// continue, new ones use the new secret.
 #[derive(Clone)]
 pub struct Secret(Source);
 
@@ -41,20 +40,20 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
-/// The reason why there is no secret.
+/// Reason why there is no usable secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// A secret that could be guessed.
+    /// The secret is short enough to be guessed.
     #[error(
         "{origin} has {found} characters: a secret for executors needs at least {MIN_SECRET_CHARACTERS}, such as those of `openssl rand -hex 32`"
     )]
     TooShort {
-        /// The file, or the environment variable.
+        /// File or environment variable with the secret.
         origin: String,
         /// Length of the secret.
         found: usize,
     },
-    /// A file that others could read or replace.
+    /// Other users could read or replace the file.
     #[error("{} {problem}: whoever has the secret can be a scheduler or an executor; let it belong to the user that runs this process, with mode 0600", path.display())]
     Exposed {
         /// The file or directory.
@@ -62,7 +61,7 @@ pub enum SecretError {
         /// Reason for the refusal.
         problem: String,
     },
-    /// A file that cannot be read or made.
+    /// The file cannot be read or created.
     #[error("cannot {operation} {}: {cause}", path.display())]
     Io {
         /// Operation that failed.
@@ -72,21 +71,21 @@ pub enum SecretError {
         /// Cause of the failure.
         cause: io::Error,
     },
-    /// No place for a secret of this user's own.
+    /// There is no private directory for this user's secret.
     #[error(
         "no secret for executors: neither {VARIABLE} nor --executor-secret-file is given, and there is no HOME to keep one in"
     )]
     NoHome,
 }
 
-/// An end of a connection.
+/// Side of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role {
     Scheduler,
     Executor,
 }
 
-/// A number that is used once.
+/// A random number that is used once.
 pub(crate) type Nonce = [u8; 32];
 
 impl fmt::Debug for Secret {
@@ -96,7 +95,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// The secret that is configured: in this file, or in the environment.
+    /// Secret that is configured: in this file, or in the environment.
     pub fn configured(file: Option<&Path>) -> Result<Option<Self>, SecretError> {
         match (file, env::var(VARIABLE)) {
             (Some(path), _) => {
@@ -112,7 +111,7 @@ impl Secret {
         }
     }
 
-    /// The secret of this user on this machine, which the first that asks makes.
+    /// Secret of this user on this machine, created by the first process that needs it.
     pub fn of_this_user() -> Result<Self, SecretError> {
         let path = Self::path_of_this_user()?;
         match Self::read(&path) {
@@ -124,14 +123,15 @@ impl Secret {
         }
     }
 
-    /// The file that [`Secret::of_this_user`] reads.
+    /// Path of the file for [`Secret::of_this_user`].
     pub fn path_of_this_user() -> Result<PathBuf, SecretError> {
         let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
         Ok(state.ok_or(SecretError::NoHome)?.join("millwork/executor-secret"))
     }
 
-    /// Reads a secret. A mounted file of Kubernetes belongs to root and is readable for a group, so that only others are kept out.
+    /// Reads a secret file. Group access is allowed, since a file mounted by Kubernetes belongs to root and is readable
+    /// for a group.
     fn read(path: &Path) -> Result<Self, SecretError> {
         let failed = |cause| SecretError::Io { operation: "read the secret in", path: path.to_owned(), cause };
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
@@ -168,12 +168,12 @@ impl Secret {
         }
     }
 
-    /// Proves to the other end that this one has the secret.
+    /// Proof for the other side that this one has the secret.
     pub(crate) fn proof(&self, role: Role, of_executor: &Nonce, of_scheduler: &Nonce) -> [u8; 32] {
         self.mac(role, of_executor, of_scheduler).finalize().into_bytes().into()
     }
 
-    /// Tells whether a proof was made with the secret, in a time that does not depend on it.
+    /// Verifies a proof in constant time.
     pub(crate) fn is_proof(&self, proof: &[u8], role: Role, of_executor: &Nonce, of_scheduler: &Nonce) -> bool {
         self.mac(role, of_executor, of_scheduler).verify_slice(proof).is_ok()
     }
@@ -190,7 +190,7 @@ impl Secret {
     }
 }
 
-/// An HMAC with a key; HMAC takes one of any length.
+/// HMAC with a key, which may have any length.
 pub(crate) fn keyed(key: &[u8]) -> Hmac<Sha256> {
     let mut block = [0; 64];
     if key.len() > block.len() {
@@ -202,7 +202,7 @@ pub(crate) fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new(&block.into())
 }
 
-/// Random bytes of the system.
+/// Random bytes from the system.
 pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
@@ -224,20 +224,20 @@ pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// The user that this process belongs to.
+/// Effective user id of this process.
 fn user() -> u32 {
-    // SAFETY: it has no arguments, no effect, and cannot fail.
+    // SAFETY: the call has no arguments and no side effects, and cannot fail.
     unsafe { libc::geteuid() }
 }
 
-/// Makes a secret. If another process is faster, that one's counts.
+/// Creates a secret file. If another process is faster, its secret is used.
 fn make(path: &Path) -> Result<(), SecretError> {
     let failed = |operation| move |cause| SecretError::Io { operation, path: path.to_owned(), cause };
     let directory = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("make the directory of"))?;
     let bytes: [u8; 32] = random().map_err(failed("get random bytes for"))?;
     let draft = path.with_extension(hex(&bytes[..8]));
-    // Bytes of the name are not used in the secret again.
+    // These random bytes name a temporary file, and are not used in the secret.
     let secret: [u8; 32] = random().map_err(failed("get random bytes for"))?;
     let written = OpenOptions::new()
         .write(true)
@@ -245,7 +245,7 @@ fn make(path: &Path) -> Result<(), SecretError> {
         .mode(0o600)
         .open(&draft)
         .and_then(|mut file| writeln!(file, "{}", hex(&secret)).and_then(|()| file.sync_all()));
-    // A link never replaces what is there, and shows the file only as a whole.
+    // A hard link does not replace an existing file, and makes the file appear only when complete.
     let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         linked => linked,

@@ -1,4 +1,4 @@
-//! The services behind the scheduler's port: a challenge for everybody, work for whoever answers it.
+//! Services on the scheduler's port: a challenge for everybody, and work for authenticated executors.
 
 use crate::guard::{STRANGER_TIME, Visit};
 use crate::messages::{Nothing, ToExecutor, ToScheduler};
@@ -23,20 +23,20 @@ pub(crate) mod stubs {
     tonic::include_proto!("millwork.Executors");
 }
 
-/// Metadata that hold the executor's nonce, the scheduler's, and the sender's proof, in hexadecimal.
+/// Names of the metadata with the executor's nonce, the scheduler's nonce, and the sender's proof, in hexadecimal.
 pub(crate) const OF_EXECUTOR: &str = "millwork-executor-nonce";
 pub(crate) const OF_SCHEDULER: &str = "millwork-scheduler-nonce";
 pub(crate) const PROOF: &str = "millwork-proof";
 
-/// Limit of what a stranger's message may have; the one there is has no content.
+/// Limit of a message from an unauthenticated client, in bytes; the only such message is empty.
 const MAX_STRANGER_BYTES: usize = 16;
-/// The shortest time between two lines in the log about strangers.
+/// Least interval between log messages about unauthenticated connections, in seconds.
 const LOG_SECONDS: u64 = 10;
 
 pub(crate) type Entrance = stubs::entrance_server::EntranceServer<Services>;
 pub(crate) type Executors = stubs::executors_server::ExecutorsServer<Services>;
 
-/// The services of one port.
+/// Services of one port.
 #[derive(Clone)]
 pub(crate) struct Services(Arc<Inner>);
 
@@ -81,7 +81,7 @@ impl stubs::entrance_server::Entrance for Services {
 impl stubs::executors_server::Executors for Services {
     type WorkStream = BoxStream<'static, Result<ToExecutor, Status>>;
 
-    /// Takes in an executor that has proved itself. Nothing of its stream is decoded before.
+    /// Accepts an authenticated executor. Nothing of its stream is decoded before that.
     async fn work(&self, request: Request<Streaming<ToScheduler>>) -> Result<Response<Self::WorkStream>, Status> {
         let Some(visit) = request.extensions().get::<Arc<Visit>>().cloned() else {
             return Err(Status::internal("a connection that was not guarded"));
@@ -119,8 +119,8 @@ fn ascii(bytes: &[u8]) -> Result<AsciiMetadataValue, Status> {
     hex(bytes).parse().map_err(|_| Status::internal("hexadecimal digits are no text"))
 }
 
-/// Nonces of the scheduler. They carry their time and a mark of this process, so that nothing is kept for strangers; only those
-/// that were answered rightly are remembered, until they are too old anyway.
+/// Nonces of the scheduler. They contain their time and a keyed mark of this process, so that no state is kept per
+/// client; only correctly answered ones are remembered, until they expire.
 struct Challenges {
     key: [u8; 32],
     started: Instant,
@@ -152,7 +152,7 @@ impl Challenges {
         mark
     }
 
-    /// Tells whether it is a recent nonce of this process that was not answered before, and remembers it.
+    /// Tells whether a nonce is recent, from this process, and not answered before; remembers it as answered.
     fn is_new_answer(&self, nonce: &Nonce) -> bool {
         let mut made = [0; 8];
         made.copy_from_slice(&nonce[..8]);
@@ -167,7 +167,7 @@ impl Challenges {
     }
 }
 
-/// Refused connections, told of in the log now and then, however many there are.
+/// Count of refused connections, logged at a limited rate.
 struct Refused {
     since: Instant,
     count: AtomicU64,

@@ -1,11 +1,12 @@
-//! The comparison of what executors report with what the scheduler planned: nothing of a report is used before it holds.
+//! Comparison of executors' reports with the scheduler's plan. Nothing from a report is used before it has passed.
 //!
-//! An executor may be wrong, of another version, or somebody else's. So a report names only private files that can be its task's, tells
-//! of each byte range that its task was given, once, and of nothing else; its numbers fit the sizes, and the counts of lines where they
-//! are known. What stands in the files is looked at after that (`verify.rs`).
+//! An executor may be faulty, run another version, or be hostile. A report may therefore name only private files that
+//! its task can have written, must account exactly once for each byte range of its task and for no other, and its
+//! counts must fit the sizes and, where known, the line counts. The contents of the files are checked afterwards
+//! (`verify.rs`).
 //!
-//! Without reading the input again two things cannot be known, and stay the executor's word: which of a file's lines were rows, and
-//! the values of those rows.
+//! Two things cannot be checked without reading the input again, and are taken from the executor as they are: which
+//! lines of a file were rows, and the values of those rows.
 
 use crate::report::TaskReport;
 use crate::survey::Survey;
@@ -16,7 +17,7 @@ use millwork_storage::{PrivateKind, PrivateName};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-/// Limit of a count of lines or rows in a report, 2^40: sums of all counts of a manifest stay within 64 bits.
+/// Limit of each count of lines or rows in a report, 2^40: the sum over all counts of a manifest then fits in 64 bits.
 const MAX_COUNT: u64 = 1 << 40;
 
 /// Knowledge of the scheduler about an attempt's tasks before they report.
@@ -45,14 +46,15 @@ struct ExpectedRange {
     lines: Option<u64>,
 }
 
-/// The failure of an attempt one of whose executors reported what does not hold. Another may be honest, so that it is made again.
+/// Failure of an attempt because an executor's report is inconsistent. Classed as a lost executor, so that the attempt
+/// is repeated, perhaps on another one.
 pub(crate) fn distrusted(executor: &str, why: impl fmt::Display) -> Failure {
     let message = format!("what executor `{executor}` reported does not hold, and nothing of it is used: {why}");
     Failure::new(FailureClass::LostExecutor, message)
 }
 
 impl Expected {
-    /// Expectation of an attempt with these groups of ranges, one for each task, whose columns are not known yet.
+    /// Builds the expectation for these groups of ranges, one per task. The output columns are not known yet.
     pub(crate) fn of(
         manifest_id: ManifestId,
         is_default: bool,
@@ -78,7 +80,7 @@ impl Expected {
         Self { columns, ..self }
     }
 
-    /// Checks the reports of all tasks. What a failed task says of a file that it was not given is dropped.
+    /// Checks the reports of all tasks. Claims of a failed task about files that it was not given are dropped.
     pub(crate) fn check(&self, survey: &Survey, reports: &mut [TaskReport]) -> Result<(), Failure> {
         let (mut seen, mut names) = (HashSet::new(), HashSet::new());
         for report in reports.iter_mut() {
@@ -92,7 +94,7 @@ impl Expected {
         }
         match self.tasks.len() - seen.len() {
             0 => Ok(()),
-            // A task's failure is the attempt's, whatever others came to.
+            // A failed task fails the attempt, even if other tasks have not reported.
             _ if reports.iter().any(|report| report.failure.is_some()) => Ok(()),
             missing => {
                 let tasks = self.tasks.len();
@@ -129,7 +131,7 @@ impl Expected {
         self.check_late(report)
     }
 
-    /// Checks that files are numbered as this task's are: outputs by task, so that no two tasks have the same.
+    /// Checks that files are numbered for this task. Outputs are numbered by task, so that no two tasks share a number.
     fn check_names(&self, task: usize, report: &TaskReport, names: &mut HashSet<PrivateName>) -> Result<(), String> {
         let outputs = (task..).step_by(self.tasks.len().max(1)).zip(&report.parts);
         let outputs = outputs.map(|(number, part)| (PrivateKind::Output, number, &part.file));
@@ -154,7 +156,7 @@ impl Expected {
         }
         let sum = |of: fn(&RangeLedger) -> u64| report.ledger.iter().map(of).sum::<u64>();
         let (scanned, rejected) = (sum(|range| range.rows), sum(|range| range.rejected));
-        // The rows of an attempt that is planned again are not built.
+        // An attempt that has to be planned again writes no rows.
         if !report.new_keys.is_empty() {
             return Ok(());
         }
@@ -171,7 +173,7 @@ impl Expected {
         Ok(())
     }
 
-    /// Checks what is said of columns that turned up.
+    /// Checks what a report says about columns that the plan did not know.
     fn check_late(&self, report: &TaskReport) -> Result<(), String> {
         let keys: HashSet<&str> = report.late_keys.iter().map(|new| new.key.as_str()).collect();
         for part in &report.parts {
@@ -185,7 +187,7 @@ impl Expected {
     }
 }
 
-/// The lines of ranges that are known from cutting large files, by where the ranges start.
+/// The line counts of ranges, known from cutting large files, by file and start offset.
 fn known_lines(survey: &Survey) -> HashMap<(u32, u64), u64> {
     let next = survey.ranges.iter().skip(1).map(Some).chain([None]);
     let known = survey.ranges.iter().zip(next).filter_map(|(range, next)| {
@@ -198,7 +200,7 @@ fn known_lines(survey: &Survey) -> HashMap<(u32, u64), u64> {
     known.collect()
 }
 
-/// Checks that a ledger tells of these ranges, each once, with counts that are possible.
+/// Checks that a ledger has exactly one entry for each of these ranges, with possible counts.
 fn check_ledger(ranges: &[ExpectedRange], ledger: &[RangeLedger]) -> Result<(), String> {
     let planned = ranges.iter().map(|range| (range.file, range.start, range.end));
     let mut reported: Vec<_> = ledger.iter().map(|range| (range.file, range.start, range.end)).collect();
@@ -230,7 +232,7 @@ fn check_ledger(ranges: &[ExpectedRange], ledger: &[RangeLedger]) -> Result<(), 
             ));
         }
         let bytes = range.end - range.start;
-        // A byte order mark is no line; whether it is one is looked at later.
+        // A byte order mark is not a line; whether the bytes are one is checked later.
         let is_possible = range.is_compressed || lines <= bytes && (lines > 0 || bytes <= BOM.len() as u64);
         if !is_possible || range.lines.is_some_and(|known| known != lines) {
             let known = range.lines.map_or(format!("{bytes} bytes"), |known| format!("{known} lines"));
@@ -240,7 +242,7 @@ fn check_ledger(ranges: &[ExpectedRange], ledger: &[RangeLedger]) -> Result<(), 
     Ok(())
 }
 
-/// Checks that keys came where this task read.
+/// Checks that the positions of keys lie within the ranges of this task.
 fn check_positions(ranges: &[ExpectedRange], report: &TaskReport) -> Result<(), String> {
     let of_new = |new: &NewKey| new.at;
     let all = report.first_seen.iter().flatten().copied();

@@ -1,4 +1,5 @@
-//! Encoding in which a plan travels to the executors: Millwork's nodes are recognised by a prefix, all else is Ballista's.
+//! Encoding of plans for executors: Millwork's own nodes are recognised by a prefix, all others are encoded by
+//! Ballista.
 
 use crate::sink::{ParquetPartsSink, SinkOptions};
 use crate::source::{NdjsonSource, ranges_in_scan, scan_exec};
@@ -17,13 +18,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Start of each encoded node of Millwork's own; the number is the version of the format.
 const PREFIX: &[u8] = b"millwork-plan-10\n";
 
-/// Level of the compression of Millwork's own nodes, which name each file of a manifest: they become a tenth.
+/// Zstandard level for Millwork's own nodes. These name each file of a manifest, and shrink to a tenth.
 const LEVEL: i32 = 1;
-/// Limit of such a node before it is compressed: 64 MiB, more than a plan may have that the scheduler sends.
+/// Limit of a node before compression: 64 MiB, more than any plan that the scheduler sends.
 const MAX_NODE_BYTES: u64 = 64 << 20;
 
-/// Name of the form in which plans travel, which both ends must share: that of Millwork's own nodes, and the version of DataFusion, whose
-/// encoding of all else promises nothing from one to the next.
+/// Name of the format of plans, which scheduler and executors must share: that of Millwork's own nodes, and the version
+/// of DataFusion, whose encoding is not stable across versions.
 pub fn plan_format() -> String {
     let own = String::from_utf8_lossy(PREFIX);
     format!("{} of DataFusion {}", own.trim(), datafusion::DATAFUSION_VERSION)
@@ -37,7 +38,8 @@ pub struct MillworkCodec {
 }
 
 impl MillworkCodec {
-    /// Bytes that compression has saved in all that this codec has encoded: what executors take in memory beyond what they are sent.
+    /// Bytes that compression has saved over everything that this codec has encoded: the memory that executors need
+    /// beyond the bytes they receive.
     pub fn saved_bytes(&self) -> u64 {
         self.saved_bytes.load(Ordering::Relaxed)
     }
@@ -55,10 +57,10 @@ impl MillworkCodec {
     }
 }
 
-/// Pieces in which a node is compressed: 64 KiB.
+/// Size of the pieces in which a node is fed to the compressor: 64 KiB.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Writer that counts.
+/// Writer that counts the bytes written.
 struct Counted<W> {
     to: W,
     bytes: u64,
@@ -76,7 +78,7 @@ impl<W: Write> Write for Counted<W> {
     }
 }
 
-/// The text of a node that was compressed.
+/// Decompresses the text of a node.
 fn expanded(compressed: &[u8]) -> io::Result<Vec<u8>> {
     let mut json = Vec::new();
     zstd::Decoder::new(compressed)?.take(MAX_NODE_BYTES + 1).read_to_end(&mut json)?;
@@ -92,7 +94,7 @@ enum Node {
     Sink(SinkOptions),
 }
 
-/// Node of a plan that is there. A manifest may have 100,000 files, so that nothing is copied.
+/// A borrowed plan node. Nothing is copied, since a manifest may have 100,000 files.
 #[derive(Serialize)]
 #[serde(rename = "Node")]
 enum NodeOf<'a> {

@@ -1,7 +1,8 @@
-//! Words for a query that fails on rows: the file, the line, the expression. Never values: those of rows must not get into logs,
-//! states and answers, and DataFusion's own words hold them.
+//! Error messages for a query that fails on rows: the file, the line and the expression, never values. Values of rows
+//! must not reach logs, states and answers, and DataFusion's own messages contain them.
 //!
-//! The error does not say where it arose. So the rows are scanned once more and taken through the same steps, until the first that fails.
+//! DataFusion's error does not say where it arose. The rows are therefore scanned again and taken through the same
+//! steps, up to the first that fails.
 
 use crate::failure::failure_within;
 use crate::source::{NdjsonSource, as_scan};
@@ -21,7 +22,8 @@ use std::sync::Arc;
 /// Limit of the text of an expression in a message, in bytes: names of columns are keys of the input, of up to 4 KiB.
 const MAX_EXPRESSION_BYTES: usize = 1 << 10;
 
-/// The error of a query on the rows of a morsel, without values of them. Errors of reading, and those about resources, are as they were.
+/// Error of a query on the rows of a morsel, with the values removed. Errors of reading and of resources are passed on
+/// unchanged.
 pub(crate) fn without_values(plan: &Arc<dyn ExecutionPlan>, morsel: usize, error: DataFusionError) -> DataFusionError {
     if failure_within(&error).is_some() {
         return error;
@@ -47,7 +49,7 @@ pub(crate) fn without_values(plan: &Arc<dyn ExecutionPlan>, morsel: usize, error
     DataFusionError::External(Box::new(failure))
 }
 
-/// An error of Arrow's, without its words.
+/// Description of an Arrow error, without the text of the error itself, which may hold values.
 fn words_for(error: &ArrowError) -> &'static str {
     match error {
         ArrowError::CastError(_) | ArrowError::ParseError(_) => {
@@ -59,14 +61,14 @@ fn words_for(error: &ArrowError) -> &'static str {
     }
 }
 
-/// The first failure of a query: its place in the input, and the expression.
+/// Place in the input of the first failure of a query, and the failing expression.
 struct Place {
     file: String,
     line: Option<i64>,
     expression: String,
 }
 
-/// Step that rows are taken through, one after the other.
+/// A step that rows pass through between the scan and the output.
 enum Step<'a> {
     Filter(&'a FilterExec),
     Project(&'a ProjectionExec),
@@ -90,7 +92,8 @@ fn find(plan: &Arc<dyn ExecutionPlan>, morsel: usize) -> Option<Place> {
     None
 }
 
-/// The steps between a scan and the plan above it, the lowest first; none where there are others than these, such as UNNEST.
+/// The steps between a scan and the plan above it, lowest first; `None` if there are steps that cannot be repeated
+/// here, such as UNNEST.
 fn steps_down<'a>(
     plan: &'a Arc<dyn ExecutionPlan>,
     morsel: usize,
@@ -115,14 +118,14 @@ struct Failed {
     expression: String,
 }
 
-/// Rows, and the line of each.
+/// Rows, with the line number of each.
 struct Lines {
     rows: RecordBatch,
     lines: ArrayRef,
 }
 
 impl Lines {
-    /// Of a batch whose last column is the lines.
+    /// Splits a batch whose last column holds the line numbers.
     fn of(batch: &RecordBatch) -> Option<Self> {
         let last = batch.num_columns().checked_sub(1)?;
         let rows = batch.project(&(0..last).collect::<Vec<_>>()).ok()?;
@@ -166,7 +169,7 @@ impl Lines {
         Ok(Self { rows: rows.map_err(odd)?, lines: self.lines.clone() })
     }
 
-    /// The values of an expression, or the first row on which it fails, and which part of it.
+    /// Evaluates an expression, or finds the first row on which it fails, and the failing part of the expression.
     fn evaluate(
         &self,
         expression: &Arc<dyn PhysicalExpr>,

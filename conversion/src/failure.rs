@@ -1,4 +1,4 @@
-//! Failures of a conversion, made of the errors that end it: each has a class, which says whether it may pass.
+//! Failures of a conversion, derived from the errors that end it: the class of each says whether a retry may help.
 
 use crate::part_error::PartError;
 use datafusion::arrow::error::ArrowError;
@@ -23,7 +23,7 @@ pub(crate) fn failure_of_part(error: &PartError) -> Failure {
     }
 }
 
-/// Our own failure inside an error that came up through DataFusion.
+/// The Millwork failure inside an error that came up through DataFusion, if there is one.
 pub(crate) fn failure_within(error: &DataFusionError) -> Option<Failure> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(at) = cause {
@@ -43,7 +43,7 @@ pub(crate) fn failure_within(error: &DataFusionError) -> Option<Failure> {
     None
 }
 
-/// The class of an error that came up through DataFusion: ours are carried inside.
+/// Failure for an error that came up through DataFusion: Millwork's own if it carries one, else by the kind of error.
 fn failure_of_query(error: &DataFusionError) -> Failure {
     if let Some(failure) = failure_within(error) {
         return failure;
@@ -51,9 +51,9 @@ fn failure_of_query(error: &DataFusionError) -> Failure {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => Failure::new(FailureClass::Resources, error),
         DataFusionError::IoError(e) => Failure::new(class_of_io(e.kind()), error),
-        // A cast or a function that does not take what stands in the data.
+        // A cast or a function that rejects values in the data.
         DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
-            // The words of the error can hold values of rows.
+            // The text of the error can contain values of rows.
             Failure::new(FailureClass::Input, "the query failed on the data")
         }
         _ => Failure::new(FailureClass::Bug, error),
@@ -92,7 +92,7 @@ mod tests {
             (ErrorKind::QuotaExceeded, FailureClass::Resources),
             (ErrorKind::ConnectionReset, FailureClass::Storage),
         ] {
-            // As it comes from the end of an output, and from the middle.
+            // Both forms: as returned at the end of an output, and as returned in the middle.
             assert_eq!(failure_of_part(&PartError::Storage(in_place(kind))).class, class);
             let write = io::Error::new(kind, in_place(kind));
             let error = PartError::Parquet(ParquetError::External(Box::new(write)));

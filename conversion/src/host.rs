@@ -1,11 +1,11 @@
-//! Executor as its tasks see it.
+//! The executor, as its tasks see it.
 
 use crate::turns::Turns;
 use datafusion::execution::TaskContext;
 use std::sync::Arc;
 
-/// Executor that hosts tasks for one session with a scheduler. Whoever runs tasks makes one, and hands it to each as an extension of
-/// its session.
+/// Executor that hosts tasks for one session with a scheduler. The code that runs tasks creates one, and passes it to
+/// each task as an extension of its DataFusion session.
 #[derive(Debug)]
 pub struct TaskHost {
     name: String,
@@ -14,8 +14,8 @@ pub struct TaskHost {
 }
 
 impl TaskHost {
-    /// An executor of this name, in logs and in the records of output files. Its tasks share the turns of so many threads, at least one:
-    /// a lane has a row group in memory.
+    /// Creates the host for an executor of this name, which appears in logs and in the records of output files. Its
+    /// tasks share `threads` turns, at least one: each lane holds a row group in memory.
     pub fn new(name: String, threads: usize) -> Arc<Self> {
         Arc::new(Self::with(name, threads))
     }
@@ -30,7 +30,8 @@ impl TaskHost {
         context.session_config().get_extension::<Self>().unwrap_or_default()
     }
 
-    /// Wakes the lanes that wait for a turn, and grants no more. To be called before the threads of its tasks are told to end.
+    /// Wakes the lanes that wait for a turn, and grants no further turns. Must be called before the threads of the
+    /// tasks are told to end.
     pub fn close(&self) {
         self.turns.close();
     }
@@ -40,18 +41,18 @@ impl TaskHost {
         &self.name
     }
 
-    /// Number of its threads.
+    /// Number of threads of the executor.
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// The turns of its threads.
+    /// Turns that the tasks share.
     pub(crate) fn turns(&self) -> &Arc<Turns> {
         &self.turns
     }
 }
 
-/// Host of a task that was handed none, as in tests: named for this process, with turns that no other task shares.
+/// Host of a task that was given none, as in tests: named after this process, with turns that no other task shares.
 impl Default for TaskHost {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);

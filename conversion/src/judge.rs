@@ -1,4 +1,4 @@
-//! The judgement of an attempt by what its tasks reported, once that has been checked: complete, to be planned again, or failed.
+//! Judgement of an attempt by its tasks' checked reports: complete, to be planned again, or failed.
 
 use crate::plan::PlannedAttempt;
 use crate::query::Query;
@@ -10,25 +10,25 @@ use millwork_parquet_text::footer::{arranged, as_io, names_in, settle_columns};
 use millwork_storage::{RewriteTail, Staging, Tail};
 use std::collections::HashSet;
 
-/// The results of an attempt's tasks, put together.
+/// Combined results of an attempt's tasks.
 #[derive(Debug)]
 pub struct AttemptOutcome {
     /// The tasks' reports, in the order of their input.
     pub reports: Vec<TaskReport>,
     /// Result of each file: rows, rejected and blank lines add up to its lines.
     pub ledger: Vec<FileLedger>,
-    /// The columns in order of first appearance, now that every line has been seen.
+    /// The columns in order of first appearance, known now that every line has been read.
     pub columns: Columns,
-    /// The rows that the scan gave and no output has: what a user's query left out. One that makes several of a row hides some.
+    /// Number of rows that the scan produced and no output has: those that a user's query filtered out. Too low if the
+    /// query makes several rows of one.
     pub left_out: u64,
-    /// The columns that it was planned with, if any file has others than all of them, or in another order.
+    /// The columns of the plan, if the columns of any file are incomplete or in another order; else `None`.
     planned: Option<Columns>,
 }
 
 impl AttemptOutcome {
-    /// Settles the columns of the private files: all get all columns, in their order, and column chunks stand in that order, if they have
-    /// not and do not. To be called before the
-    /// commit.
+    /// Settles the columns of the private files: gives each file all columns, and arranges column chunks in the same
+    /// order. Does nothing if they are complete and in order. Must be called before the commit.
     pub fn settle(&mut self, staging: &Staging) -> Result<(), Failure> {
         let planned = self.planned.take();
         if planned.is_none() && !staging.has_uploads() {
@@ -67,18 +67,18 @@ impl AttemptOutcome {
 /// Outcome of the tasks of an attempt.
 #[derive(Debug)]
 pub enum Verdict {
-    /// All is written and proved; it can be committed.
+    /// Everything is written and checked; the attempt can be committed.
     Complete(AttemptOutcome),
-    /// There are columns that the plan did not know, and that could not be added: plan again with these.
+    /// The input has columns that the plan did not know and that cannot be added afterwards: plan again with these.
     Replan(Columns),
     /// A task failed.
     Failed(Failure),
-    /// The ledger does not add up: rows would be lost or doubled.
+    /// The ledger does not add up: rows would be lost or duplicated.
     Unbalanced(Failure),
 }
 
 impl PlannedAttempt {
-    /// Judges the attempt by its tasks' reports, of which nothing is believed that does not fit the plan.
+    /// Judges the attempt by its tasks' reports. Reports that do not fit the plan fail the attempt.
     pub fn judge(&self, survey: &Survey, query: &Query, mut reports: Vec<TaskReport>) -> Verdict {
         match self.expected.check(survey, &mut reports) {
             Ok(()) => judge(survey, &self.columns, query, reports),
@@ -86,8 +86,8 @@ impl PlannedAttempt {
         }
     }
 
-    /// Proves an outcome by what stands in the private files, and by the input where that is cheap. To be called before the footers
-    /// are settled.
+    /// Verifies an outcome against the contents of the private files, and against the input where that is cheap. Must
+    /// be called before the footers are settled.
     pub async fn verify(
         &self,
         survey: &Survey,
@@ -101,7 +101,8 @@ impl PlannedAttempt {
 /// Judges an attempt by its tasks' reports, which have been checked.
 fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec<TaskReport>) -> Verdict {
     reports.sort_by_key(|report| report.first);
-    // Files that are at fault are so in the next attempt, too, whatever else has failed.
+    // Files that cannot be converted fail the next attempt as well, so that these are reported before any other
+    // failure.
     let failed = reports.iter().filter(|report| report.failure.is_some());
     let at_fault = Failure::of_files(failed.flat_map(|report| &report.faults).cloned());
     if let Some(failure) = at_fault.or_else(|| reports.iter().find_map(|report| report.failure.clone())) {
@@ -124,7 +125,7 @@ fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec<Tas
     if has_new_keys || query.is_default() && !can_be_added {
         return Verdict::Replan(columns);
     }
-    // A query of the user's says itself which columns there are, and in which order.
+    // A user's query determines the columns and their order itself.
     let is_settled = !query.is_default() || planned.names() == columns.names();
     let planned = (!is_settled).then(|| planned.clone());
     let ranges: Vec<_> = reports.iter().flat_map(|report| report.ledger.iter().cloned()).collect();
@@ -200,10 +201,10 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(judged(&[], 200), (true, names(&["a", "_date_1"]), false));
         assert_eq!(judged(&names(&["x"]), 200), (true, names(&["a", "_date_1", "x"]), true));
-        // A new column that takes another's name, and one whose name another has.
+        // A new column that takes another's name, and a new column whose name is already taken.
         assert_eq!(judged(&names(&["_date_1"]), 200), (false, names(&["a", "_date_2", "_date_1"]), false));
         assert!(!judged(&names(&["_source_file"]), 200).0);
-        // A new column that comes first.
+        // A new column that comes before all others.
         assert_eq!(judged(&names(&["x"]), 0), (false, names(&["x", "a", "_date_1"]), false));
         let many: Vec<String> = (0..=MAX_LATE_COLUMNS).map(|key| format!("k{key}")).collect();
         assert!(judged(&many[1..], 200).0 && !judged(&many, 200).0);

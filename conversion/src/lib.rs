@@ -1,9 +1,9 @@
-//! The conversion of a manifest, as DataFusion sees it: a table function over the manifest's files, a source that scans
-//! NDJSON into text columns (`millwork-ndjson`), a sink that writes Parquet (`millwork-parquet-text`) under private names, and the codec by which such a plan
-//! reaches the executors.
+//! Conversion of a manifest with DataFusion: a table function over the manifest's files, a source that scans NDJSON
+//! into text columns (`millwork-ndjson`), a sink that writes Parquet (`millwork-parquet-text`) under private names, and
+//! the codec that encodes such a plan for the executors.
 //!
-//! The order of things for one attempt: [`survey`] the files, [`plan_attempt`], run the plan on whatever runs
-//! DataFusion plans, judge the reports of its tasks. Committing is not this crate's business, nor does it know the
+//! An attempt goes through these steps: [`survey`] the files, [`plan_attempt`], run the plan on any engine that runs
+//! DataFusion plans, judge the reports of its tasks. The commit is left to the caller; this crate does not know the
 //! scheduler or the tracking store.
 
 mod check;
@@ -31,7 +31,7 @@ pub use millwork_ndjson::{
     ColumnNames, FileLedger, Limits, MIN_CONTENT_BYTES, OtherFormat, Preview, PreviewLine, RangeLedger, TaskCounters,
     TaskCounts, TaskStep, defect_of, input_bytes_read, preview,
 };
-/// Says what the metrics mean that reading and writing make.
+/// Describes the metrics of reading and writing for Prometheus.
 pub use millwork_storage::describe_metrics;
 pub use plan::{Capacity, ConversionOptions, Explained, PlannedAttempt, TaskInput, plan_attempt};
 pub use query::Query;

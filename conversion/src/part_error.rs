@@ -1,4 +1,4 @@
-//! Error of the writing of files.
+//! Errors of writing output files.
 
 use datafusion::error::DataFusionError;
 use datafusion::parquet::errors::ParquetError;
@@ -13,7 +13,7 @@ pub(crate) enum PartError {
     Storage(#[from] StorageError),
     #[error("cannot write Parquet: {0}")]
     Parquet(#[from] ParquetError),
-    /// Panics may say values of rows: their words are for the executor's own standard error.
+    /// A panic's message may contain values of rows: it goes only to the executor's standard error.
     #[error("a lane of the task broke off: it panicked, and its executor's standard error has the reason")]
     Panic(#[from] tokio::task::JoinError),
     #[error("nobody wants the rest of the task")]

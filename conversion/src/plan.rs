@@ -1,4 +1,4 @@
-//! From a surveyed manifest to the physical plan of an attempt: one partition for an output file or a few, one stage.
+//! From a surveyed manifest to the physical plan of an attempt: a single stage, with one partition per task.
 
 use crate::check::Expected;
 use crate::judge::AttemptOutcome;
@@ -18,44 +18,47 @@ use millwork_storage::{Places, Staging};
 use std::fmt;
 use std::sync::Arc;
 
-/// The ratio of output to content where no line of the sample is a row.
+/// Assumed ratio of output to content, used when no line of the sample is a row.
 const UNKNOWN_RATIO: f64 = 0.3;
-/// Limit of the difference between expected and written bytes, as a share of the expected: above it, what was found out about a
-/// manifest does not serve the next ones.
+/// Limit of the difference between predicted and written bytes, as a share of the prediction: above it, the rate found
+/// for this manifest is not reused for later ones.
 const MAX_ERROR: f64 = 0.15;
-/// Limit of the lanes that share a task: one thread puts what they make into files.
+/// Limit of the lanes per task: a single thread writes the row groups of all lanes into files.
 const LANES_OF_A_TASK: usize = 4;
-/// No task has more files than this: it is what is lost with an executor, and what one that comes later can take.
+/// Limit of the output files per task: a task is the unit of work that is lost with an executor, and that a new
+/// executor can take.
 const MAX_FILES_OF_A_TASK: usize = 4;
-/// Row groups may be larger than they should be, so that a file has one less: all of them together by this share of one.
+/// Excess that lets a file have one row group less: its row groups together may exceed their target sizes by this share
+/// of one row group.
 const MAX_EXCESS: f64 = 0.25;
-/// Least content of a row group, as a multiple of what each row group costs beyond its content.
+/// Least content of a row group, as a multiple of the fixed cost of a row group.
 const LEAST_WORTH: f64 = 2.0;
-/// Least stored bytes of a row group's input, where the cost of a row group is known.
+/// Least stored bytes of a row group's input, where the fixed cost of a row group is known.
 const LEAST_MORSEL_BYTES: u64 = 2 << 20;
-/// Least stored bytes of a row group's input, where its cost is not known, as for a small manifest, in whose output each row group more would show.
+/// Least stored bytes of a row group's input, where the fixed cost is not known, as for a small manifest. Larger than
+/// the other limit, since each additional row group weighs more in a small output.
 const LEAST_UNKNOWN_BYTES: u64 = 4 << 20;
 
 /// Options by which manifests are converted.
 #[derive(Clone, Debug)]
 pub struct ConversionOptions {
-    /// The query.
+    /// Query over the input rows.
     pub query: Query,
     /// Rule by which keys become column names.
     pub names: ColumnNames,
-    /// The size an output file should have.
+    /// Target size of an output file, in bytes.
     pub target_file_bytes: u64,
     /// Compression of the output.
     pub compression: OutputCompression,
     /// Limits of what the input may cost.
     pub limits: Limits,
-    /// Places in which the files of manifests may be: those elsewhere are refused. None for a manifest of the user's own.
+    /// Places in which the files of manifests may be; others are refused. `None` for a manifest that the user wrote.
     pub input: Option<Places>,
-    /// Rates of output that have been found out about manifests that are converted by these options.
+    /// Output rates measured on earlier manifests that were converted with these options.
     pub rates: KnownRates,
-    /// A survey that was begun before its run.
+    /// Survey that was begun before its run.
     pub early: EarlySurvey,
-    /// Place of the attempt in its trace, which is handed on to executors; none if nobody wants traces.
+    /// Trace context of the attempt, passed on to executors; `None` if traces are off.
     pub traceparent: Option<String>,
 }
 
@@ -77,24 +80,24 @@ impl Default for ConversionOptions {
 
 /// An attempt that is ready to be submitted.
 pub struct PlannedAttempt {
-    /// The plan: one partition a task. Each returns one row, its [`crate::TaskReport`].
+    /// The plan: one partition per task, each of which returns one row, its [`crate::TaskReport`].
     pub plan: Arc<dyn ExecutionPlan>,
     /// The columns it was planned with.
     pub columns: Columns,
-    /// Input of each task, in their order.
+    /// Input of each task, in the order of the partitions.
     pub tasks: Vec<TaskInput>,
     pub(crate) expected: Arc<Expected>,
     logical: String,
-    /// The bytes of output that a rate which was found out lets expect.
+    /// Bytes of output predicted from a measured rate; `None` if no rate was measured.
     expected_bytes: Option<f64>,
 }
 
-/// A plan in words.
+/// A plan as text, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
-    /// Meaning of the query.
+    /// Logical plan: the meaning of the query.
     pub logical: String,
-    /// Work of the tasks.
+    /// Physical plan: the work of the tasks.
     pub physical: String,
 }
 
@@ -104,12 +107,12 @@ impl fmt::Display for Explained {
     }
 }
 
-/// Input of one task: nothing that is said of its progress can be more.
+/// Size of one task's input, which bounds the progress that the task may report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskInput {
     /// Stored bytes that it reads.
     pub bytes: u64,
-    /// Limit of the lines in them: each has a byte of content.
+    /// Upper limit of the number of lines, since each line has at least one byte of content.
     pub most_lines: u64,
 }
 
@@ -127,20 +130,21 @@ impl TaskInput {
 /// Executors and slots that can work on an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// Number of executors; `usize::MAX` if nobody knows yet.
+    /// Number of executors; `usize::MAX` if it is not known yet.
     pub executors: usize,
-    /// Number of slots that each executor has for the attempt.
+    /// Number of slots of each executor that the attempt may use.
     pub slots: usize,
 }
 
 impl Capacity {
-    /// Number of tasks that keep all slots busy: the slots of an executor share a task, but no two executors do.
+    /// Number of tasks that keeps all slots busy: the slots of one executor can share a task, those of different
+    /// executors cannot.
     fn tasks(self) -> usize {
         self.executors.saturating_mul(self.slots.div_ceil(LANES_OF_A_TASK)).max(1)
     }
 
-    /// Number of lanes that each of `tasks` tasks is to have. A task that has an executor to itself has all slots from the start;
-    /// of several, another's slot may be free by the end of one.
+    /// Number of lanes for each of `tasks` tasks. A task that is alone on its executor gets all slots from the start;
+    /// one of several gets more than its share, since slots of the others become free as they end.
     fn lanes(self, tasks: usize) -> usize {
         let of_an_executor = tasks.div_ceil(self.executors.clamp(1, tasks.max(1)));
         match self.slots {
@@ -173,7 +177,7 @@ pub async fn plan_attempt(
     };
     let target = options.target_file_bytes;
     let rate = survey.rate(|| find_rate(survey, &rows, options, capacity)).await?;
-    // A task whose output has many columns has room for fewer files.
+    // A task whose output has many columns may write fewer files, because its report has to hold their footers.
     let max_files = max_row_groups(rows.output.len()) / ROW_GROUPS_PER_FILE as usize;
     let groups = file_groups(survey, &rate, target, (capacity.tasks(), max_files.clamp(1, MAX_FILES_OF_A_TASK)));
     sink.morsels = morsel_sizes(survey, &rate, target);
@@ -189,7 +193,7 @@ pub async fn plan_attempt(
     Ok(PlannedAttempt { plan, columns, tasks, expected: Arc::new(expected), logical, expected_bytes })
 }
 
-/// Description of the rows of a manifest, for the scan.
+/// Describes the rows of a manifest for the scan.
 fn row_source(manifest: &Manifest, columns: &Columns, options: &ConversionOptions) -> RowSource {
     let layout = columns.layout();
     RowSource {
@@ -199,7 +203,7 @@ fn row_source(manifest: &Manifest, columns: &Columns, options: &ConversionOption
         names: options.names,
         output: RowSource::all_columns(&layout),
         layout,
-        // A query says itself which columns there are.
+        // A user's query determines the columns itself, so that none can be added afterwards.
         max_late_columns: if options.query.is_default() { MAX_LATE_COLUMNS } else { 0 },
         ignores_others: options.query.words().is_some(),
         limits: options.limits,
@@ -208,7 +212,7 @@ fn row_source(manifest: &Manifest, columns: &Columns, options: &ConversionOption
     }
 }
 
-/// Finds out the rate of output, which is remembered for the plan of the manifest's first attempt.
+/// Measures the output rate ahead of the run, and remembers it for the plan of the manifest's first attempt.
 pub(crate) async fn find_rate_ahead(
     manifest: &Manifest,
     survey: &Survey,
@@ -216,11 +220,11 @@ pub(crate) async fn find_rate_ahead(
     capacity: Capacity,
 ) {
     let rows = row_source(manifest, &survey.columns(), options);
-    // A failure to find the rate is left to the plan, which comes to it, too, and says why.
+    // A failure is ignored here: planning measures the rate again, and reports it.
     let _ = find_rate(survey, &rows, options, capacity).await;
 }
 
-/// The rate of output, unless that does not matter.
+/// Measures the output rate, unless the plan does not depend on it.
 async fn find_rate(
     survey: &Survey,
     rows: &RowSource,
@@ -228,18 +232,18 @@ async fn find_rate(
     capacity: Capacity,
 ) -> Result<OutputRate, Failure> {
     let unknown = OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 };
-    // The content makes a single output file, however well it compresses.
+    // The content fits into a single output file, however well it compresses.
     if survey.all_content_bytes() <= options.target_file_bytes as f64 {
         return Ok(unknown);
     }
-    // A task of several files finds out itself when one is full.
+    // A single task, which writes several files, measures by itself when a file is full.
     let is_precise = capacity.tasks() > 1;
     let find = || output_rate(survey, rows, options, is_precise);
     Ok(options.rates.of(&rows.layout.keys, is_precise, find).await?.unwrap_or(unknown))
 }
 
 impl PlannedAttempt {
-    /// Learns from the outcome of an attempt: rates that were wrong for it are not used for the next manifests.
+    /// Drops rates that turned out to be wrong in this attempt, so that later manifests do not use them.
     pub fn learn(&self, outcome: &AttemptOutcome, options: &ConversionOptions) {
         let parts = outcome.reports.iter().flat_map(|report| &report.parts);
         let written: u64 = parts.map(|part| part.file.size_bytes).sum();
@@ -255,10 +259,10 @@ impl PlannedAttempt {
     }
 }
 
-/// The rate of output, from a trial on a sample; none if no line of it is a row.
+/// Output rate, measured by converting a sample; `None` if no line of the sample is a row.
 ///
-/// What is paid once for a row group weighs more in a sample than in the output; so what counts for a byte of content is what
-/// the second half of the sample adds to the first.
+/// The fixed cost of a row group weighs more in a sample than in the output. The rate per byte of content is therefore
+/// what the second half of the sample adds to the first.
 async fn output_rate(
     survey: &Survey,
     rows: &RowSource,
@@ -303,12 +307,12 @@ async fn output_rate(
     Ok(Some(OutputRate { ratio, row_group_bytes }))
 }
 
-/// Number of stored bytes that make a row group: each expected file gets whole ones, and none is smaller than what it costs once is
-/// worth.
+/// Stored bytes of input per row group: each expected file gets whole row groups, and none is so small that its fixed
+/// cost outweighs its content.
 fn morsel_sizes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> MorselSizes {
     let stored: u64 = survey.ranges.iter().map(|range| range.end - range.start).sum();
     let expected = expected_bytes(survey, rate, target_file_bytes);
-    // Nothing is larger than all.
+    // The result is capped at the size of the whole input.
     let stored_for = |output: f64| (stored as f64 * output / expected.max(1.0)).min(stored as f64).max(1.0) as u64;
     let file = file_goal(expected, target_file_bytes as f64, true);
     let row_groups = (file / target_file_bytes as f64 * ROW_GROUPS_PER_FILE as f64 - MAX_EXCESS).ceil().max(1.0);
@@ -324,7 +328,7 @@ fn expected_bytes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) ->
     content * rate.ratio + rate.row_group_bytes * row_groups
 }
 
-/// Cuts the files into groups, in order, each of which is a task and makes one output file of about the target size, or a few if
+/// Cuts the files, in order, into one group per task. Each makes an output file of about the target size, or several if
 /// fewer tasks are wanted.
 fn file_groups(
     survey: &Survey,
@@ -339,7 +343,7 @@ fn file_groups(
     let (mut before, mut goal_end) = (0.0, 0.0);
     for range in &survey.ranges {
         let bytes = survey.weighted_bytes(range) * expected / content.max(1.0);
-        // The group in whose goal the middle of the range falls; no group stays empty.
+        // A range goes to the group whose goal contains its middle; no group stays empty.
         let is_past = groups.is_empty() || before + bytes / 2.0 > goal_end;
         if let Some(goal) = goals.next_if(|_| is_past) {
             groups.push(Vec::new());
@@ -353,8 +357,7 @@ fn file_groups(
     groups
 }
 
-/// The bytes that each task should write, given what they are together: a file, or a few, up to `max_files`, if fewer tasks are
-/// wanted.
+/// Bytes that each task should write, given their total: one file each, or up to `max_files` if fewer tasks are wanted.
 fn task_goals(total: f64, target: f64, wanted: usize, max_files: usize) -> Vec<f64> {
     let mut files = Vec::new();
     let mut rest = total;
@@ -407,13 +410,14 @@ pub(crate) mod tests {
             let tasks = task_goals(files as f64, 1.0, capacity.tasks(), MAX_FILES_OF_A_TASK).len();
             (tasks, capacity.lanes(tasks))
         };
-        // A lone executor: one task as long as one thread can write what its slots make, and no more than four files.
+        // A lone executor gets one task as long as one thread can write what its slots produce, and up to four files
+        // per task.
         assert_eq!([planned(1, 1, 2), planned(1, 2, 2), planned(1, 4, 1)], [(1, 1), (1, 2), (1, 4)]);
         assert_eq!([planned(1, 8, 2), planned(1, 2, 9)], [(2, 8), (3, 2)]);
-        // A task for each executor of several has all of its slots.
+        // Several executors get a task each, which has all slots of its executor.
         assert_eq!([planned(4, 4, 8), planned(4, 4, 2), planned(10, 8, 80)], [(4, 4), (2, 4), (20, 8)]);
         assert_eq!([planned(2, 1, 2), planned(2, 2, 40)], [(2, 1), (10, 2)]);
-        // Nobody knows yet.
+        // Capacity that is not known yet.
         assert_eq!([planned(usize::MAX, 1, 3), planned(1, 0, 1)], [(3, 1), (1, 1)]);
     }
 
@@ -453,7 +457,8 @@ pub(crate) mod tests {
             morsel_sizes(&survey, &rate, 128 << 20).least
         };
         assert_eq!([least(0.0), least(100.0)], [4 << 20, 2 << 20]);
-        // 4 MiB for each of the four row groups of a file of 128 MiB: twice as much output comes from 28 MiB of input.
+        // Fixed cost of 4 MiB for each of the four row groups of a 128 MiB file: 28 MiB of input make twice as much
+        // output.
         assert_eq!(least(f64::from(4 << 20)) >> 20, 28);
     }
 

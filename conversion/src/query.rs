@@ -1,4 +1,4 @@
-//! The SQL of a conversion: the one that comes with Millwork, or a user's own.
+//! The SQL of a conversion: Millwork's default, or a user's query.
 
 mod early;
 #[cfg(test)]
@@ -29,40 +29,40 @@ use length::check_length;
 use millwork_ndjson::FileRange;
 use travel::check_travels;
 
-/// Limit of what the engine says of a query, in bytes, before the place in the query is shown: it lists all columns where there is none of
-/// a name.
+/// Limit of the engine's error message in bytes, before the place in the query is appended: for an unknown name, the
+/// engine lists all columns.
 const MAX_ERROR_BYTES: usize = 2 << 10;
 
 /// A query over `read_manifest($manifest)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
-    /// The file it came from, for errors.
+    /// Name of the file that the query was read from, for error messages.
     origin: String,
     sql: String,
 }
 
 impl Default for Query {
-    /// `sql/convert.sql`.
+    /// Query of `sql/convert.sql`.
     fn default() -> Self {
         Self { origin: "sql/convert.sql".to_owned(), sql: include_str!("../../sql/convert.sql").to_owned() }
     }
 }
 
 impl Query {
-    /// A user's query, and the file it was read from.
+    /// Creates a user's query from its text and the name of its file.
     pub fn new(origin: impl Into<String>, sql: impl Into<String>) -> Self {
         let sql: String = sql.into();
-        // Editors put a mark of its encoding before the text.
+        // Editors may put a byte order mark before the text.
         let sql = sql.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(sql);
         Self { origin: origin.into(), sql }
     }
 
-    /// Tells whether this is the query that keeps every row as it is.
+    /// Tells whether this is the default query, which keeps every row unchanged.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The query that an `EXPLAIN` explains; none if this is no `EXPLAIN`.
+    /// The query that an `EXPLAIN` explains; `None` if this is not an `EXPLAIN`.
     pub fn explained(&self) -> Option<Self> {
         let mut text = self.sql.trim_start();
         // Comments may come first.
@@ -73,15 +73,16 @@ impl Query {
         word.eq_ignore_ascii_case("explain").then(|| Self::new(self.origin.clone(), rest))
     }
 
-    /// Plans the query over the files of a manifest: the tasks' plan, and what the query means as text.
+    /// Plans the query over the files of a manifest. Returns the physical plan of the tasks, and the logical plan as
+    /// text.
     pub(crate) async fn plan_files(
         &self,
         source: NdjsonSource,
         groups: Vec<Vec<FileRange>>,
     ) -> Result<(Arc<dyn ExecutionPlan>, String), Failure> {
         if self.is_default() {
-            // The scan itself is what the query means. Planning it as SQL takes time that grows with the square of the
-            // number of columns.
+            // The plan is the bare scan, since the default query changes nothing. Planning the SQL takes time quadratic
+            // in the number of columns.
             return Ok((scan_exec(source, groups), format!("TableScan: {}", ReadManifest::NAME)));
         }
         let (context, logical) = self.plan(ReadManifest::of_files(source, groups)).await?;
@@ -106,8 +107,8 @@ impl Query {
         Ok((context, plan))
     }
 
-    /// The rows that the query makes of a sample; none if it fails on one of them: what is wrong with the data is found, and told, by
-    /// the real scan.
+    /// Runs the query on a sample. Returns `None` if it fails on a row: such errors are left to the real scan, which
+    /// reports them with their place.
     pub(crate) async fn run_on(
         &self,
         schema: SchemaRef,
@@ -119,7 +120,7 @@ impl Query {
         Ok(rows.await.ok())
     }
 
-    /// A failure that says where in the query the error is, where that is known.
+    /// Failure for an error of the query, with its place in the query where that is known.
     pub(crate) fn explain_failure(&self, error: &DataFusionError) -> Failure {
         let mut message = unknown_name(error).unwrap_or_else(|| error.strip_backtrace());
         if message.to_lowercase().contains("table function") {
@@ -140,7 +141,8 @@ impl Query {
     }
 }
 
-/// The message about a name that is no column's. Of the keys that there are, only those that the query names are known.
+/// Message about a name that is not a column. Only the keys that the query names are known, so that no others are
+/// listed.
 fn unknown_name(error: &DataFusionError) -> Option<String> {
     let DataFusionError::SchemaError(error, _) = error.find_root() else { return None };
     let SchemaError::FieldNotFound { field, .. } = &**error else { return None };
@@ -151,7 +153,7 @@ fn start(span: Span) -> (usize, usize) {
     (span.start.line as usize, span.start.column as usize)
 }
 
-/// The place that the SQL parser writes into its messages: `… at Line: 1, Column: 8`.
+/// Extracts the line and column that the SQL parser writes into its messages: `… at Line: 1, Column: 8`.
 fn place_in(message: &str) -> Option<(usize, usize)> {
     let number = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
     let (_, after_line) = message.rsplit_once("Line: ")?;
@@ -163,27 +165,28 @@ fn context() -> SessionContext {
     SessionContext::new_with_state(SESSION.clone())
 }
 
-/// State that all plans begin with: making the hundreds of functions anew takes longer than planning.
+/// Session state that all plans start from: registering the hundreds of functions anew takes longer than planning.
 static SESSION: LazyLock<SessionState> = LazyLock::new(|| {
     let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
     let options = config.options_mut();
-    // A task reads what its file group says, no more and no less.
+    // A task reads exactly what its file group says.
     options.optimizer.repartition_file_scans = false;
     options.optimizer.enable_round_robin_repartition = false;
     options.sql_parser.collect_spans = true;
-    // A projection and a filter over one scan have little to optimise, and most rules take time that grows with the
-    // square of the number of columns. Some functions, such as `coalesce`, exist only to be made simpler ones.
+    // A projection and a filter over one scan offer little to optimise, and most rules take time quadratic in the
+    // number of columns. The rules kept are needed: some functions, such as `coalesce`, exist only to be simplified
+    // into others.
     SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
-        // Tables of their own, such as `generate_series`, have no rows of the manifest.
+        // Table functions such as `generate_series` are removed: their rows do not come from the manifest.
         .with_table_function_list(Vec::new())
         .with_optimizer_rules(vec![Arc::new(SimplifyExpressions::new()), Arc::new(OptimizeProjections::new())])
         .with_physical_optimizer_rules(vec![Arc::new(ProjectionPushdown::new())])
         .build()
 });
 
-/// Refuses what would need rows of other tasks.
+/// Refuses queries whose rows depend on rows of other tasks.
 fn check_row_by_row(plan: &LogicalPlan) -> Result<()> {
     let mut scans = 0;
     plan.apply_with_subqueries(|node| {
@@ -191,7 +194,8 @@ fn check_row_by_row(plan: &LogicalPlan) -> Result<()> {
             LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
                 return Ok(TreeNodeRecursion::Continue);
             }
-            // The rows of a run could not be compared with the lines of its input.
+            // A row would become several, so that the rows of a run could not be compared with the lines of its
+            // input.
             LogicalPlan::Unnest(_) => {
                 let message = "unnest makes several rows of one line; a conversion makes one or none: keep the list, as text or as it is";
                 return Err(DataFusionError::Plan(message.to_owned()));

@@ -1,4 +1,4 @@
-//! Rates of output for content: found out by converting a sample, and remembered, as the next manifests are mostly alike.
+//! Output rates: measured by converting a sample, and remembered, since later manifests are mostly alike.
 
 use millwork_manifest::Failure;
 use std::collections::HashMap;
@@ -6,26 +6,26 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Number of manifests that take what was found out about one with the same columns; the next one finds out anew.
+/// Number of manifests that reuse a measured rate for the same columns; the next one measures anew.
 const MANIFESTS: u32 = 64;
-/// Limit of the sets of columns that are remembered.
+/// Limit of the column sets that are remembered.
 const SETS: usize = 1000;
 
-/// Size of the output for some content.
+/// Prediction of the output size from the size of the content.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct OutputRate {
-    /// Bytes for each byte of content.
+    /// Bytes of output per byte of content.
     pub(crate) ratio: f64,
-    /// Bytes that a row group has beyond that: dictionaries, and its part of the footer.
+    /// Fixed bytes per row group beyond that: dictionaries, and its part of the footer.
     pub(crate) row_group_bytes: f64,
 }
 
-/// The rates of manifests that are converted by the same options. They only say how work is cut, so that one that is wrong
-/// costs time, not rows.
+/// Measured rates of manifests that are converted with the same options. They only decide how work is cut: a wrong rate
+/// costs time, never rows.
 #[derive(Clone, Debug, Default)]
 pub struct KnownRates {
     hasher: RandomState,
-    /// Rates by the hash of the columns.
+    /// Rates, by hash of the column names.
     known: Arc<Mutex<HashMap<u64, Known>>>,
 }
 
@@ -33,12 +33,13 @@ pub struct KnownRates {
 struct Known {
     rate: OutputRate,
     is_precise: bool,
-    /// Number of manifests that may still take the rate.
+    /// Number of manifests that may still use the rate.
     uses: u32,
 }
 
 impl KnownRates {
-    /// The rate for manifests with these columns, found out if it is not known, or not precisely enough; none if it cannot be.
+    /// The rate for manifests with these columns. Measured with `find` if it is not known, or not precise enough;
+    /// `None` if it cannot be measured.
     pub(crate) async fn of<F>(
         &self,
         columns: &[String],
@@ -61,7 +62,7 @@ impl KnownRates {
         Ok(Some(rate))
     }
 
-    /// Forgets what was found out about these columns, since it was wrong.
+    /// Forgets the rate of these columns, which turned out to be wrong.
     pub(crate) fn forget(&self, columns: &[String]) {
         self.lock().remove(&self.hasher.hash_one(columns));
     }
@@ -95,7 +96,7 @@ mod tests {
         assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 1.0);
         assert_eq!(rates.clone().of(&ab, false, find).await.unwrap().unwrap().ratio, 1.0);
         assert_eq!(rates.of(&ac, false, find).await.unwrap().unwrap().ratio, 2.0);
-        // A rough rate does not serve where a precise one is wanted, but the other way round.
+        // A rough rate is not used where a precise one is wanted; a precise one is used for both.
         assert_eq!(rates.of(&ab, true, find).await.unwrap().unwrap().ratio, 3.0);
         for _ in 0..MANIFESTS {
             assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 3.0);
@@ -104,7 +105,7 @@ mod tests {
         rates.forget(&ab);
         assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 5.0);
         assert_eq!(rates.of(&ac, false, find).await.unwrap().unwrap().ratio, 2.0);
-        // A rate that cannot be found out is asked for again.
+        // A failed measurement is repeated at the next request.
         rates.forget(&ab);
         assert_eq!(rates.of(&ab, false, || async { Ok(None) }).await.unwrap(), None);
         assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 6.0);

@@ -1,7 +1,7 @@
 //! Report of a task to the scheduler: one row of JSON, which holds all that the commit needs.
 //!
-//! Nothing of it is believed: it is decoded with bounds here, and compared with what the scheduler knows itself before anything is
-//! done with it.
+//! Reports are not trusted: they are decoded here with bounds, and compared with what the scheduler knows before
+//! anything in them is used.
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -12,24 +12,26 @@ use millwork_storage::{StagedFile, list_at_most};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, LazyLock};
 
-/// Limit of the bytes of one report, 64 MiB: what a message between executor and scheduler may have. The ends of four outputs of
-/// 20,000 columns in a bucket have about 30 MiB as text.
+/// Limit of one report, in bytes: 64 MiB, the limit of a message between executor and scheduler. The footers of four
+/// outputs of 20,000 columns in a bucket take about 30 MiB as text.
 pub const MAX_REPORT_BYTES: usize = 64 << 20;
-/// Limit of the outputs of one task. It is planned for four; a prediction that is wrong by a factor makes more.
+/// Limit of the outputs of one task. A task is planned for four; a wrong prediction of the output size makes more.
 const MAX_PARTS: usize = 10_000;
-/// Limit of the files of rejected lines of one task: each morsel, which makes a row group, has one at the most.
+/// Limit of the files of rejected lines of one task: each morsel has at most one.
 const MAX_REJECTS: usize = 100_000;
-/// Limit of the byte ranges of one task: a manifest has 100,000 files, and those that are large have more ranges.
+/// Limit of the byte ranges of one task: a manifest has up to 100,000 files, and large ones are cut into several
+/// ranges.
 const MAX_RANGES: usize = 400_000;
-/// Limit of the bytes of the name of an executor: a host name has up to 253.
+/// Limit of an executor's name, in bytes: a host name has up to 253.
 const MAX_EXECUTOR_BYTES: usize = 256;
-/// Limit of the bytes of a key: 4 KiB of input, each byte of which may have become U+FFFD, of three bytes.
+/// Limit of a key, in bytes: 4 KiB of input, each byte of which may have been replaced by U+FFFD, which takes three.
 const MAX_KEY_BYTES: usize = 16 << 10;
-/// Limit of the bytes of a failure's message; what is longer is cut.
+/// Limit of a failure's message, in bytes; longer ones are cut.
 const MAX_MESSAGE_BYTES: usize = 4 << 10;
-/// Limit of the files at fault that one task names. The files that are left are converted by another run, which names more.
+/// Limit of the files at fault that one task names. Faults beyond it are found by the run that converts the remaining
+/// files.
 pub(crate) const MAX_FAULTS: usize = 1 + MAX_OTHER_FAULTS;
-/// Limit of the bytes of what is said of a report that cannot be read.
+/// Limit of the error text about a report that cannot be read, in bytes.
 const MAX_DEFECT_BYTES: usize = 300;
 
 /// The outcome of one task.
@@ -38,7 +40,7 @@ const MAX_DEFECT_BYTES: usize = 300;
 pub struct TaskReport {
     /// The executor that ran it.
     pub executor: String,
-    /// Start of the task's input, by file and offset: the order of tasks in the output.
+    /// Start of the task's input, as file and offset: orders the tasks in the output.
     pub(crate) first: Option<(u32, u64)>,
     /// The Parquet files it wrote, in order.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_PARTS>")]
@@ -46,24 +48,25 @@ pub struct TaskReport {
     /// The files of rejected lines it wrote, in order.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_REJECTS>")]
     pub rejects: Vec<StagedFile>,
-    /// Account of each byte range.
+    /// Counts of lines and bytes of each byte range.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_RANGES>")]
     pub ledger: Vec<RangeLedger>,
-    /// The rows that the scan gave: without a user's query, those of the outputs.
+    /// Number of rows that the scan produced: without a user's query, the rows of the outputs.
     pub(crate) given_rows: u64,
-    /// Place at which each column's key came first, by column of the plan.
+    /// Position at which each column's key first occurred, by column of the plan.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_COLUMNS>")]
     pub(crate) first_seen: Vec<Option<Position>>,
-    /// Keys that the plan has no column for, and that got one.
+    /// Keys that the plan has no column for, and whose columns the task added.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_COLUMNS>")]
     pub(crate) late_keys: Vec<NewKey>,
-    /// Keys that the plan has no column for, all of them, if not all could get one. If there are any, nothing was written.
+    /// All keys that the plan has no column for, if columns could not be added for all of them. Not empty only if the
+    /// task wrote nothing.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_COLUMNS>")]
     pub(crate) new_keys: Vec<NewKey>,
-    /// Files that cannot be converted, each whatever the others are like. If there are any, the task has failed.
+    /// Files that cannot be converted, each for a reason of its own. Not empty only if the task failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list_at_most::<_, _, MAX_FAULTS>")]
     pub(crate) faults: Vec<FileFault>,
-    /// Failure of the task, if it failed. A failure is a report and no error, so that it keeps its class.
+    /// Failure of the task. Reported, and not returned as an error, to keep its class.
     pub failure: Option<Failure>,
 }
 
@@ -77,7 +80,7 @@ pub struct StagedPart {
     pub rows: u64,
     /// Number of row groups in the file.
     pub row_groups: u64,
-    /// Part of its footer about columns that turned up on the way, as a footer of these alone; empty if there are none.
+    /// Footer of the columns that the task added, as a Parquet footer of these alone; empty if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "millwork_storage::base64_text")]
     pub(crate) late_footer: Vec<u8>,
 }
@@ -86,7 +89,7 @@ static SCHEMA: LazyLock<SchemaRef> =
     LazyLock::new(|| Arc::new(Schema::new(vec![Field::new("report", DataType::Utf8, false)])));
 
 impl TaskReport {
-    /// The schema of the row that carries a report.
+    /// Schema of the one row that carries a report.
     pub(crate) fn schema() -> SchemaRef {
         SCHEMA.clone()
     }
@@ -97,7 +100,7 @@ impl TaskReport {
         Ok(RecordBatch::try_new(Self::schema(), vec![column])?)
     }
 
-    /// The reports in the rows that a job returned.
+    /// Decodes the reports in the rows that a job returned.
     pub fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>> {
         let bad = |e| DataFusionError::External(Box::new(e));
         let column = batch.column_by_name("report").and_then(|column| column.as_string_opt::<i32>());
@@ -105,7 +108,7 @@ impl TaskReport {
         rows.iter().flatten().map(|json| Self::from_bytes(json.as_bytes()).map_err(bad)).collect()
     }
 
-    /// The report as it travels: JSON of up to [`MAX_REPORT_BYTES`]. One that would have more is a failure instead, which says so.
+    /// Encodes the report as JSON of up to [`MAX_REPORT_BYTES`]. A larger report becomes a failure that says so.
     pub fn to_bytes(&self) -> Vec<u8> {
         let encoded = self.encoded();
         if encoded.len() <= MAX_REPORT_BYTES {
@@ -120,18 +123,19 @@ impl TaskReport {
         Self { executor: self.executor.clone(), first: self.first, failure, ..Self::default() }.encoded()
     }
 
-    /// The outputs of a report, each with the report.
+    /// The outputs of a report, each paired with the report.
     pub(crate) fn parts_of(report: &Self) -> impl Iterator<Item = (&Self, &StagedPart)> {
         report.parts.iter().map(move |part| (report, part))
     }
 
     fn encoded(&self) -> Vec<u8> {
-        // A report cannot fail to be encoded: its keys are texts and its values can all be said in JSON. No bytes are no report,
-        // and are refused.
+        // Encoding cannot fail: keys are strings and all values have a JSON form. An empty result would be refused as a
+        // report.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads a report of anybody's: bounded in all it holds, whatever the bytes are. What it says is not proved by that.
+    /// Decodes a report from untrusted bytes, with bounds on everything it holds. Does not check that its contents are
+    /// true.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ReportError> {
         if bytes.len() > MAX_REPORT_BYTES {
             return Err(ReportError::TooLong { bytes: bytes.len() });
@@ -151,26 +155,26 @@ impl TaskReport {
     }
 }
 
-/// Reason why bytes are no report.
+/// Reason why bytes are not a report.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ReportError {
-    /// More bytes than any report has.
+    /// The report has more bytes than allowed.
     #[error("a task's report has {bytes} bytes, more than {MAX_REPORT_BYTES}, the limit")]
     TooLong {
-        /// Number of the bytes.
+        /// Number of bytes.
         bytes: usize,
     },
-    /// Something else than a report, or a list in it that is too long.
+    /// The bytes are not a report, or a list in it is too long.
     #[error("a task's report cannot be read: {0}")]
     Unreadable(String),
-    /// A text that is too long.
+    /// A text in the report is too long.
     #[error("a task's report cannot be read: {what} has {bytes} bytes, more than {most}, the limit")]
     LongText {
-        /// The text.
+        /// Name of the text.
         what: &'static str,
-        /// The bytes of it.
+        /// Length of the text, in bytes.
         bytes: usize,
-        /// The limit.
+        /// Limit, in bytes.
         most: usize,
     },
 }
@@ -189,7 +193,7 @@ fn cut(text: &mut String, most: usize) {
     }
 }
 
-/// A text of somebody else's that can stand in a log: short, and without control characters.
+/// Prepares an untrusted text for logs: shortened, and without control characters.
 fn shown(text: &str) -> String {
     let mut shown = text.chars().take(MAX_DEFECT_BYTES).flat_map(char::escape_debug).collect();
     cut(&mut shown, MAX_DEFECT_BYTES);

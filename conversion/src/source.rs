@@ -1,6 +1,6 @@
 //! The scan: NDJSON files as a DataFusion file source.
 //!
-//! It is a [`FileSource`] inside a [`FileScanConfig`] because those are the leaves that Ballista cuts into one task a
+//! The source is a [`FileSource`] inside a [`FileScanConfig`], because Ballista makes these leaves into one task per
 //! file group. A file group is the files, or byte ranges of files, whose rows make one output file or a few.
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -37,19 +37,19 @@ pub(crate) struct NdjsonSource {
     table_schema: TableSchema,
     projection: ProjectionExprs,
     metrics: ExecutionPlanMetricsSet,
-    /// The number of the task that it is scanned by, and its counters.
+    /// Number of the task that scans it, and the task's counters.
     task: usize,
     counters: Arc<TaskCounters>,
     execution: Arc<Mutex<Execution>>,
 }
 
-/// State that the scans of one execution share.
+/// State that the scans of all partitions of one execution share.
 #[derive(Default)]
 struct Execution {
-    /// The contexts of the partitions that are being scanned, and those that are free for others.
+    /// Contexts of the partitions being scanned, and idle ones for reuse.
     contexts: HashMap<usize, SharedContext>,
     free: Vec<SharedContext>,
-    /// Reading ahead for all partitions, from when the first is scanned.
+    /// Reading ahead for all partitions, set when the first is scanned.
     ahead: Option<Arc<Mutex<Ahead>>>,
 }
 
@@ -60,7 +60,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl NdjsonSource {
-    /// A source of all columns.
+    /// Creates a source of all columns.
     pub(crate) fn new(rows: RowSource) -> Self {
         let schema = rows.full_schema();
         let all: Vec<usize> = (0..schema.fields().len()).collect();
@@ -75,7 +75,7 @@ impl NdjsonSource {
         }
     }
 
-    /// The rows it gives.
+    /// Description of the rows that the scan produces.
     pub(crate) fn rows(&self) -> &RowSource {
         &self.rows
     }
@@ -103,19 +103,18 @@ impl NdjsonSource {
         }
     }
 
-    /// A copy of the source, for an execution of its own by the task of this number.
+    /// Copies the source for an execution of its own, by the task of this number.
     pub(crate) fn of_task(&self, task: usize) -> Self {
         let (execution, counters) = (Arc::default(), Arc::default());
         Self { task, execution, counters, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
     }
 
-    /// Makes the source count for its task.
+    /// Makes the source report to its task's counters.
     pub(crate) fn counting(self, counters: Arc<TaskCounters>) -> Self {
         Self { counters, ..self }
     }
 
-    /// Returns this source for a trial of its own, which keeps no rejected lines, with the number of the line as one more column at
-    /// the end.
+    /// Returns this source for a second pass that keeps no rejected lines and appends the line number as a last column.
     pub(crate) fn with_lines(&self) -> Self {
         let mut projected = self.projected();
         projected.push((self.rows.layout.keys.len() + LINE_PLACE, METADATA_COLUMNS[LINE_PLACE].to_owned()));
@@ -123,7 +122,7 @@ impl NdjsonSource {
         Self { rows: Arc::new(RowSource { staging: None, ..(*with.rows).clone() }), ..with }
     }
 
-    /// The schema of the rows it gives.
+    /// Schema of the rows, after projection.
     pub(crate) fn schema(&self) -> SchemaRef {
         let all = self.table_schema.table_schema();
         let field = |(index, name): (usize, String)| all.field(index).clone().with_name(name);
@@ -134,8 +133,8 @@ impl NdjsonSource {
         lock(&self.execution).contexts.get(&partition).cloned()
     }
 
-    /// Ends the scan of a partition, whose stream is gone: its context is free for others. Returns the file of its rejected
-    /// lines, if there are any.
+    /// Ends the scan of a partition after its stream was dropped, and frees its context for reuse. Returns the file of
+    /// its rejected lines, if there are any.
     pub(crate) fn release(&self, partition: usize) -> StorageResult<Option<StagedFile>> {
         let Some(context) = lock(&self.execution).contexts.remove(&partition) else { return Ok(None) };
         let rejects = std::mem::replace(&mut lock(&context).rejects, self.rejects());
@@ -143,26 +142,26 @@ impl NdjsonSource {
         rejects.finish()
     }
 
-    /// Takes the findings of the scans of all partitions, once they are released.
+    /// Takes the results of the scans of all partitions, once they are released.
     pub(crate) fn take_contexts(&self) -> Vec<ScanContext> {
         let shared = std::mem::take(&mut lock(&self.execution).free);
         let owned = shared.into_iter().filter_map(Arc::into_inner);
         owned.map(|mutex| mutex.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
     }
 
-    /// Bytes of stored objects that the context of a partition has consumed so far.
+    /// Bytes of stored objects that the scan of a partition has consumed so far.
     pub(crate) fn stored_bytes(&self, partition: usize) -> u64 {
         self.context_of(partition).map_or(0, |context| lock(&context).stored_bytes)
     }
 
-    /// Gives rows that have been written back to the scan of a partition.
+    /// Returns written rows to the scan of a partition, which reuses their buffers.
     pub(crate) fn recycle(&self, partition: usize, rows: Rows) {
         if let Some(context) = self.context_of(partition) {
             lock(&context).recycle(rows);
         }
     }
 
-    /// The rows of a partition, one of these groups of ranges.
+    /// Stream of the rows of a partition, which is one of these groups of ranges.
     pub(crate) fn scan(
         &self,
         partition: usize,
@@ -180,7 +179,7 @@ impl NdjsonSource {
         RejectSink::new(staging.clone().map(room), self.task)
     }
 
-    /// The context for the scan of a partition, and what is read ahead of all ranges.
+    /// Context for the scan of a partition, and the shared reader-ahead of all ranges.
     fn begin<'a>(
         &self,
         partition: usize,
@@ -211,11 +210,11 @@ impl FileSource for NdjsonSource {
     }
 
     fn with_batch_size(&self, _batch_size: usize) -> Arc<dyn FileSource> {
-        // Batches are cut by bytes, so that they stay in the cache whatever the width of the rows.
+        // Batches are cut by bytes, so that they fit the CPU cache whatever the width of the rows.
         Arc::new(self.clone())
     }
 
-    /// Takes in projections to distinct columns; expressions stay in a projection above.
+    /// Pushes projections to distinct columns down into the scan; expressions stay in a projection above.
     fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> Result<Option<Arc<dyn FileSource>>> {
         let merged = self.projection.try_merge(projection)?;
         let mut seen = HashSet::new();
@@ -244,7 +243,7 @@ impl FileSource for NdjsonSource {
         write!(f, ", manifest={}", self.rows.manifest_id)
     }
 
-    /// Ranges are cut when the attempt is planned, between lines.
+    /// Ranges are cut between lines when the attempt is planned, and must not be cut again.
     fn supports_repartitioning(&self) -> bool {
         false
     }
@@ -263,25 +262,25 @@ struct NdjsonOpener {
     schema: SchemaRef,
 }
 
-/// Reading ahead in a bucket: the requests for the next ranges are on their way while some are scanned, since an answer takes
-/// longer than the scan of a small file. How far ahead, the store's answers say: as far as it takes for none to be waited for.
+/// Reading ahead in a bucket: requests for the next ranges are sent while others are scanned, since an answer takes
+/// longer than the scan of a small file. The depth doubles each time that a scan had to wait.
 struct Ahead {
-    /// All ranges, in order, and what has become of each.
+    /// All ranges in order, and the state of each.
     ranges: Vec<(FileRange, Reading)>,
     places: HashMap<(u32, u64), usize>,
     depth: Depth,
     limits: Limits,
 }
 
-/// State of a range that is to be read.
+/// State of a range in the reader-ahead.
 enum Reading {
     Waiting,
     Open(Result<Input, InputError>),
     Taken,
 }
 
-/// Limit of the requests on their way after the range that is scanned: at most so many ranges, and none more once they have so many
-/// bytes.
+/// Limit of the requests sent ahead of the range that is scanned: at most `ranges`, and no further one once they have
+/// `bytes` together.
 #[derive(Clone, Copy)]
 struct Depth {
     ranges: usize,
@@ -299,13 +298,14 @@ impl Ahead {
         Self { ranges, places, depth: FIRST_DEPTH, limits }
     }
 
-    /// An input was waited for.
+    /// Doubles the depth, after a scan had to wait for its input.
     fn deepen(&mut self) {
         let Depth { ranges, bytes } = self.depth;
         self.depth = Depth { ranges: (ranges * 2).min(MAX_DEPTH.ranges), bytes: (bytes * 2).min(MAX_DEPTH.bytes) };
     }
 
-    /// The input of a range in a bucket, and whether it was begun ahead. Those after it are begun, for whoever takes them.
+    /// Takes the input of a range in a bucket, and tells whether it was requested ahead. Requests the ranges after it,
+    /// for whichever lane takes them.
     fn take(&mut self, range: &FileRange) -> Option<(Result<Input, InputError>, bool)> {
         let place = *self.places.get(&(range.file, range.start))?;
         let taken = match std::mem::replace(&mut self.ranges[place].1, Reading::Taken) {
@@ -348,8 +348,8 @@ impl FileOpener for NdjsonOpener {
     }
 }
 
-/// The rows of a range. What is read ahead is begun now, the scan with the first rows that are asked for. A range of a file that is
-/// at fault ends there, so that others of those are found by the same attempt, which fails.
+/// Rows of a range. Reading starts at once, scanning with the first poll. A range of a faulty file ends there without
+/// an error, so that one attempt, which fails, finds the faults of other files, too.
 fn range_rows(
     context: SharedContext,
     ahead: &Arc<Mutex<Ahead>>,
@@ -373,7 +373,7 @@ fn range_rows(
             Err(error) => {
                 is_over = true;
                 if let Some(fault) = fault_of_scan(error) {
-                    // A report names no more, and one is enough for the attempt to fail.
+                    // Faults beyond the limit of a report are dropped; one is enough for the attempt to fail.
                     if context.faults.len() <= MAX_OTHER_FAULTS {
                         context.faults.push(fault);
                     }
@@ -405,7 +405,7 @@ pub(crate) fn scan_exec(source: NdjsonSource, groups: Vec<Vec<FileRange>>) -> Ar
     let group = |ranges: Vec<FileRange>| FileGroup::new(ranges.into_iter().map(partitioned_file).collect());
     let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
         .with_file_groups(groups.into_iter().map(group).collect())
-        // Idle partitions must not take files from others: a group is a task's.
+        // A file group belongs to one task, so that idle partitions must not take files from others.
         .with_preserve_order(true)
         .build();
     DataSourceExec::from_data_source(config)
@@ -416,13 +416,13 @@ fn partitioned_file(range: FileRange) -> PartitionedFile {
     PartitionedFile::new(path, range.end).with_range(range.start as i64, range.end as i64).with_extension(range)
 }
 
-/// The source and the file groups of a plan node, if it is a scan of ours.
+/// The source and the file groups of a plan node, if it is a scan of Millwork's.
 pub(crate) fn as_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<(&NdjsonSource, Vec<Vec<FileRange>>)> {
     let (source, groups) = ranges_in_scan(plan)?;
     Some((source, groups.into_iter().map(|group| group.into_iter().cloned().collect()).collect()))
 }
 
-/// Finds the source and the file groups of a scan of ours, as they stand in the plan node.
+/// Finds the source and the file groups of a Millwork scan within a plan.
 pub(crate) fn ranges_in_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<(&NdjsonSource, Vec<Vec<&FileRange>>)> {
     let config = plan.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()?;
     let source = config.file_source().downcast_ref::<NdjsonSource>()?;

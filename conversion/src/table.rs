@@ -23,12 +23,12 @@ pub(crate) struct ReadManifest {
 impl ReadManifest {
     pub(crate) const NAME: &str = "read_manifest";
 
-    /// The files themselves, a partition for each group.
+    /// Table over the files themselves, with a partition per group.
     pub(crate) fn of_files(source: NdjsonSource, groups: Vec<Vec<FileRange>>) -> Self {
         Self::new(Arc::new(ManifestTable { source, groups }))
     }
 
-    /// Rows that stand for the files.
+    /// Table over sampled rows, in place of the files.
     pub(crate) fn of_sample(schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Self> {
         Ok(Self::new(Arc::new(MemTable::try_new(schema, vec![batches])?)))
     }

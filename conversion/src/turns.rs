@@ -1,7 +1,8 @@
-//! Turns of lanes: how many work at once in an executor, and which goes next.
+//! Turns: permits that limit how many lanes of an executor work at once, and decide which goes next.
 //!
-//! Tasks share the turns, a morsel each. One that has taken far longer than its input lets expect, as a small archive does that holds
-//! gigabytes, gives its turn up in the middle of a morsel to a lane that waits and has not: so it keeps nobody waiting but its like.
+//! The tasks of an executor share the turns; a turn lasts for a morsel. A task that has run far longer than its stored
+//! bytes suggest, such as a decompression bomb, gives up its turns in the middle of a morsel to lanes of other tasks,
+//! so that it delays only others like it.
 
 use millwork_ndjson::Pace;
 use std::collections::VecDeque;
@@ -12,15 +13,15 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
-/// Time of lanes that any task may take.
+/// Time that any task's lanes may use, whatever its input.
 const FREE: Duration = Duration::from_millis(100);
-/// Time that a task may take beyond that, in nanoseconds for each stored byte: 20 MB/s, a tenth of what most lanes do.
+/// Additional time that a task's lanes may use, in nanoseconds per stored byte: 20 MB/s, a tenth of the usual speed.
 const NANOS_A_BYTE: u64 = 50;
-/// Limit of lanes that wait in the middle of a morsel, each with what it has of it in memory.
+/// Limit of lanes that are paused in the middle of a morsel, since each keeps its data in memory.
 const MAX_PAUSED: usize = 8;
-/// Time after which such a lane goes before all others, so that it comes to its end, too.
+/// Waiting time after which a paused lane goes before all others, so that its task finishes, too.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
-/// Time that it has then before it may have to wait again.
+/// Time that it may then run before it can be paused again.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// The turns of an executor.
@@ -30,16 +31,16 @@ pub(crate) struct Turns(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     free: usize,
-    /// Lanes that wait, the first first.
+    /// Waiting lanes of tasks within their allowance, oldest first.
     waiting: VecDeque<oneshot::Sender<Granted>>,
-    /// Lanes of tasks that have taken too long, with the time from which each has waited.
+    /// Waiting lanes of tasks over their allowance, oldest first, each with the time since which it has waited.
     late: VecDeque<(Instant, oneshot::Sender<Granted>)>,
     paused: usize,
-    /// Nobody gets a turn any more, and nobody waits for one in the middle of a morsel.
+    /// Set once no more turns are granted, and no lane pauses in the middle of a morsel.
     is_closed: bool,
 }
 
-/// Holds one of the turns, which is free again when this is dropped.
+/// A granted turn, returned when this is dropped.
 #[derive(Debug)]
 struct Granted(Option<Arc<Turns>>);
 
@@ -58,7 +59,7 @@ impl State {
 }
 
 impl Turns {
-    /// Makes turns, of which nobody has one yet; `free` is how many lanes may have one at once.
+    /// Creates the turns of an executor; `free` is the number of lanes that may work at once.
     pub(crate) fn new(free: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State { free, ..State::default() })))
     }
@@ -72,7 +73,7 @@ impl Turns {
         self.grant();
     }
 
-    /// Gives the turns that are free to those that are to go next.
+    /// Grants the free turns to the next lanes.
     fn grant(self: &Arc<Self>) {
         let mut state = self.state();
         while state.free > 0 {
@@ -80,24 +81,24 @@ impl Turns {
             let Some(next) = first.or_else(|| state.late.pop_front().map(|(_, next)| next)) else { return };
             match next.send(Granted(Some(self.clone()))) {
                 Ok(()) => state.free -= 1,
-                // A lane that waits no more.
+                // The lane has stopped waiting.
                 Err(mut refused) => drop(refused.0.take()),
             }
         }
     }
 
-    /// Ends the waiting of all lanes, for good. To be called before their threads are told to end: a thread that waits then
-    /// for a lane whose thread is gone would wait for ever, and its turn would be lost.
+    /// Ends the waiting of all lanes for good. Must be called before their threads are told to end: a thread that
+    /// blocks for a lane whose thread has ended would wait for ever, and its turn would be lost.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.is_closed = true;
         let waiting = (mem::take(&mut state.waiting), mem::take(&mut state.late));
-        // Dropped when the lock is free, since lanes that have been granted a turn give it back.
+        // Dropped after the lock is released, since lanes that were granted a turn return it.
         drop(state);
         drop(waiting);
     }
 
-    /// Puts a lane at the end of those that wait. False if nobody is to wait any more.
+    /// Queues a lane. Returns false if the turns are closed.
     fn queue(&self, sender: oneshot::Sender<Granted>, is_late: bool) -> bool {
         let mut state = self.state();
         match (state.is_closed, is_late) {
@@ -108,20 +109,20 @@ impl Turns {
         true
     }
 
-    /// Tells whether a lane waits whose task has not taken too long.
+    /// Tells whether a lane of a task within its allowance is waiting.
     fn is_wanted(&self) -> bool {
         let mut state = self.state();
         state.waiting.retain(|waiting| !waiting.is_closed());
         !state.waiting.is_empty()
     }
 
-    /// Tells whether a lane is to give its turn up after a morsel.
+    /// Tells whether a lane must give up its turn after its current morsel.
     pub(crate) fn has_next(&self) -> bool {
         self.is_wanted() || self.state().is_overdue()
     }
 }
 
-/// Time that the lanes of a task have taken, and may take.
+/// Running time that the lanes of a task have used, and the time they may use.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     turns: Arc<Turns>,
@@ -131,15 +132,15 @@ pub(crate) struct Allowance {
 
 #[derive(Debug)]
 struct Used {
-    /// Lanes that have a turn, and since when there are so many.
+    /// Number of lanes that have a turn, and the time since which it is unchanged.
     lanes: u32,
     since: Instant,
     time: Duration,
-    /// Time until which its lanes keep their turns.
+    /// Time until which its lanes cannot be paused again.
     slice_until: Option<Instant>,
 }
 
-/// A turn of a task's lane.
+/// A turn, held by a lane of a task.
 #[derive(Debug)]
 pub(crate) struct Turn {
     allowance: Arc<Allowance>,
@@ -153,15 +154,15 @@ impl Drop for Turn {
 }
 
 impl Allowance {
-    /// The allowance of a task by the stored bytes of its input.
+    /// Allowance of a task by the stored bytes of its input.
     pub(crate) fn of(bytes: u64, turns: Arc<Turns>) -> Arc<Self> {
         let used = Used { lanes: 0, since: Instant::now(), time: Duration::ZERO, slice_until: None };
         let allowed = FREE + Duration::from_nanos(bytes.saturating_mul(NANOS_A_BYTE));
         Arc::new(Self { turns, allowed, used: Mutex::new(used) })
     }
 
-    /// Waits for a turn, which is given back when it is dropped. Waits for ever once the turns are closed: the lane is about to be
-    /// dropped, and must not take what it has for the whole.
+    /// Waits for a turn, which is returned when dropped. Waits for ever once the turns are closed: the lane is about to
+    /// be dropped, and must not mistake a partial input for the whole.
     pub(crate) async fn turn(self: Arc<Self>) -> Turn {
         let (sender, granted) = oneshot::channel();
         self.turns.queue(sender, self.is_over());
@@ -183,7 +184,7 @@ impl Allowance {
         self.count(|used| used.time > self.allowed && used.slice_until.is_none_or(|until| until <= used.since))
     }
 
-    /// Lets another lane have the turn of this one, and waits for the next.
+    /// Passes this lane's turn to another, and blocks until it gets one again.
     fn pause(&self, runtime: &Handle) {
         let (sender, granted) = oneshot::channel();
         {
@@ -196,11 +197,11 @@ impl Allowance {
         self.count(|used| used.lanes -= 1);
         self.turns.queue(sender, true);
         self.turns.clone().release();
-        // An error if the turns are closed: then nobody counts them.
+        // An error means that the turns are closed; counts no longer matter then.
         let granted = block_in_place(|| runtime.block_on(granted));
         self.turns.state().paused -= 1;
         self.count(|used| (used.lanes, used.slice_until) = (used.lanes + 1, Some(used.since + SLICE)));
-        // Kept by the lane, which has had one before.
+        // The turn is kept by the lane, which already has a guard for one.
         if let Ok(mut granted) = granted {
             drop(granted.0.take());
         }
@@ -212,7 +213,7 @@ impl Pace for Allowance {
         if !self.is_over() || !self.turns.is_wanted() {
             return;
         }
-        // Threads that have no others beside them cannot wait.
+        // Blocking requires a multi-threaded runtime.
         let runtime = Handle::try_current().ok();
         if let Some(runtime) = runtime.filter(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread) {
             self.pause(&runtime);
@@ -235,7 +236,7 @@ mod tests {
         let task = Allowance::of(1 << 30, turns.clone());
         let first = task.clone().turn().await;
         assert_eq!(free(&turns), 0);
-        // Waits, and is given up while it waits; another is given up when it has the turn, and has not taken it.
+        // The first lane is aborted while it waits; the second after it was granted a turn and before it took it.
         let waiting = tokio::spawn(task.clone().turn());
         tokio::task::yield_now().await;
         assert!(turns.is_wanted());
@@ -279,7 +280,7 @@ mod tests {
                 of_bomb.keep();
             }
         });
-        // The one that waits for this has the only turn in the middle of the other's morsel.
+        // Granted although the bomb's lane holds the only turn: that lane pauses in the middle of its morsel.
         let good = Allowance::of(1 << 30, turns.clone());
         let passed = good.turn().await;
         assert_eq!((turns.state().paused, bomb.count(|used| used.lanes)), (1, 0));
@@ -289,7 +290,8 @@ mod tests {
         assert_eq!((free(&turns), turns.state().paused), (1, 0));
     }
 
-    /// A lane comes to pause when its runtime is being shut down, whose only thread it has: the one that it let pass never runs.
+    /// A lane pauses while its runtime is shutting down and occupies the only thread: the lane that it yielded to never
+    /// runs.
     #[test]
     fn nobody_waits_for_lanes_of_a_session_that_is_over() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

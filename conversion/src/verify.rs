@@ -1,4 +1,4 @@
-//! The comparison of what executors reported with what stands in their private files, and in the input.
+//! Comparison of executors' reports with their private files and with the input.
 //!
 //! | what | in a directory | in a bucket |
 //! |---|---|---|
@@ -20,13 +20,13 @@ use millwork_storage::{StagedFile, Staging, StorageError, Tail};
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 
-/// Bytes of content that are looked at of a file that is said to be blank.
+/// Bytes of content that are read from a file reported as blank, to check that: 64 KiB.
 const BLANK_BYTES: u64 = 64 << 10;
 /// Memory for reading rejected lines.
 const BUFFER_BYTES: usize = 256 << 10;
 
 impl AttemptOutcome {
-    /// Proves the outcome by the private files, and by the input where that is cheap.
+    /// Checks the outcome against the private files, and against the input where that is cheap.
     pub(crate) async fn verified(
         self,
         expected: Arc<Expected>,
@@ -43,7 +43,7 @@ impl AttemptOutcome {
         tokio::task::spawn_blocking(work).await.map_err(|e| Failure::new(FailureClass::Bug, e))?
     }
 
-    /// Looks at the starts of files that have something, but neither rows nor rejected lines.
+    /// Checks the starts of files that are not empty, but have neither rows nor rejected lines.
     async fn check_blank(&self, survey: &Survey) -> Result<(), Failure> {
         let is_blank = |range: &&FileRange| {
             let file = self.ledger.get(range.file as usize);
@@ -63,11 +63,11 @@ impl AttemptOutcome {
     }
 }
 
-/// The first of some files whose start is not blank.
+/// The first of these files whose start is not blank.
 fn find_content(ranges: &[FileRange]) -> Result<Option<FileRange>, Failure> {
     for range in ranges {
         let fail = |e: InputError| failure_of_scan(&e.into());
-        // A start of so few bytes is within any limit.
+        // A start this short is within every limit.
         let input = open_start(range, &Limits::default(), BLANK_BYTES).map_err(fail)?;
         let mut start = Vec::new();
         let read = input.take(BLANK_BYTES).read_to_end(&mut start);
@@ -127,7 +127,7 @@ fn check_rejects(staging: &Staging, report: &TaskReport) -> Result<(), Failure> 
     }
 }
 
-/// The number of newlines, of bytes, and whether the last is a newline.
+/// Counts newlines and bytes, and tells whether the last byte is a newline.
 fn count_lines(mut reader: impl Read) -> io::Result<(u64, u64, bool)> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let (mut lines, mut bytes, mut is_ended) = (0, 0, false);
@@ -145,7 +145,7 @@ fn count_lines(mut reader: impl Read) -> io::Result<(u64, u64, bool)> {
     }
 }
 
-/// The failure that a private file is not what was reported, or could not be looked at.
+/// Failure for a private file that differs from its report, or could not be read.
 fn unproved(executor: &str, error: &StorageError) -> Failure {
     match error.source.kind() {
         ErrorKind::InvalidData | ErrorKind::NotFound | ErrorKind::UnexpectedEof => distrusted(executor, error),

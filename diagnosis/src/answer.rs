@@ -1,4 +1,4 @@
-//! The answer: cause, evidence, what happens next, and the one thing that may be done.
+//! Diagnosis of a subject: cause, evidence, next event, and a safe action.
 
 use crate::{Code, Standing, Subject};
 use chrono::{DateTime, Utc};
@@ -66,32 +66,32 @@ pub struct SafeAction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionKind {
-    /// Takes in a file that was never seen.
+    /// Tracks a file that is unknown to the store.
     Backfill,
-    /// Puts an event back that became a dead letter.
+    /// Returns an event from the dead-letter queue to its queue.
     RedriveDeadLetter,
-    /// Makes a manifest of what waits, however little it is.
+    /// Makes a manifest of the pending files of a date, regardless of their size.
     CutNow,
-    /// Finishes what a crash left, and makes manifests of what is due.
+    /// Finishes drafts left by a crash, and makes the manifests that are due.
     SweepNow,
-    /// Counts what waits anew.
+    /// Recounts the pending files of a date.
     Recount,
-    /// Puts back files of submissions that died.
+    /// Makes files of abandoned submissions pending again.
     ReleaseNow,
-    /// Lets a run start before others.
+    /// Raises the priority of a queued run.
     RaisePriority,
-    /// Lets a run start its next attempt now.
+    /// Starts the next attempt of a run without the remaining pause.
     StartNow,
-    /// Ends a run and queues it once more.
+    /// Cancels a run and queues it again.
     CancelAndRetry,
-    /// Queues a run once more.
+    /// Queues a failed or cancelled run again.
     Retry,
-    /// Converts a completed run once more, in place of its output.
+    /// Converts a completed run again; the new output replaces the previous one.
     Force,
-    /// Puts a file back that no run has.
+    /// Makes a stuck file without a run pending again.
     Reset,
-    /// Puts a refused file back that the rules accept.
+    /// Takes back a refused file that the rules accept now.
     Redrive,
-    /// Converts newer content of a file beside its old rows.
+    /// Converts newer content of a file; the rows of the old content remain.
     Reprocess,
 }

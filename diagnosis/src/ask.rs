@@ -1,4 +1,4 @@
-//! A question with all that is known, and an answer that is being put together.
+//! A question with its facts, and the builder of an answer.
 
 use crate::answer::{ActionKind, Diagnosis, Evidence, Next, SafeAction};
 use crate::facts::seconds;
@@ -6,7 +6,7 @@ use crate::words::{moment, shell_word, shown, span};
 use crate::{BuilderFacts, Code, Facts, Leader, Settings, Subject};
 use chrono::{DateTime, Duration, Utc};
 
-/// A question.
+/// A question, with facts, settings and time.
 pub(crate) struct Ask<'a> {
     pub(crate) facts: &'a Facts,
     pub(crate) settings: &'a Settings,
@@ -18,7 +18,7 @@ impl Ask<'_> {
         moment(at, self.now)
     }
 
-    /// Time since a moment; none below 0, since clocks differ.
+    /// Time elapsed since a moment; 0 if it is in the future, since clocks differ.
     pub(crate) fn since(&self, at: DateTime<Utc>) -> Duration {
         (self.now - at).max(Duration::zero())
     }
@@ -27,30 +27,30 @@ impl Ask<'_> {
         span(self.since(at))
     }
 
-    /// A moment some time from now, if time reaches so far.
+    /// Time in this many seconds; `None` if it cannot be represented.
     pub(crate) fn in_seconds(&self, count: u64) -> Option<DateTime<Utc>> {
         self.now.checked_add_signed(seconds(count))
     }
 
-    /// The builders that have shown themselves lately; none if nothing is known of builders.
+    /// Number of builders with a recent heartbeat; `None` if nothing is known of builders.
     pub(crate) fn builders_alive(&self) -> Option<usize> {
         let silence = seconds(self.settings.builder_silence_seconds);
         let builders = self.facts.cluster.builders.as_ref()?;
         Some(builders.iter().filter(|builder| self.now - builder.seen_at <= silence).count())
     }
 
-    /// The builder that was seen last.
+    /// Builder with the latest heartbeat.
     pub(crate) fn last_builder(&self) -> Option<&BuilderFacts> {
         self.facts.cluster.builders.iter().flatten().max_by_key(|builder| builder.seen_at)
     }
 
-    /// The state that commands are to work on, as a shell has it; none where a scheduler is there to ask.
+    /// State for commands to work on, quoted for a shell; `None` if there is a scheduler for them.
     pub(crate) fn direct_state(&self) -> Option<String> {
         let is_led = matches!(self.facts.cluster.leader, Leader::Held { .. });
         self.settings.direct_state.as_ref().filter(|_| !is_led).map(|state| shell_word(state))
     }
 
-    /// A command that works through a scheduler, and on a state if that is named.
+    /// A command that works through a scheduler, extended by the state if one is named.
     pub(crate) fn command(&self, command: String) -> String {
         match self.direct_state() {
             Some(state) => format!("{command} --state {state}"),
@@ -58,13 +58,13 @@ impl Ask<'_> {
         }
     }
 
-    /// Tells whether something that builders do will be done: true, unless there are known to be none.
+    /// Tells whether work of builders will be done: false only if it is known that there are none.
     pub(crate) fn is_built(&self) -> bool {
         self.builders_alive().is_none_or(|alive| alive > 0)
     }
 }
 
-/// An answer that is being put together.
+/// Builder of an answer.
 pub(crate) struct Answer {
     code: Code,
     since: Option<DateTime<Utc>>,
@@ -74,7 +74,7 @@ pub(crate) struct Answer {
     action: Option<SafeAction>,
 }
 
-/// Nothing more happens by itself.
+/// Next event of a subject that will not change by itself.
 const NEVER: &str = "nothing happens by itself";
 
 impl Answer {
@@ -100,19 +100,19 @@ impl Answer {
         }
     }
 
-    /// Sets as next what happens without anybody's doing.
+    /// Sets an automatic next event.
     pub(crate) fn by_itself(mut self, what: impl Into<String>, at: Option<DateTime<Utc>>) -> Self {
         self.next = Next { what: what.into(), at, by_itself: true };
         self
     }
 
-    /// Sets as next what the subject waits for.
+    /// Sets what the subject waits for as the next event.
     pub(crate) fn waits_for(mut self, what: impl Into<String>) -> Self {
         self.next = Next { what: what.into(), at: None, by_itself: false };
         self
     }
 
-    /// Sets what happens next, without anybody's doing or only if somebody does something first.
+    /// Sets the next event, either automatic or depending on an action.
     pub(crate) fn next(mut self, what: impl Into<String>, at: Option<DateTime<Utc>>, by_itself: bool) -> Self {
         self.next = Next { what: what.into(), at, by_itself };
         self
@@ -148,7 +148,7 @@ impl Answer {
     }
 }
 
-/// A failure as a sentence has it: its class, and its first line.
+/// A failure within a sentence: its class, and the first line of its message.
 pub(crate) fn failure_text(failure: &millwork_manifest::Failure) -> String {
     let first = failure.message.lines().next().unwrap_or_default();
     format!("`{}`: {}", failure.class, shown(first))

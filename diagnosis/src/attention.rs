@@ -1,4 +1,4 @@
-//! Subjects that need a person, put together by cause.
+//! Subjects that need a person, grouped by cause.
 
 use crate::answer::SafeAction;
 use crate::{Code, Diagnosis, Next, Subject};
@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// Limit of the subjects that one item names: 5. The rest is a number.
+/// Limit of the subjects that one item names: 5. The rest is given as a number.
 const MAX_SUBJECTS: usize = 5;
 
 /// A cause, and what it holds up.
@@ -37,7 +37,7 @@ pub struct AttentionItem {
 }
 
 impl AttentionItem {
-    /// The sentence, with the name of its subject, if that is one: of a file the last part of its address.
+    /// Sentence with the name of its subject, if there is only one; for a file, the last part of its address.
     pub fn sentence_with_name(&self) -> String {
         let short = match &self.subjects[..] {
             [subject] if self.count == 1 => subject.name().rsplit('/').next(),
@@ -50,8 +50,8 @@ impl AttentionItem {
     }
 }
 
-/// Puts diagnoses together that have one code and one cause: those of most subjects first. At most `limit` items are given;
-/// the second value tells how many were left out.
+/// Groups diagnoses by code and cause, those with the most subjects first. Returns at most `limit` items, and the
+/// number of those omitted.
 pub fn fold(diagnoses: impl IntoIterator<Item = (String, Diagnosis)>, limit: usize) -> (Vec<AttentionItem>, usize) {
     let mut items: BTreeMap<(Code, String), AttentionItem> = BTreeMap::new();
     for (cause, diagnosis) in diagnoses {
@@ -65,7 +65,7 @@ pub fn fold(diagnoses: impl IntoIterator<Item = (String, Diagnosis)>, limit: usi
         }
     }
     let mut items: Vec<AttentionItem> = items.into_values().collect();
-    // Known beginnings come before unknown ones.
+    // Items with a known start come before others.
     items.sort_by_key(|item| (Reverse(item.count), item.since.is_none(), item.since));
     let left_out = items.len().saturating_sub(limit);
     items.truncate(limit);
@@ -92,7 +92,7 @@ fn add(item: &mut AttentionItem, diagnosis: Diagnosis) {
     if item.subjects.len() < MAX_SUBJECTS {
         item.subjects.push(diagnosis.subject.clone());
     }
-    // Subjects whose beginning is known come before those whose is not.
+    // A known start takes precedence over an unknown one.
     let is_earlier = match (diagnosis.since, item.since) {
         (Some(new), Some(old)) => new < old,
         (Some(_), None) => true,

@@ -1,4 +1,4 @@
-//! The codes of diagnoses. They are stable: programs, alerts and the chapters of the runbook are named by them.
+//! Codes of diagnoses. Stable names, used by programs, alerts and the runbook.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// Nobody: it is done, or is no matter for Millwork.
+    /// No action: the subject is finished, or does not concern Millwork.
     Settled,
-    /// Nobody: it gets on by itself.
+    /// No action: the subject advances by itself.
     Moves,
-    /// A person: nothing gets on before somebody has looked.
+    /// Action by a person: the subject does not advance before that.
     NeedsYou,
 }
 
@@ -27,10 +27,10 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// Every code, in the order of a file's life.
+            /// All codes, in the order of a file's life.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// The name under which the code is stored, shown and found in the runbook.
+            /// Name under which the code is stored, shown and found in the runbook.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
@@ -48,100 +48,100 @@ macro_rules! codes {
 }
 
 codes! {
-    /// An object that no event and no listing has told of.
+    /// An object that no event and no listing has announced.
     NeverSeen "never-seen" NeedsYou;
-    /// A name that neither the store nor the storage knows.
+    /// A name that exists neither in the store nor in the storage.
     NoObject "no-object" NeedsYou;
-    /// An unknown file whose object could not be looked at.
+    /// An unknown file whose object could not be looked up.
     NotLooked "not-looked" NeedsYou;
-    /// A name outside the places of input: nothing there is looked at.
+    /// A name outside the input places, where nothing is looked up.
     Foreign "foreign" Settled;
     /// A name below a place that Millwork writes to.
     OwnPlace "own-place" Settled;
-    /// An unknown file while events wait in the queue.
+    /// An unknown file, while events are waiting in the queue.
     EventsBehind "events-behind" Moves;
     /// A file whose event is among the dead letters.
     DeadLetter "dead-letter" NeedsYou;
-    /// A file that the store has forgotten after its time.
+    /// A file whose record has expired.
     Forgotten "forgotten" Settled;
     /// A file that was refused on arrival.
     Refused "refused" NeedsYou;
-    /// A pending file whose date waits for more files.
+    /// A pending file, for whose date more files are awaited.
     Filling "filling" Moves;
-    /// A pending file that an earlier manifest gave back.
+    /// A pending file that an earlier manifest released.
     SentBack "sent-back" Moves;
-    /// A pending file that the counters of its date have lost.
+    /// A pending file that is missing from the counters of its date.
     Uncounted "uncounted" Moves;
-    /// A pending file whose batch is due and is cut by the next builder that looks.
+    /// A pending file whose batch is due, and will be cut by the next builder that checks.
     Due "due" Moves;
-    /// A pending file whose batch is due while somebody holds the lock of its date.
+    /// A pending file whose batch is due, while another process holds the lock of its date.
     DueLocked "due-locked" Moves;
-    /// A pending file whose batch is due and that no builder looks after.
+    /// A pending file whose batch is due, without any builder.
     DueNoBuilder "due-no-builder" NeedsYou;
-    /// A file or manifest in a draft that is not finished.
+    /// A file or manifest in an unfinished draft.
     Draft "draft" Moves;
-    /// A file in a manifest whose submission was not finished.
+    /// A file in a manifest whose submission was interrupted.
     HalfSubmitted "half-submitted" Moves;
-    /// A run that waits for its turn.
+    /// A queued run.
     Queued "queued" Moves;
-    /// A run that is tried again later.
+    /// A run that will be retried later.
     RetryWaits "retry-waits" Moves;
     /// A run that waits for a free slot.
     NoSlots "no-slots" Moves;
-    /// A run while no executor is connected.
+    /// A run, while no executor is connected.
     NoExecutors "no-executors" NeedsYou;
-    /// A run while no scheduler runs manifests.
+    /// A run, while there is no leader.
     NoLeader "no-leader" NeedsYou;
-    /// A run whose input is looked at and whose plan is made.
+    /// A run whose input is being surveyed and planned.
     Planning "planning" Moves;
-    /// A run that executors convert.
+    /// A run that executors are converting.
     Converting "converting" Moves;
-    /// A run that takes longer than runs of its size do.
+    /// A run that takes longer than runs of its size usually do.
     Slow "slow" NeedsYou;
-    /// A run that has lost tasks with an executor.
+    /// A run that lost tasks with an executor.
     LostTask "lost-task" Moves;
-    /// A run that ends by request as soon as its attempt has stopped.
+    /// A run whose cancellation was requested, and whose attempt is stopping.
     Cancelling "cancelling" Moves;
-    /// A run whose output is decided on and gets its names.
+    /// A committed run whose output is being published.
     Publishing "publishing" Moves;
-    /// A run whose output is decided on and cannot be shown.
+    /// A committed run whose output cannot be published.
     Unpublishable "unpublishable" NeedsYou;
-    /// A file that is in a run which has ended, or is not there.
+    /// A file in a run that has ended, or does not exist.
     Orphan "orphan" NeedsYou;
-    /// A file, or a run because of one, that cannot be converted as it is.
+    /// A file that cannot be converted as it is, or a run with such a file.
     AtFault "at-fault" NeedsYou;
-    /// A run that failed for good.
+    /// A run that failed finally.
     RunFailed "run-failed" NeedsYou;
-    /// A run that was ended by request.
+    /// A run that was cancelled by request.
     Cancelled "cancelled" NeedsYou;
-    /// A file whose object has other content than its manifest says.
+    /// A file whose object has other content than stated in its manifest.
     Changed "changed" NeedsYou;
-    /// A file whose object is gone before it was converted.
+    /// A file whose object was removed before its conversion.
     Gone "gone" NeedsYou;
     /// A subject whose rows are in a committed output.
     Done "done" Settled;
-    /// A file that was read to its end, and of which no line became a row.
+    /// A file that was read completely, without any row.
     NoRows "no-rows" NeedsYou;
     /// A converted file whose object has newer content.
     DoneOverwritten "done-overwritten" NeedsYou;
-    /// A converted subject whose output is not where its commit says.
+    /// A converted subject whose output is missing.
     DoneOutputMissing "done-output-missing" NeedsYou;
-    /// A name of a run that the store does not know.
+    /// An unknown name of a run.
     UnknownRun "unknown-run" NeedsYou;
-    /// A date of which the store knows nothing.
+    /// A date without any data.
     EmptyDate "empty-date" Settled;
     /// An executor that has tasks.
     ExecutorWorks "executor-works" Moves;
-    /// An executor that has nothing to do.
+    /// An executor without tasks.
     ExecutorIdle "executor-idle" Settled;
-    /// An executor that finishes what it has and then leaves.
+    /// An executor that finishes its tasks and then leaves.
     ExecutorDrains "executor-drains" Moves;
-    /// A name of an executor that is not connected.
+    /// An unknown name of an executor, or one that is not connected.
     ExecutorAway "executor-away" NeedsYou;
 }
 
 impl Code {
-    /// The chapter of the runbook that is about this code.
+    /// Chapter of the runbook about this code.
     pub fn runbook(self) -> String {
         format!("docs/runbook.md#{}", self.as_str())
     }

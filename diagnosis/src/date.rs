@@ -1,4 +1,4 @@
-//! Dates: what holds the whole day up.
+//! Diagnosis of dates: the obstacle for the whole day.
 
 use crate::answer::ActionKind;
 use crate::ask::{Answer, Ask};
@@ -28,12 +28,12 @@ fn empty(name: &str) -> Answer {
     Answer::new(Code::EmptyDate, None, sentence).waits_for("files of this date")
 }
 
-/// The first that holds of: something failed, something is stuck, something waits, something is in work, all is done.
+/// Answer for the first condition that holds: something failed, is stuck, is pending, is in progress, or all is done.
 fn standing(ask: &Ask<'_>, date: &DateFacts) -> Option<Answer> {
     let count = |state| date.runs.iter().filter(|(known, _)| *known == state).map(|(_, count)| count).sum::<u64>();
     let all: u64 = date.runs.iter().map(|(_, count)| count).sum();
     let failed = count(RunState::Failed);
-    // A failed run without failed files is past: they were converted, or given back, since.
+    // Failed runs without failed files are no longer relevant, since their files were converted or released.
     if failed > 0 && date.files_failed > 0 {
         let sentence =
             format!("{} of {} failed, with {}", number(failed), many(all, "run"), many(date.files_failed, "file"));
@@ -50,7 +50,7 @@ fn standing(ask: &Ask<'_>, date: &DateFacts) -> Option<Answer> {
     if date.pending_files > 0 {
         let oldest = date.oldest_pending.unwrap_or(ask.now);
         let due = waiting::due(ask, date, oldest, oldest);
-        // A backlog that is not held up is told of after the runs that are in work.
+        // A backlog without an obstacle is reported after active runs.
         if let Some(due) = due.filter(|due| due.code() != Code::Due) {
             return Some(due);
         }

@@ -1,4 +1,4 @@
-//! Executors.
+//! Diagnosis of executors.
 
 use crate::Code;
 use crate::ask::{Answer, Ask};

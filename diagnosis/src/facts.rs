@@ -1,4 +1,4 @@
-//! Facts that a diagnosis needs. Whatever is not known is absent, never guessed.
+//! Facts for a diagnosis. Unknown facts are absent, never guessed.
 
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{BatchCaps, Failure, FileState, RunState};
@@ -20,7 +20,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// The name of the subject: a URI, an id or a date.
+    /// Name of the subject: a URI, an id or a date.
     pub fn name(&self) -> &str {
         match self {
             Self::File(name) | Self::Run(name) | Self::Date(name) | Self::Executor(name) => name,
@@ -28,107 +28,107 @@ impl Subject {
     }
 }
 
-/// All that is known of a subject and of what it depends on.
+/// Known facts about a subject and everything it depends on.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// The file, as the store remembers it.
+    /// Record of the file in the store.
     pub file: Option<FileFacts>,
-    /// The file's object, as the storage shows it now.
+    /// Present object of the file in the storage.
     pub object: ObjectFacts,
-    /// The place written to that the name lies below, such as `the output`.
+    /// Place written to that contains the name, such as `the output`.
     pub own_place: Option<String>,
-    /// Names that are most like one that is not known.
+    /// Names similar to an unknown one.
     pub near: Vec<String>,
-    /// The run that is asked about, or that the file is in.
+    /// Run that is the subject, or contains the file.
     pub run: Option<RunFacts>,
-    /// The date that is asked about, or that the file is of.
+    /// Date that is the subject, or that of the file.
     pub date: Option<DateFacts>,
-    /// The executor that is asked about, if it is connected.
+    /// Executor that is the subject, if it is connected.
     pub executor: Option<ExecutorFacts>,
-    /// The executor that is asked about, if it has left lately.
+    /// Executor that is the subject, if it has left recently.
     pub gone_executor: Option<GoneFacts>,
-    /// Queue of events, if one is known.
+    /// Event queue, if known.
     pub events: Option<EventFacts>,
     /// Schedulers, executors and builders.
     pub cluster: ClusterFacts,
 }
 
-/// A file, as the store remembers it.
+/// Record of a file in the store.
 #[derive(Clone, Debug)]
 pub struct FileFacts {
     /// State of the file.
     pub state: FileState,
-    /// Number of changes so far.
+    /// Version of the record.
     pub version: u64,
-    /// Size when it was last looked at, in bytes.
+    /// Size at the last lookup, in bytes.
     pub size_bytes: u64,
-    /// Entity tag then; empty if a manifest brought it without one.
+    /// Entity tag at the last lookup; empty for a file from a manifest without one.
     pub etag: String,
-    /// Moment of arrival.
+    /// Time of arrival.
     pub arrived_at: DateTime<Utc>,
-    /// Moment of the last change.
+    /// Time of the last change.
     pub updated_at: DateTime<Utc>,
-    /// The manifest it is in.
+    /// Manifest that contains it.
     pub manifest_id: Option<String>,
-    /// Reason of its refusal, or of its failure.
+    /// Reason for its refusal or failure.
     pub reason: Option<String>,
-    /// Address that the file was moved to when it was refused.
+    /// Address that the file was moved to on its refusal.
     pub quarantine_uri: Option<String>,
-    /// Entity tag of newer content that was seen too late.
+    /// Entity tag of newer content that was found after the file had left the state pending.
     pub overwritten_etag: Option<String>,
-    /// The manifest that gave it back, if it is pending for that reason.
+    /// Release from a manifest, if it is pending for that reason.
     pub sent_back: Option<SentBack>,
-    /// Row of the ledger of its run's output.
+    /// Ledger entry in the output of its run.
     pub ledger: Option<LedgerRow>,
-    /// Verdict of today's rules on a refused file: none if accepted, else the reason.
+    /// Decision of the present rules on a refused file: `Ok` if accepted, else the reason.
     pub verdict: Option<Result<(), String>>,
 }
 
-/// A return of a file from a manifest whose run ended without output.
+/// Release of a file from a manifest whose run ended without output.
 #[derive(Clone, Debug)]
 pub struct SentBack {
-    /// The manifest.
+    /// Id of the manifest.
     pub manifest_id: String,
-    /// Moment of the return.
+    /// Time of the release.
     pub at: DateTime<Utc>,
-    /// The file that was at fault, if one was.
+    /// File that was at fault, if any.
     pub at_fault: Option<String>,
 }
 
-/// Counts of the lines of a file, by what became of them.
+/// Numbers of lines of a file, by result.
 #[derive(Clone, Debug, Default)]
 pub struct LedgerRow {
-    /// Lines read.
+    /// Number of lines read.
     pub lines: u64,
-    /// Rows made of the file's lines.
+    /// Number of rows.
     pub rows: u64,
-    /// Lines rejected.
+    /// Number of rejected lines.
     pub rejected: u64,
-    /// Lines of white space only.
+    /// Number of lines with only white space.
     pub blank: u64,
     /// Cause and remedy, if the file has lines of which none became a row.
     pub without_rows: Option<String>,
 }
 
-/// The object of a file, as the storage shows it now.
+/// Present object of a file in the storage.
 #[derive(Clone, Debug, Default)]
 pub enum ObjectFacts {
-    /// Nobody has looked.
+    /// The object was not looked up.
     #[default]
     NotAsked,
-    /// The name is outside the places of input: nobody looks.
+    /// The name is outside the input places, and is not looked up.
     Foreign,
-    /// Nobody could look, for this reason.
+    /// The lookup failed, for this reason.
     Unreachable(String),
-    /// No object has this name.
+    /// The object does not exist.
     Gone,
-    /// An object is there.
+    /// The object exists.
     There {
         /// Size in bytes.
         size_bytes: u64,
         /// Entity tag.
         etag: String,
-        /// Moment of its last change.
+        /// Time of its last change.
         modified_at: DateTime<Utc>,
     },
 }
@@ -136,86 +136,86 @@ pub enum ObjectFacts {
 /// A run.
 #[derive(Clone, Debug)]
 pub struct RunFacts {
-    /// The manifest.
+    /// Id of the manifest.
     pub id: String,
     /// The date of its files.
     pub date: String,
     /// State of the run.
     pub state: RunState,
-    /// Attempts started so far.
+    /// Number of attempts started so far.
     pub attempts: u32,
-    /// Attempts that failed since somebody queued the run.
+    /// Number of failed attempts since the run was last queued by request.
     pub failures: u32,
-    /// Priority; higher goes first.
+    /// Priority; runs with a higher one go first.
     pub priority: i32,
     /// Number of its files.
     pub files: u64,
     /// Bytes of its files.
     pub bytes: u64,
-    /// Moment before which no attempt starts.
+    /// Earliest time of the next attempt.
     pub not_before: Option<DateTime<Utc>>,
-    /// True if somebody wants the run cancelled.
+    /// True if a cancellation was requested.
     pub cancel_requested: bool,
-    /// Failure of the run, or of the attempt before.
+    /// Failure of the run, or of its last attempt.
     pub failure: Option<Failure>,
-    /// Moment it was queued.
+    /// Time at which it was queued.
     pub created_at: DateTime<Utc>,
-    /// Moment of the last change.
+    /// Time of the last change.
     pub updated_at: DateTime<Utc>,
-    /// Moment its newest attempt started.
+    /// Start time of its newest attempt.
     pub started_at: Option<DateTime<Utc>>,
-    /// Moment its output was decided on.
+    /// Time of its commit.
     pub committed_at: Option<DateTime<Utc>>,
-    /// Moment it ended.
+    /// Time at which it ended.
     pub ended_at: Option<DateTime<Utc>>,
-    /// Place in the queue.
+    /// Position in the queue.
     pub place: Option<QueuePlace>,
     /// Progress of its attempt.
     pub progress: Option<Progress>,
-    /// Time that runs of this size take.
+    /// Usual duration of runs of this size.
     pub usual: Option<Usual>,
     /// Output of the run, once it is committed.
     pub output: Option<OutputFacts>,
 }
 
-/// The place of a run among those that wait.
+/// Position of a run among queued ones.
 #[derive(Clone, Copy, Debug)]
 pub struct QueuePlace {
-    /// Runs before it, as far as they were counted.
+    /// Number of preceding runs, up to a limit.
     pub runs_before: u64,
-    /// Bytes of those.
+    /// Bytes of the preceding runs.
     pub bytes_before: u64,
-    /// Runs that wait, in all, where that was counted.
+    /// Total number of queued runs, if counted.
     pub of: Option<u64>,
-    /// True if more runs are before it than were counted.
+    /// True if more runs precede it than were counted.
     pub is_capped: bool,
 }
 
 /// Progress of an attempt.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    /// Input bytes read so far, if they are counted.
+    /// Input bytes read so far, if known.
     pub read_bytes: Option<u64>,
-    /// Tasks in all.
+    /// Total number of tasks.
     pub tasks: u64,
-    /// Tasks that have ended.
+    /// Number of finished tasks.
     pub tasks_done: u64,
-    /// Tasks that executors have now, each with its executor.
+    /// Running tasks, each with its executor.
     pub running: Vec<String>,
-    /// Executors that had tasks of it and are silent or gone.
+    /// Executors with tasks of the attempt that are silent or gone.
     pub lost_executors: Vec<String>,
-    /// Time until the rest is read, in seconds, where the speed is steady enough to tell.
+    /// Estimated time until the rest is read, in seconds, if the speed is steady.
     pub eta_seconds: Option<f64>,
 }
 
-/// Time that earlier runs of about this size took from their start to their commit, in seconds.
+/// Durations of earlier runs of similar size from start to commit.
 #[derive(Clone, Copy, Debug)]
 pub struct Usual {
-    /// Number of runs it was taken from.
+    /// Number of runs compared.
     pub runs: u64,
-    /// Time that half of the tasks took at most, in seconds.
+    /// Median duration, in seconds.
     pub half_seconds: u64,
-    /// Time that 19 of 20 took at most.
+    /// Duration of the 95th percentile, in seconds.
     pub most_seconds: u64,
 }
 
@@ -234,18 +234,18 @@ pub struct OutputFacts {
     pub rejected_lines: Option<String>,
     /// Files with lines of which none became a row, and the first of them, with cause and remedy.
     pub without_rows: Option<(u64, String, String)>,
-    /// Output files that are not where the commit says, as far as they were looked for.
+    /// Output files that are missing, as far as they were looked up.
     pub missing: Vec<String>,
-    /// Obstacle to the publication of a committed output, and whether what it names is lost for good.
+    /// Obstacle to the publication of a committed output.
     pub obstacle: Option<Obstacle>,
 }
 
 /// Obstacle to the publication of a committed output.
 #[derive(Clone, Debug)]
 pub struct Obstacle {
-    /// Finding, in words.
+    /// Description of the obstacle.
     pub message: String,
-    /// True if the output that was to be shown is gone.
+    /// True if the committed output is lost.
     pub is_lost: bool,
 }
 
@@ -254,44 +254,44 @@ pub struct Obstacle {
 pub struct DateFacts {
     /// The date, as `YYYY-MM-DD`.
     pub date: String,
-    /// Pending files that its counter tells of.
+    /// Number of pending files, by its counter.
     pub pending_files: u64,
-    /// Bytes of those.
+    /// Bytes of pending files, by its counter.
     pub pending_bytes: u64,
-    /// Arrival of the oldest pending file.
+    /// Arrival time of the oldest pending file.
     pub oldest_pending: Option<DateTime<Utc>>,
-    /// True if a pending file was found in fact, whatever the counter says.
+    /// True if a pending file was actually found, whatever the counter says.
     pub has_pending: bool,
     /// Lock under which its manifests are made, if it was ever taken.
     pub lock: Option<LockFacts>,
-    /// Runs of the date, by state.
+    /// Number of runs of the date, by state.
     pub runs: Vec<(RunState, u64)>,
-    /// Files in completed runs.
+    /// Number of files in completed runs.
     pub files_done: u64,
-    /// Files in runs that have not ended.
+    /// Number of files in open runs.
     pub files_open: u64,
-    /// Files that have failed, and were neither converted nor given back since.
+    /// Number of failed files that were neither converted nor released since.
     pub files_failed: u64,
-    /// Rows of completed runs, where they are known.
+    /// Rows of completed runs, if known.
     pub rows: Option<u64>,
-    /// Refused files.
+    /// Number of refused files.
     pub refused: u64,
-    /// True if there is more of the date than was counted.
+    /// True if the date has more than was counted.
     pub is_capped: bool,
-    /// Moment of the last commit.
+    /// Time of the last commit.
     pub last_commit: Option<DateTime<Utc>>,
-    /// Rounds that somebody wishes for, and that no builder has made yet.
+    /// Open wishes: rounds that operators requested, and no builder has made yet.
     pub wishes: Vec<WishFacts>,
 }
 
-/// Round of a date that somebody wishes for.
+/// A requested round for a date.
 #[derive(Clone, Debug)]
 pub struct WishFacts {
-    /// Arrival of the last file that is to be in a manifest; none of a sweep, which means all that is due.
+    /// Arrival time of the last file to be included; `None` for a sweep, which includes everything due.
     pub until: Option<DateTime<Utc>>,
-    /// Person or program that wishes for it.
+    /// Person or program that requested it.
     pub actor: String,
-    /// Moment it was wished for.
+    /// Time of the request.
     pub asked_at: DateTime<Utc>,
 }
 
@@ -311,61 +311,61 @@ pub struct LockFacts {
 }
 
 impl LockFacts {
-    /// Tells whether somebody holds the lock.
+    /// Tells whether the lock is held.
     pub fn is_held(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_some_and(|expires| expires > now)
     }
 }
 
-/// An executor that is connected.
+/// A connected executor.
 #[derive(Clone, Debug, Default)]
 pub struct ExecutorFacts {
-    /// Address that it called from.
+    /// Address from which it connected.
     pub host: String,
-    /// Tasks that it runs at once.
+    /// Number of tasks that it can run concurrently.
     pub slots: u64,
-    /// Tasks that it has now.
+    /// Number of its tasks.
     pub tasks: u64,
-    /// True if the executor takes no more tasks.
+    /// True if it accepts no more tasks.
     pub is_draining: bool,
 }
 
-/// An executor that has left.
+/// An executor that has disconnected.
 #[derive(Clone, Debug)]
 pub struct GoneFacts {
-    /// Moment it left.
+    /// Time at which it disconnected.
     pub at: DateTime<Utc>,
-    /// Reason.
+    /// Reason for the disconnect.
     pub reason: String,
-    /// Tasks that it had when it left, which other executors do again.
+    /// Number of tasks that it had then, which other executors repeat.
     pub lost_tasks: u64,
 }
 
-/// Queue of events.
+/// Event queue.
 #[derive(Clone, Debug, Default)]
 pub struct EventFacts {
-    /// Messages that wait, about.
+    /// Approximate number of waiting messages.
     pub waiting: u64,
-    /// Messages handled a second, about: files that came lately.
+    /// Approximate number of messages handled per second, from recently arrived files.
     pub per_second: Option<f64>,
-    /// Dead letter about this file: moment and reason.
+    /// Time and reason of the dead letter about this file.
     pub dead_letter: Option<(DateTime<Utc>, String)>,
 }
 
 /// Schedulers, executors and builders.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterFacts {
-    /// Scheduler that runs the manifests.
+    /// Leader: the scheduler that runs the manifests.
     pub leader: Leader,
-    /// Executors, which only the scheduler that runs the manifests knows.
+    /// Executors, which only the leader knows.
     pub executors: Option<SlotFacts>,
-    /// Input bytes that are converted a second, where that was measured.
+    /// Conversion speed in input bytes per second, if measured.
     pub bytes_per_second: Option<f64>,
-    /// Builders that have noted themselves; none if that is not known.
+    /// Builders with heartbeats; `None` if unknown.
     pub builders: Option<Vec<BuilderFacts>>,
 }
 
-/// Scheduler that runs the manifests.
+/// Leader: the scheduler that runs the manifests.
 #[derive(Clone, Debug, Default)]
 pub enum Leader {
     /// Not known.
@@ -373,58 +373,58 @@ pub enum Leader {
     Unknown,
     /// A scheduler runs the manifests.
     Held {
-        /// Name of the scheduler, for people.
+        /// Name of the scheduler, as shown to people.
         holder: String,
     },
-    /// None does.
+    /// There is no leader.
     Nobody {
-        /// Name of the last scheduler, and the time until which it ran the manifests, where that is known.
+        /// Name of the last leader, and the end of its lead, if known.
         last: Option<(String, Option<DateTime<Utc>>)>,
     },
 }
 
-/// Executors, added up.
+/// Totals of executors.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SlotFacts {
-    /// Executors that are connected.
+    /// Number of connected executors.
     pub executors: u64,
-    /// Limit of the tasks that all executors run at once.
+    /// Total number of slots.
     pub slots: u64,
-    /// Tasks that the executors run now.
+    /// Number of running tasks.
     pub used: u64,
 }
 
-/// A builder that has noted itself.
+/// A builder with a heartbeat.
 #[derive(Clone, Debug)]
 pub struct BuilderFacts {
     /// Name of the builder: host and process.
     pub id: String,
-    /// Moment of its last sign of life.
+    /// Time of its last heartbeat.
     pub seen_at: DateTime<Utc>,
 }
 
-/// Settings that decide what happens next.
+/// Settings that determine the next events.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Caps of one manifest.
+    /// Limits of one manifest.
     pub caps: BatchCaps,
-    /// Pause between two sweeps of the builders, in seconds: 60 unless told (`SWEEP_INTERVAL_SECONDS`).
+    /// Interval of the builders' sweeps, in seconds; 60 by default (`SWEEP_INTERVAL_SECONDS`).
     pub sweep_interval_seconds: u64,
-    /// Pause between two looks of the builders for what operators wish for, in seconds: 5 unless told.
+    /// Interval at which builders look for wishes, in seconds; 5 by default.
     pub wish_interval_seconds: u64,
-    /// Silence after which a builder counts as gone, in seconds: 120, four of its signs of life.
+    /// Time without a heartbeat after which a builder counts as gone, in seconds: 120, four missing ones.
     pub builder_silence_seconds: u64,
-    /// Attempts of a run that fail before the run does: `MAX_RETRIES` and one.
+    /// Number of failed attempts after which a run fails: `MAX_RETRIES` plus one.
     pub max_attempts: u32,
-    /// Time that one attempt may take, in minutes (`RUN_TIMEOUT_MINUTES`).
+    /// Time limit of an attempt, in minutes (`RUN_TIMEOUT_MINUTES`).
     pub run_timeout_minutes: u64,
     /// Age at which files of a submission without a run are released, in seconds: 900.
     pub abandoned_seconds: u64,
-    /// Age after which converted files are forgotten, in days; none where nothing is.
+    /// Retention of converted files, in days; `None` if unlimited.
     pub forgets_after_days: Option<u64>,
-    /// Sizes that are accepted, in bytes, both included, for sentences.
+    /// Accepted sizes in bytes, both inclusive, for messages.
     pub size_bounds_bytes: Option<(u64, u64)>,
-    /// URL of the state, if it is looked at directly: commands then work on it, since there may be no scheduler to ask.
+    /// URL of the state, if it is accessed directly: commands then work on it, since there may be no scheduler.
     pub direct_state: Option<String>,
 }
 
@@ -446,13 +446,13 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Age of the oldest pending file at which a rest goes, however small.
+    /// Age of the oldest pending file at which a manifest is cut however few files there are.
     pub(crate) fn max_wait(&self) -> Duration {
         seconds(self.caps.max_wait_seconds)
     }
 }
 
-/// A span of so many seconds; of a year if it is longer, so that no time overflows.
+/// A duration in seconds, limited to a year, so that times cannot overflow.
 pub(crate) fn seconds(seconds: u64) -> Duration {
     const YEAR_SECONDS: u64 = 366 * 86_400;
     Duration::seconds(i64::try_from(seconds.min(YEAR_SECONDS)).unwrap_or(0))

@@ -1,4 +1,5 @@
-//! Files: unknown, refused, failed, converted. Those that wait are in `waiting`, those in runs in `run`.
+//! Diagnosis of files: unknown, refused, failed and converted ones. Pending files are in `waiting`, those in runs in
+//! `run`.
 
 use crate::answer::ActionKind;
 use crate::ask::{Answer, Ask, failure_text};
@@ -21,7 +22,7 @@ pub(crate) fn diagnose(ask: &Ask<'_>, uri: &str) -> Answer {
     with_evidence(ask, answer)
 }
 
-/// Adds what the store and the storage say, below every diagnosis of a file.
+/// Adds facts from the store and the storage, as for every diagnosis of a file.
 fn with_evidence(ask: &Ask<'_>, answer: Answer) -> Answer {
     let file = ask.facts.file.as_ref().map(|file| {
         let holder = file.manifest_id.as_ref().map(|id| format!(" in {}", quoted(id))).unwrap_or_default();
@@ -88,7 +89,7 @@ fn unknown(ask: &Ask<'_>, uri: &str) -> Answer {
     }
 }
 
-/// An object that the store does not know.
+/// An object that is unknown to the store.
 fn unseen(ask: &Ask<'_>, uri: &str, size_bytes: u64, modified_at: DateTime<Utc>) -> Answer {
     let forgets = ask
         .settings
@@ -123,7 +124,7 @@ fn many_wait(waiting: u64) -> String {
     if waiting == 1 { "1 message waits".to_owned() } else { format!("{} messages wait", number(waiting)) }
 }
 
-/// The command that lists the folder of a file, and takes in what is not known there.
+/// Command that lists the folder of a file, and tracks unknown files in it.
 fn backfill(uri: &str) -> String {
     format!("millwork-manifest-builder backfill --prefix {}", shell_word(folder(uri)))
 }
@@ -141,12 +142,12 @@ fn folder(uri: &str) -> &str {
     uri.rsplit_once('/').map_or(uri, |(folder, _)| folder)
 }
 
-/// The command that shows which files of a folder would be taken back, by way of the state.
+/// Command that shows which files of a folder would be taken back, directly on the state.
 fn redrive_folder(uri: &str, reason: &str, state: &str) -> String {
     format!("millwork redrive --input {} --refused-for {} --state {state}", shell_word(folder(uri)), shell_word(reason))
 }
 
-/// A file that was not converted yet, and whose object is gone.
+/// A file whose object was removed before its conversion.
 fn gone(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Option<Answer> {
     if !matches!(ask.facts.object, ObjectFacts::Gone) {
         return None;
@@ -159,7 +160,7 @@ fn gone(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Option<Answer> {
     Some(Answer::new(Code::Gone, None, sentence).waits_for(format!("an object at {}, as it was", quoted(uri))))
 }
 
-/// A file whose object has other content than the manifest says, before it was read.
+/// A file whose object has changed since the manifest, before it was read.
 fn changed(ask: &Ask<'_>, file: &FileFacts, run: &RunFacts) -> Option<Answer> {
     let (tag, at) = match &ask.facts.object {
         ObjectFacts::There { etag, modified_at, .. } if !file.etag.is_empty() && file.etag != *etag => {
@@ -200,7 +201,7 @@ fn run_ended(ask: &Ask<'_>, run: &RunFacts) -> String {
     format!("its run {} is {} since {}", quoted(&run.id), run.state, ask.at(at))
 }
 
-/// A file of a manifest that has no run.
+/// A file in a manifest without a run.
 fn without_run(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
     let age = ask.since(file.updated_at);
     let limit = crate::facts::seconds(ask.settings.abandoned_seconds);
@@ -296,7 +297,7 @@ fn refused(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
     let moved = file.quarantine_uri.as_ref().map(|place| format!("it was moved to {}", quoted(place)));
     let sentence = format!("it was refused at {}: {}{measure}{verdict}", ask.at(file.updated_at), quoted(reason));
     let command = match reason {
-        // A person refused it, so a person takes that back.
+        // Refused by a person, and therefore taken back only by a person.
         "by-operator" => ask.command(format!("millwork state update-state {} --to pending", shell_word(uri))),
         _ => match ask.direct_state() {
             Some(state) => redrive_folder(uri, reason, &state),

@@ -1,10 +1,12 @@
-//! Diagnoses: the cause for which a file, run, date or executor is as it is, what happens next and when, and the one thing that may be done.
+//! Diagnoses of files, runs, dates and executors: the cause of the present state, the next event and its time, and a
+//! safe action.
 //!
-//! [`diagnose`] is a pure function: facts, settings and the time go in, one [`Diagnosis`] comes out. It never panics, and
-//! every combination of facts has exactly one [`Code`]. Codes are stable; each has a chapter in `docs/runbook.md`.
-//! [`check_transition`] is the table of what an operator may set. [`fold`] puts diagnoses of one cause together, for a list of what needs a person.
+//! [`diagnose`] is a pure function from facts, settings and the time to a [`Diagnosis`]. It never panics, and every
+//! combination of facts has exactly one [`Code`]. Codes are stable; each has a chapter in `docs/runbook.md`.
+//! [`check_transition`] is the table of state changes allowed to operators. [`fold`] groups diagnoses by cause, for the
+//! list of causes that need a person.
 //!
-//! This crate never reads a store, a file or a clock. What is not known is absent from the [`Facts`], and is not guessed.
+//! This crate never reads a store, a file or a clock. Unknown facts are absent from [`Facts`], and not guessed.
 
 mod answer;
 mod ask;
@@ -35,7 +37,7 @@ pub use words::{bytes, many, moment, number, shell_word, shown, span};
 use ask::Ask;
 use chrono::{DateTime, Utc};
 
-/// Says why a subject is as it is, what happens next, and what may be done.
+/// Diagnoses a subject.
 pub fn diagnose(subject: &Subject, facts: &Facts, settings: &Settings, now: DateTime<Utc>) -> Diagnosis {
     let ask = Ask { facts, settings, now };
     let answer = match subject {

@@ -1,4 +1,4 @@
-//! Runs, and the files in them.
+//! Diagnosis of runs, and of the files in them.
 
 use crate::answer::ActionKind;
 use crate::ask::{Answer, Ask, failure_text};
@@ -8,14 +8,14 @@ use crate::{Code, Leader, OutputFacts, Progress, RunFacts};
 use chrono::Duration;
 use millwork_manifest::RunState;
 
-/// Least number of earlier runs from which it is known how long one takes: 20, of which one may be odd.
+/// Least number of earlier runs for a usual duration: 20, so that a single outlier has little influence.
 const ENOUGH_RUNS: u64 = 20;
-/// Times the usual most after which a run counts as slow: 2, so that one run in twenty is not told of for nothing.
+/// Multiple of the 95th percentile from which a run counts as slow: 2, so that not every twentieth run is reported.
 const SLOW_FACTOR: u64 = 2;
-/// Least time after which a run counts as slow, in seconds: 60. Shorter ones are over before somebody has looked.
+/// Least duration from which a run counts as slow, in seconds: 60. Shorter ones end before anybody reacts.
 const SLOW_SECONDS: u64 = 60;
 
-/// A run that is asked about.
+/// Diagnosis of a run.
 pub(crate) fn diagnose(ask: &Ask<'_>, id: &str) -> Answer {
     let Some(run) = &ask.facts.run else { return unknown(ask, id) };
     let answer = match run.state {
@@ -46,7 +46,7 @@ fn unknown(ask: &Ask<'_>, id: &str) -> Answer {
     Answer::new(Code::UnknownRun, None, sentence).waits_for("its manifest: `millwork submit`")
 }
 
-/// A run that has not ended.
+/// Diagnosis of an open run.
 pub(crate) fn unfinished(ask: &Ask<'_>, run: &RunFacts) -> Answer {
     match run.state {
         RunState::Draft => draft(ask, run),
@@ -128,7 +128,7 @@ fn queued(ask: &Ask<'_>, run: &RunFacts) -> Answer {
     )
 }
 
-/// A run that nobody can take care of, for want of a scheduler.
+/// Diagnosis of a run without a leader.
 fn no_leader(ask: &Ask<'_>, run: &RunFacts) -> Option<Answer> {
     let Leader::Nobody { last } = &ask.facts.cluster.leader else { return None };
     let last = match last {
@@ -156,7 +156,7 @@ fn no_slots(ask: &Ask<'_>, run: &RunFacts) -> Option<Answer> {
     Some(Answer::new(Code::NoSlots, Some(run.updated_at), sentence).by_itself("a task of another run ends", None))
 }
 
-/// A run that has an attempt.
+/// Diagnosis of an active run.
 fn under_way(ask: &Ask<'_>, run: &RunFacts) -> Answer {
     let started = run.started_at.unwrap_or(run.updated_at);
     if let Some(answer) = no_leader(ask, run) {
@@ -290,7 +290,7 @@ fn committing(ask: &Ask<'_>, run: &RunFacts) -> Answer {
     Answer::new(Code::Publishing, Some(since), sentence).by_itself("it is completed within seconds", None)
 }
 
-/// A run that ended without output.
+/// Diagnosis of a run that ended without output.
 pub(crate) fn ended(ask: &Ask<'_>, run: &RunFacts) -> Answer {
     let since = run.ended_at.unwrap_or(run.updated_at);
     let id = quoted(&run.id);
@@ -304,7 +304,7 @@ pub(crate) fn ended(ask: &Ask<'_>, run: &RunFacts) -> Answer {
     }
     let failure = run.failure.as_ref();
     if let Some((failure, uri)) = failure.and_then(|failure| Some((failure, failure.file.as_ref()?))) {
-        // Most messages name the file themselves.
+        // Most messages contain the name of the file already.
         let by = match failure.message.contains(uri.as_str()) {
             true => String::new(),
             false => format!(" because of {}", quoted(uri)),
@@ -317,7 +317,7 @@ pub(crate) fn ended(ask: &Ask<'_>, run: &RunFacts) -> Answer {
         );
         let answer = Answer::new(Code::AtFault, Some(since), sentence).waits_for("another object in its place");
         if run.files > 1 && ask.direct_state().is_none() {
-            // The others are in a new manifest, or will be: the run cannot be done again with all of them.
+            // The other files are or will be in a new manifest, so that the run cannot be repeated with all of them.
             return answer.action(
                 ActionKind::Reset,
                 "After replacing the object: let it go into a new manifest",
@@ -332,7 +332,7 @@ pub(crate) fn ended(ask: &Ask<'_>, run: &RunFacts) -> Answer {
     once_more(ask, run, Answer::new(Code::RunFailed, Some(since), sentence), "Queue it once more")
 }
 
-/// Adds the action after a failure. Without a scheduler, `millwork run` tries again what has failed.
+/// Adds the action after a failure. Without a scheduler, `millwork run` retries failed files.
 fn once_more(ask: &Ask<'_>, run: &RunFacts, answer: Answer, label: &str) -> Answer {
     match ask.direct_state() {
         Some(state) => answer.next("the next `millwork run` on this state tries its files again", None, false).action(
@@ -344,7 +344,7 @@ fn once_more(ask: &Ask<'_>, run: &RunFacts, answer: Answer, label: &str) -> Answ
     }
 }
 
-/// A converted run whose output is not all there.
+/// Diagnosis of a converted run with missing output files.
 pub(crate) fn missing_output(ask: &Ask<'_>, run: &RunFacts) -> Option<Answer> {
     let output: &OutputFacts = run.output.as_ref()?;
     let first = output.missing.first()?;

@@ -1,4 +1,4 @@
-//! Each code from the facts that make it, and every combination of facts with exactly one.
+//! Tests that each code results from its facts, and that every combination of facts has exactly one code.
 
 use crate::*;
 use chrono::{DateTime, Duration, TimeZone, Utc};
@@ -125,7 +125,7 @@ fn asked(subject: &Subject, facts: &Facts) -> Diagnosis {
     diagnose(subject, facts, &settings, now())
 }
 
-/// Every code, with facts that make it, and a part of its sentence.
+/// All codes with facts that lead to them, and a part of their sentence.
 fn cases() -> Vec<(Code, Subject, Facts, &'static str)> {
     let mut cases = unknown_cases();
     cases.extend(waiting_cases());
@@ -193,7 +193,7 @@ fn waiting_cases() -> Vec<(Code, Subject, Facts, &'static str)> {
         (Code::Due, of_uri(), Facts { cluster: builders(10), ..wished(ago(1)) }, "asked for by `ana` at 13:59:30 UTC"),
         (Code::DueNoBuilder, of_uri(), Facts { cluster: builders(660), ..wished(ago(1)) }, "nobody takes that up"),
         (Code::DueNoBuilder, the_day, wished_of_day, "no builder has shown itself for 11 min"),
-        // A file that came after those that are meant.
+        // A file that arrived after those covered by the wish.
         (Code::Filling, of_uri(), wished(ago(86_400)), "73 of 200 files"),
         (Code::Filling, of_uri(), waiting(date(73, 60)), "73 of 200 files, 73.0 MiB of 716.8 MiB"),
         (Code::SentBack, of_uri(), sent_back, "which failed because of `s3://in/bad`"),

@@ -1,8 +1,8 @@
-//! Changes of a file's state that an operator may make, and why not others.
+//! Table of the changes of a file's state that an operator may make, with reasons for refusals.
 
 use millwork_manifest::{FileState, RunState};
 
-/// The run of a file, as far as a change of the file's state depends on it.
+/// State of a file's run, as far as changes of the file depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunStanding {
     /// The file is in no manifest.
@@ -14,15 +14,15 @@ pub enum RunStanding {
 }
 
 impl RunStanding {
-    /// Tells whether the run ended without output, or is not there.
+    /// Tells whether the run ended without output, or does not exist.
     fn is_over(self) -> bool {
         matches!(self, Self::NoManifest | Self::Absent | Self::InState(RunState::Failed | RunState::Cancelled))
     }
 }
 
-/// Refuses a change of state that could lose or double rows, saying what to do instead.
+/// Refuses a change of state that could lose or duplicate rows, with the alternative.
 ///
-/// `reprocess` says that a converted file is to be converted again, though its old rows stay.
+/// `reprocess` allows a converted file to be converted again, in addition to its old rows.
 pub fn check_transition(from: FileState, to: FileState, run: RunStanding, reprocess: bool) -> Result<(), &'static str> {
     use FileState::{Completed, Failed, Manifested, Pending, Processing, Quarantined};
     match (from, to) {
@@ -56,7 +56,7 @@ pub fn check_transition(from: FileState, to: FileState, run: RunStanding, reproc
 mod tests {
     use super::*;
 
-    /// Every run state, and those of no run.
+    /// All states of runs, and those without a run.
     fn runs() -> Vec<RunStanding> {
         let states = RunState::ALL.map(RunStanding::InState);
         [RunStanding::NoManifest, RunStanding::Absent].into_iter().chain(states).collect()

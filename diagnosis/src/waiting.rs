@@ -1,4 +1,4 @@
-//! Files and dates that wait for a manifest.
+//! Diagnosis of pending files, and of dates with pending files.
 
 use crate::answer::ActionKind;
 use crate::ask::{Answer, Ask};
@@ -6,7 +6,7 @@ use crate::words::{bytes, many, number, quoted};
 use crate::{Code, DateFacts, FileFacts, LockFacts, WishFacts};
 use chrono::{DateTime, Utc};
 
-/// A pending file.
+/// Diagnosis of a pending file.
 pub(crate) fn diagnose(ask: &Ask<'_>, file: &FileFacts) -> Answer {
     let nothing = DateFacts::default();
     let date = ask.facts.date.as_ref();
@@ -36,7 +36,7 @@ pub(crate) fn diagnose(ask: &Ask<'_>, file: &FileFacts) -> Answer {
     }
 }
 
-/// Answers for files of a date that wait, and fill no manifest yet.
+/// Diagnosis of pending files that do not fill a manifest yet.
 pub(crate) fn filling(ask: &Ask<'_>, date: &DateFacts, oldest: DateTime<Utc>, since: DateTime<Utc>) -> Answer {
     let sentence = format!("{} of its date are here", fill_of(ask, date));
     filling_next(ask, Answer::new(Code::Filling, Some(since), sentence), date, oldest)
@@ -66,11 +66,11 @@ fn filling_next(ask: &Ask<'_>, answer: Answer, date: &DateFacts, oldest: DateTim
         let cut = ask.command(format!("millwork dates cut {}", date.date));
         return answer.action(ActionKind::CutNow, "Make a manifest of what waits now", cut);
     }
-    // A sweep makes manifests of what is due, and this is not.
+    // A sweep makes only due manifests, and this one is not due.
     answer.action_if(!ask.is_built(), ActionKind::SweepNow, "Start a builder, or sweep when it is due", command)
 }
 
-/// A round that somebody wishes for, if there is one: of a file that came at this moment, or of the whole date.
+/// Open wish that covers a file with this arrival time, or the whole date; `None` if there is none.
 pub(crate) fn asked(ask: &Ask<'_>, date: &DateFacts, arrived_at: Option<DateTime<Utc>>) -> Option<Answer> {
     let is_meant = |wish: &&WishFacts| match (wish.until, arrived_at) {
         (Some(until), Some(at)) => at <= until,
@@ -101,7 +101,7 @@ pub(crate) fn asked(ask: &Ask<'_>, date: &DateFacts, arrived_at: Option<DateTime
     Some(answer.waits_for("a builder").action(ActionKind::SweepNow, "Start a builder, or do it from a shell", command))
 }
 
-/// A batch that should be a manifest by now, if it is one.
+/// Diagnosis of a batch that is due; `None` if it is not.
 pub(crate) fn due(ask: &Ask<'_>, date: &DateFacts, oldest: DateTime<Utc>, since: DateTime<Utc>) -> Option<Answer> {
     let wait = ask.settings.max_wait();
     let is_aged = ask.since(oldest) >= wait;
@@ -156,7 +156,7 @@ fn locked(ask: &Ask<'_>, lock: &LockFacts, why: &str, since: Option<DateTime<Utc
         .evidence("token", lock.token.to_string())
 }
 
-/// Something pending that the counter of its date does not tell of.
+/// Diagnosis of pending files that are missing from the counter of their date.
 pub(crate) fn uncounted(ask: &Ask<'_>, date: &DateFacts, since: DateTime<Utc>) -> Answer {
     let name = if date.date.is_empty() { "its date".to_owned() } else { date.date.clone() };
     let sentence =

@@ -1,13 +1,14 @@
-//! Numbers, times and names in sentences.
+//! Formatting of numbers, times and names in sentences.
 
 use chrono::{DateTime, Duration, Utc};
 use std::fmt::Write as _;
 
-/// Limit of a name or message within a sentence, in characters: 400. Longer ones are cut in the middle, where they differ least.
+/// Limit of a name or message within a sentence, in characters: 400. Longer ones are shortened in the middle, where
+/// they differ least.
 const MAX_SHOWN_CHARS: usize = 400;
 
-/// A text from outside, safe in any terminal, log or page: control characters and those that turn the direction of text are
-/// written as `\xNN` or `\u{NNNN}`; a long one is cut in the middle.
+/// Escapes untrusted text for terminals, logs and pages: control characters and those that change the direction of text
+/// become `\xNN` or `\u{NNNN}`; long text is shortened in the middle.
 pub fn shown(text: &str) -> String {
     let count = text.chars().count();
     let mut safe = String::with_capacity(text.len().min(4 * MAX_SHOWN_CHARS));
@@ -35,12 +36,12 @@ fn push_safe(safe: &mut String, character: char) {
     };
 }
 
-/// Quotes a name for a sentence.
+/// Quotes a name within a sentence.
 pub(crate) fn quoted(text: &str) -> String {
     format!("`{}`", shown(text))
 }
 
-/// A word of a command line that a shell takes as it is.
+/// Quotes a word for a shell, if necessary.
 pub fn shell_word(text: &str) -> String {
     let is_plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '=' | '@' | '%' | '+');
@@ -48,7 +49,7 @@ pub fn shell_word(text: &str) -> String {
         return text.to_owned();
     }
     if text.chars().any(char::is_control) {
-        // Only `$'…'` can hold these.
+        // Control characters can be expressed only in `$'…'`.
         let escaped: String = text.chars().fold(String::new(), |mut done, c| {
             match c {
                 '\'' | '\\' => done.extend(['\\', c]),
@@ -61,7 +62,7 @@ pub fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// A count, with commas between thousands.
+/// A number with commas between thousands.
 pub fn number(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -74,17 +75,17 @@ pub fn number(value: u64) -> String {
     text
 }
 
-/// A count and its noun, in the plural by an `s` unless it is one.
+/// A number with its noun, in the plural unless it is 1.
 pub fn many(value: u64, noun: &str) -> String {
     let s = if value == 1 { "" } else { "s" };
     format!("{} {noun}{s}", number(value))
 }
 
-/// A size as people read it, in units of 1024.
+/// A size in units of 1024.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut size, mut unit) = (bytes as f64, 0);
-    // A size that would be rounded to 1024.0 is 1.0 of the next unit.
+    // A size that would be rounded to 1024.0 is shown as 1.0 of the next unit.
     while size >= 1023.95 && unit + 1 < UNITS.len() {
         size /= 1024.0;
         unit += 1;
@@ -92,7 +93,7 @@ pub fn bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{size:.1} {}", UNITS[unit]) }
 }
 
-/// A span of time as people read it; none is below 0.
+/// A duration, at least 0.
 pub fn span(span: Duration) -> String {
     let seconds = span.num_seconds().max(0);
     match seconds {
@@ -103,7 +104,7 @@ pub fn span(span: Duration) -> String {
     }
 }
 
-/// A moment in UTC: the time alone on the day of `now`, else with its date.
+/// A time in UTC: without the date on the day of `now`, else with it.
 pub fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let form = if at.date_naive() == now.date_naive() { "%H:%M:%S UTC" } else { "%Y-%m-%d %H:%M:%S UTC" };
     at.format(form).to_string()

@@ -1,24 +1,24 @@
-//! The addresses of schedulers, looked up again and again: behind a name there may be several, and others each time, as behind that of
-//! a headless service.
+//! Addresses of schedulers, looked up repeatedly: a name may have several and changing addresses, such as that of a
+//! headless service in Kubernetes.
 
 use millwork_cluster::Address;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Addresses that are tried of one name; of more, those that come first. A state has a few schedulers.
+/// Limit of the addresses that are tried per name: the first ones returned. A state has only a few schedulers.
 const MAX_OF_A_NAME: usize = 64;
-/// Time that the system has to look up a name.
+/// Time limit for looking up a name.
 const LOOKUP: Duration = Duration::from_secs(5);
 
-/// An address to try, and the name that it was found by.
+/// An address to try, with the name it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) name: Address,
     pub(crate) at: SocketAddr,
 }
 
-/// Addresses to try, one after the other, round and round.
+/// Addresses to try, in turn.
 pub(crate) struct Candidates {
     names: Vec<Address>,
     next: VecDeque<Candidate>,
@@ -29,8 +29,7 @@ impl Candidates {
         Self { names: names.to_vec(), next: VecDeque::new() }
     }
 
-    /// The next address. When all have been tried, the names are looked up anew; the error tells of names that have no address, if
-    /// none has.
+    /// Next address. When all have been tried, the names are looked up again; fails if none of them has an address.
     pub(crate) async fn next(&mut self) -> Result<Candidate, String> {
         if self.next.is_empty() {
             let mut reasons = Vec::new();
@@ -48,7 +47,7 @@ impl Candidates {
     }
 }
 
-/// The addresses of a name, each once.
+/// Addresses of a name, without duplicates.
 async fn look_up(name: &Address) -> Result<Vec<SocketAddr>, String> {
     let host = name.host.trim_matches(['[', ']']);
     let looked = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, name.port))).await;

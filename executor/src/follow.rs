@@ -1,4 +1,4 @@
-//! Work for one scheduler after the other.
+//! Main loop of an executor: works for one scheduler after another.
 
 use crate::candidates::{Candidate, Candidates};
 use crate::status::Status;
@@ -14,30 +14,31 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// The pause before the next address is tried.
+/// Pause before the next address is tried.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The pause after a scheduler refused or dismissed the executor: it would again.
+/// Pause after a scheduler refused or dismissed the executor, since it would probably do so again.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
-/// Limit of the causes that are told while no scheduler takes the executor: 16. Several addresses may have a cause each.
+/// Limit of the distinct causes that are logged while no scheduler accepts the executor: 16, since each address may
+/// fail for its own reason.
 const MAX_CAUSES: usize = 16;
 
-/// An executor's settings.
+/// Settings of an executor.
 #[derive(Clone)]
 pub struct Executor {
     /// Name in logs and in the record of output files.
     pub name: String,
-    /// The number of tasks it runs at once.
+    /// Number of tasks that it runs concurrently.
     pub slots: usize,
-    /// Means by which it knows its scheduler.
+    /// Credentials for authenticating its scheduler.
     pub access: Access,
-    /// Time that its tasks have once it is told to end. What is not done by then is given back at once.
+    /// Time limit for its tasks after it is told to stop. Unfinished tasks are returned to the scheduler.
     pub drain: Duration,
-    /// State that probes are told.
+    /// State shown to health checks.
     pub status: Status,
 }
 
-/// Works for whichever of these schedulers is there, and for the next one when that is gone, until a signal ends it: then
-/// it finishes its tasks, as far as there is time. Those of a scheduler that is gone are given up, as nobody waits for them.
+/// Works for one of these schedulers, and for the next one when that is gone, until a signal ends it: then it finishes
+/// its tasks, within the time limit. Tasks of a lost scheduler are cancelled, since nobody needs their results.
 pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> anyhow::Result<()> {
     anyhow::ensure!(!schedulers.is_empty(), "there is no scheduler to work for: say --scheduler");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -59,7 +60,7 @@ pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> an
                 }
             }
             (candidate, Err(error)) => {
-                // Each cause once, not at each try.
+                // Each cause is logged only once, not at each attempt.
                 let cause = cause_of(candidate.as_ref(), &error);
                 if told.len() < MAX_CAUSES && told.insert(cause.clone()) {
                     tracing::warn!(error = cause, "no scheduler to work for; trying on");
@@ -114,7 +115,8 @@ async fn serve(
     signals: &mut Signals,
 ) -> anyhow::Result<Next> {
     tracing::info!(scheduler = %scheduler.name, at = %scheduler.at, slots = executor.slots, "working for a scheduler");
-    // Only what the scheduler says tells that it takes this executor: it may refuse one of another version.
+    // The executor counts as accepted only after the scheduler's first message, since a scheduler may refuse another
+    // version.
     let status = executor.status.clone();
     let heard = move |message: &std::io::Result<ToExecutor>| {
         let content = message.as_ref().ok().and_then(|message| message.content.as_ref());
@@ -150,7 +152,7 @@ async fn serve(
     Ok(Next::Exit)
 }
 
-/// Tells why it is over, and how long to wait before the next scheduler is tried.
+/// Logs the end of a session. Returns the pause before the next scheduler is tried.
 fn pause_after(scheduler: &Candidate, end: &End) -> Duration {
     let at = scheduler.at;
     match end {

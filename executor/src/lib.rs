@@ -1,8 +1,8 @@
-//! An executor: runs the tasks that a scheduler sends it, and listens on no port for others to give it work.
+//! Executor: runs the tasks that a scheduler sends it. Has no port on which it accepts work.
 //!
-//! An executor dials the scheduler and gets tasks, cancellations and its release on the stream that it opened. It holds nothing that
-//! matters: what a task has not reported is written again by another. On SIGTERM it takes no more tasks, finishes those it
-//! has, and ends when the scheduler has their reports.
+//! An executor connects to the scheduler, and receives tasks, cancellations and its dismissal on that stream. It has no
+//! durable state: an unreported task is simply repeated by another executor. On SIGTERM it accepts no more tasks,
+//! finishes its own, and ends once the scheduler has their reports.
 
 mod candidates;
 mod follow;

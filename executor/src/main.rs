@@ -42,7 +42,7 @@ async fn serve(options: Program) -> anyhow::Result<()> {
     tracing::info!(id = name, slots, "executor starting");
     let drain = Duration::from_secs(options.drain_seconds);
     let done = follow_schedulers(Executor { name, slots, access, drain, status }, &options.schedulers()?).await;
-    // Answers that nobody waits for must not hold up the end.
+    // Pending answers to health checks must not delay the end.
     drop(health);
     done
 }

@@ -1,21 +1,21 @@
-//! Memory of this process, as the system tells of it.
+//! Memory of this process, as reported by the system.
 
 use std::fs;
 
-/// Memory that the process has, in bytes: resident, whatever it is for. None where the system does not tell.
+/// Resident memory of the process, in bytes; `None` where the system does not report it.
 pub(crate) fn used_bytes() -> Option<u64> {
     field("/proc/self/status", "VmRSS:")
 }
 
-/// Limit of the memory that the process may have, in bytes: of its control group, else all that the machine has.
+/// Memory limit of the process, in bytes: that of its control group, else the memory of the machine.
 pub(crate) fn limit_bytes() -> Option<u64> {
     let of_group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"].into_iter();
-    // `max` is no number, and the older kind says a number that no machine has.
+    // Without a limit, cgroup v2 reports `max`, and v1 an impossibly large number.
     let limits = of_group.filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
     limits.chain(field("/proc/meminfo", "MemTotal:")).min()
 }
 
-/// A number of a file of lines such as `VmRSS:     1234 kB`, in bytes.
+/// Value of a line such as `VmRSS:     1234 kB`, in bytes.
 fn field(path: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let kilobytes: u64 =

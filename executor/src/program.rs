@@ -1,4 +1,4 @@
-//! Options of `millwork-executor`, and what is wrong with them.
+//! Options of `millwork-executor`, and their validation.
 
 use anyhow::Context;
 use clap::Parser;
@@ -7,11 +7,11 @@ use millwork_process::HealthOptions;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
-/// Address of the scheduler where none is given.
+/// Default address of the scheduler.
 const SCHEDULER: &str = "127.0.0.1:50050";
-/// Former name of the variable for the schedulers' addresses. A URL in it is that of the HTTP API, which commands ask.
+/// Former name of the variable with the schedulers' addresses. A URL in it is that of the HTTP API, for commands.
 const FORMER_VARIABLE: &str = "MILLWORK_SCHEDULER";
-/// Address for health and metrics where none is given.
+/// Default address for health and metrics.
 const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8082));
 
 /// Runs conversion tasks for a scheduler.
@@ -75,7 +75,7 @@ pub struct Program {
     pub retired: Retired,
 }
 
-/// Options of the time when executors listened on ports. They are accepted, so that deployments go on, and have no effect.
+/// Options from when executors listened on ports. Accepted without effect, so that existing deployments keep working.
 #[derive(clap::Args)]
 pub struct Retired {
     #[arg(long, hide = true)]
@@ -93,7 +93,7 @@ pub struct Retired {
 }
 
 impl Retired {
-    /// Tells of those that are given.
+    /// Logs a warning for each of them that is given.
     pub fn warn(&self) {
         let given = [
             ("--work-dir", self.work_dir.is_some()),
@@ -118,7 +118,7 @@ impl Program {
         former_or_usual(std::env::var(FORMER_VARIABLE).ok().as_deref())
     }
 
-    /// Reads the means by which the executor knows its scheduler.
+    /// Loads the credentials for authenticating the scheduler.
     pub fn access(&self) -> anyhow::Result<Access> {
         let secret = match Secret::configured(self.executor_secret_file.as_deref())? {
             Some(secret) => secret,
@@ -133,17 +133,17 @@ impl Program {
         Some(TlsFiles { authorities, identity })
     }
 
-    /// Address for health and metrics. One that others can reach is refused unless that is meant.
+    /// Address for health and metrics. An address that other hosts can reach is refused unless explicitly allowed.
     pub fn health(&self) -> anyhow::Result<HealthOptions> {
         HealthOptions { address: self.http.unwrap_or(HTTP), insecure: self.insecure_http }.check()
     }
 
-    /// Everything for which the executor would refuse to start, as far as that can be seen without a network, or a change.
+    /// All errors for which the executor would refuse to start, as far as they show without a network or changes.
     pub fn problems(&self) -> Vec<anyhow::Error> {
         let access = Secret::configured(self.executor_secret_file.as_deref()).map_err(anyhow::Error::from);
         let access = access.and_then(|secret| match secret {
             Some(secret) => Ok(Access::new(secret, self.tls()).map(|_| ())?),
-            // The start makes a secret for this user.
+            // The start creates a secret for this user.
             None => Ok(()),
         });
         [access.err(), self.health().err(), self.schedulers().err()].into_iter().flatten().collect()

@@ -1,21 +1,22 @@
-//! An executor's state, for probes and for Prometheus.
+//! State of an executor, for health checks and Prometheus.
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Bounds of the durations of tasks, in seconds: a task of small files takes a part of a second, one of four large outputs minutes.
+/// Histogram buckets of task durations, in seconds: a task of small files takes a fraction of a second, one of four
+/// large outputs minutes.
 pub const TASK_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0];
 
-/// Ends of tasks.
+/// Ways in which a task ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TaskEnd {
-    /// A report to the scheduler, which may be one of a failure in the input.
+    /// A report to the scheduler, which may contain a failure of the input.
     Completed,
-    /// A defect.
+    /// A failure that is not due to the input, such as a panic.
     Failed,
-    /// No end of its own: it was cancelled, its scheduler was gone, or the executor had to end.
+    /// Cancelled, or abandoned because its scheduler was lost or the executor had to end.
     GivenUp,
 }
 
@@ -31,7 +32,7 @@ impl TaskEnd {
     }
 }
 
-/// State of an executor, as far as others ask.
+/// Shared state of an executor.
 #[derive(Clone, Debug, Default)]
 pub struct Status(Arc<Inner>);
 
@@ -42,7 +43,7 @@ struct Inner {
 }
 
 impl Status {
-    /// Says what each metric means. What never happened is 0, not absent, so that its rate can be asked for.
+    /// Describes each metric. Counters start at 0 and are not absent, so that rates can be queried.
     pub fn describe(slots: usize) -> Self {
         describe_counter!("millwork_tasks_total", "Tasks that ended here, by outcome: completed, failed or given_up");
         TaskEnd::ALL
@@ -73,12 +74,12 @@ impl Status {
     }
 
     pub(crate) fn set_draining(&self) {
-        // In this order, so that whoever reads "draining" from the readiness finds it in the metrics.
+        // The metric is set first, so that it agrees once readiness reports "draining".
         gauge!("millwork_draining").set(1.0);
         self.0.draining.store(true, Ordering::Release);
     }
 
-    /// Tells whether it takes tasks, or why not.
+    /// Tells whether it accepts tasks, or why not.
     pub fn ready(&self) -> Result<String, String> {
         match (self.0.draining.load(Ordering::Acquire), self.0.connected.load(Ordering::Relaxed)) {
             (true, _) => Err("draining: no more tasks are taken".to_owned()),
@@ -88,17 +89,17 @@ impl Status {
     }
 }
 
-/// Notes how many tasks run now.
+/// Sets the number of running tasks.
 pub(crate) fn note_running(tasks: usize) {
     gauge!("millwork_tasks_running").set(tasks as f64);
 }
 
-/// Notes the ends of tasks.
+/// Counts ended tasks.
 pub(crate) fn note_ends(end: TaskEnd, tasks: usize) {
     counter!("millwork_tasks_total", "outcome" => end.as_str()).increment(tasks as u64);
 }
 
-/// Notes a task that was completed after so long.
+/// Counts a completed task, with its duration.
 pub(crate) fn note_completed(took: Duration) {
     note_ends(TaskEnd::Completed, 1);
     histogram!("millwork_task_duration_seconds").record(took.as_secs_f64());

@@ -1,4 +1,4 @@
-//! Tasks: what a scheduler sends is decoded and run, on threads of their own.
+//! Tasks: decodes the scheduler's tasks and runs them, on separate threads.
 
 use crate::memory;
 use crate::status::{TaskEnd, note_completed, note_ends, note_running};
@@ -24,10 +24,10 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
-/// Time that threads get to leave what they are at when a session ends.
+/// Time for threads to stop when a session ends.
 const END: Duration = Duration::from_secs(1);
 
-/// The tasks of one session with a scheduler. When it is dropped, they are given up.
+/// Tasks of one session with a scheduler, cancelled when dropped.
 pub(crate) struct Tasks {
     runtime: Option<Runtime>,
     host: Arc<TaskHost>,
@@ -36,13 +36,13 @@ pub(crate) struct Tasks {
     ended: mpsc::Sender<Ended>,
 }
 
-/// A task that is going on.
+/// A running task.
 struct Running {
     handle: AbortHandle,
     watch: Arc<Watch>,
 }
 
-/// Counts of a task so far, and the most memory that its process had meanwhile.
+/// Counts of a task so far, and the peak memory of the process during it.
 #[derive(Default)]
 struct Watch {
     counters: Arc<TaskCounters>,
@@ -50,7 +50,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Looks at the memory of the process.
+    /// Updates the peak memory of the process.
     fn look(&self, memory_bytes: u64) {
         self.peak_memory.fetch_max(memory_bytes, Ordering::Relaxed);
     }
@@ -71,9 +71,9 @@ impl Watch {
 }
 
 impl Tasks {
-    /// Room for tasks on the threads of a host, whose ends are told to `ended`.
+    /// Creates an empty set of tasks, which run on the threads of `host` and send their ends to `ended`.
     pub(crate) fn new(host: Arc<TaskHost>, ended: mpsc::Sender<Ended>) -> std::io::Result<Self> {
-        // Tasks compute: on threads that others share, signs of life would be late.
+        // Tasks are CPU-bound: on shared threads they would delay keep-alives.
         let runtime = Builder::new_multi_thread()
             .worker_threads(host.threads())
             .thread_name("conversion")
@@ -82,7 +82,7 @@ impl Tasks {
         Ok(Self { runtime: Some(runtime), host, context: SessionContext::new(), running: HashMap::new(), ended })
     }
 
-    /// Starts a task. Its end is told, whatever comes of it.
+    /// Starts a task. Its end is always sent, even after a failure.
     pub(crate) fn start(&mut self, task: Task) {
         let (Some(key), Some(runtime)) = (task.key.clone(), &self.runtime) else { return };
         let (context, host, ended) = (self.context.clone(), self.host.clone(), self.ended.clone());
@@ -105,14 +105,14 @@ impl Tasks {
             watched.look(memory::used_bytes().unwrap_or(0));
             let (counts, ended_at_ms) = (Some(watched.counts()), now_ms());
             let end = Ended { key: Some(of_task), started_at_ms, ended_at_ms, outcome: Some(outcome), counts };
-            // Fails when the session is over: then nobody wants it.
+            // Fails when the session is over, and nobody needs the result.
             let _ = ended.send(end).await;
         });
         self.running.insert(key, Running { handle: running.abort_handle(), watch });
         note_running(self.running.len());
     }
 
-    /// Gives a task up, if it is still going on.
+    /// Cancels a task, if it is still running.
     pub(crate) fn cancel(&mut self, key: &TaskKey) {
         if let Some(running) = self.running.remove(key) {
             running.handle.abort();
@@ -121,14 +121,14 @@ impl Tasks {
         }
     }
 
-    /// Forgets a task whose end was told. False if it was cancelled meanwhile.
+    /// Removes a task whose end is to be reported. Returns false if it was cancelled meanwhile.
     pub(crate) fn forget(&mut self, key: &TaskKey) -> bool {
         let was_running = self.running.remove(key).is_some();
         note_running(self.running.len());
         was_running
     }
 
-    /// The progress of each, when the process has so much memory.
+    /// Progress of each task, with the present memory of the process.
     pub(crate) fn progress(&self, memory_bytes: u64) -> Vec<Progress> {
         let progress = |(key, running): (&TaskKey, &Running)| {
             running.watch.look(memory_bytes);
@@ -137,11 +137,11 @@ impl Tasks {
         self.running.iter().map(progress).collect()
     }
 
-    /// Gives all tasks up, and waits a moment for their threads.
+    /// Cancels all tasks, and waits briefly for their threads.
     pub(crate) async fn end(mut self) {
         self.host.close();
         if let Some(runtime) = self.runtime.take() {
-            // Nothing depends on threads that take longer.
+            // Threads that take longer are abandoned, since nothing depends on them.
             let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(END)).await;
         }
     }
@@ -158,7 +158,7 @@ impl Drop for Tasks {
     }
 }
 
-/// Runs the plan of a task, which is one partition, to its report.
+/// Runs the plan of a task, a single partition, and returns its report.
 async fn run(
     task: &Task,
     key: &TaskKey,
@@ -218,8 +218,8 @@ fn context(
     )))
 }
 
-/// The part of a stage's plan that makes rows. The engine puts a writer of intermediate files on top of each stage, which a
-/// plan of one stage has no use for: its rows are the report.
+/// Part of a stage's plan that produces rows. The engine adds a shuffle writer on top of each stage, which is not
+/// needed in a plan of one stage, whose only row is the report.
 fn below_the_writer(plan: &Arc<dyn ExecutionPlan>) -> anyhow::Result<Arc<dyn ExecutionPlan>> {
     let is_writer = plan.downcast_ref::<ShuffleWriterExec>().is_some();
     let [input] = plan.children()[..] else { anyhow::bail!("a task's plan begins with {}", plan.name()) };

@@ -1,4 +1,4 @@
-//! An executor's time with one scheduler.
+//! Session of an executor with one scheduler.
 
 use crate::memory;
 use crate::tasks::Tasks;
@@ -12,14 +12,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
 
-/// The reason why the time with a scheduler is over.
+/// Reason for the end of a session.
 #[derive(Debug)]
 pub enum End {
-    /// The scheduler wants nothing more, for this reason.
+    /// The scheduler dismissed the executor, for this reason.
     Released(String),
-    /// The scheduler is gone: its connection broke, for this reason.
+    /// The connection failed, for this reason.
     Broken(String),
-    /// The scheduler was silent for so long.
+    /// The scheduler was silent for this time.
     Silent(Duration),
 }
 
@@ -33,15 +33,15 @@ impl fmt::Display for End {
     }
 }
 
-/// Works for a scheduler under this name, on as many tasks at once as there are slots, until that lets it go or is gone. From when
-/// `stop` is ready, it takes no more tasks and finishes those it has.
+/// Works for a scheduler under this name, with as many concurrent tasks as slots, until the scheduler dismisses it or
+/// is lost. Once `stop` is ready, accepts no more tasks and finishes its own.
 pub async fn work(
     link: SchedulerLink,
     name: String,
     slots: usize,
     stop: impl Future<Output = ()>,
 ) -> std::io::Result<End> {
-    // Turns of this session alone: threads of the last session may still be leaving what they were at.
+    // Each session has its own turns, since threads of the previous one may still be running.
     let host = TaskHost::new(name, slots);
     let SchedulerLink { outbound, inbound, patience, .. } = link;
     let (ended, ends) = mpsc::channel(host.threads());
@@ -100,7 +100,8 @@ impl Session {
                         self.send(FromExecutor::Ended(ended)).await;
                     }
                 }
-                // A sign of life that is not read is as good as the next: a full queue is no matter.
+                // A full queue is ignored: the scheduler then has other messages to read, which serve as keep-alives as
+                // well.
                 _ = alive.tick() => drop(self.outbound.try_send(FromExecutor::from(self.news()).into())),
                 () = &mut stop, if !is_stopping => {
                     is_stopping = true;
@@ -111,7 +112,7 @@ impl Session {
         }
     }
 
-    /// Does what the scheduler says. Returns the end, if it is one.
+    /// Handles a message from the scheduler. Returns the end of the session, if the message ends it.
     fn take(&mut self, content: FromScheduler) -> Option<End> {
         match content {
             FromScheduler::Alive(_) => {}
@@ -122,14 +123,14 @@ impl Session {
         None
     }
 
-    /// A sign of life, with what there is to tell.
+    /// Keep-alive with the current progress.
     fn news(&self) -> Alive {
         let memory_bytes = memory::used_bytes().unwrap_or(0);
         Alive { tasks: self.tasks.progress(memory_bytes), memory_bytes }
     }
 
     async fn send(&self, content: FromExecutor) {
-        // Fails when the connection is gone, which its other direction tells.
+        // Fails when the connection is lost, which the receiving direction reports.
         let _ = self.outbound.send(content.into()).await;
     }
 }

@@ -1,4 +1,5 @@
-//! The listing of a place, reconciled with the store: what events missed is tracked, what is gone is marked.
+//! Reconciliation of a listed place with the store: files that events missed are tracked, files that are gone are
+//! marked.
 
 use crate::builder::{Arrived, Builder, BuilderError, HEADS_AT_ONCE, key_in, tell_gone, tell_overwritten};
 use crate::cut::Cut;
@@ -14,56 +15,57 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-/// Number of files that are tracked in one call, and asked of the store in one page.
+/// Number of files per call to track them, and per page read from the store.
 pub(crate) const CHUNK: usize = 2000;
-/// Pause before a date at which somebody else is at work is tried again.
+/// Pause before a date that another process is working on is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
-/// Time for which a lock is waited for beyond the time that it is held at most.
+/// Time to wait for a lock beyond its longest holding time.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Outcome of a listing.
+/// Result of a listing.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Backfilled {
     /// Files listed.
     pub listed: u64,
-    /// Files that were not known, or had other content, and are pending now.
+    /// Files that were unknown or had other content, and are pending now.
     pub pending: u64,
-    /// Files that were known as they are.
+    /// Files that were known already, unchanged.
     pub known: u64,
-    /// Files refused now.
+    /// Files refused in this round.
     pub quarantined: Vec<QuarantinedFile>,
-    /// Refused files, now or before, that cannot be moved to the quarantine. They stay where they are, marked.
+    /// Refused files, of this round or earlier ones, that cannot be moved to the quarantine. They stay in place and are
+    /// marked.
     pub unmoved: Vec<UnmovedFile>,
-    /// Files under a name of what is not whole yet. They are left alone for a while.
+    /// Files whose names mark unfinished content. They are left alone for a while.
     pub unfinished: u64,
-    /// Converted files that have other content now. They stay as they are.
+    /// Converted files that have other content now. Their output is left as it is.
     pub overwritten: Vec<ObjectUri>,
-    /// Files that were waiting, but are gone.
+    /// Pending files that are gone.
     pub missing: Vec<ObjectUri>,
-    /// Files that are not known and older than the store remembers: they may have been converted, and were left alone.
+    /// Unknown files that are older than the store's memory: they may have been converted already, and are left alone.
     pub too_old: Vec<ObjectUri>,
-    /// Entries that are refused: links that lead out of the place, what is no regular file, and directories that may not be listed.
-    /// They stay as they are.
+    /// Refused entries: links that lead out of the place, entries that are not regular files, and directories that may
+    /// not be listed. They are left unchanged.
     pub foreign: Vec<ForeignFile>,
 }
 
-/// An entry of a listing that is refused.
+/// A refused entry of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ForeignFile {
-    /// Name of the entry, as it is in the place.
+    /// Name of the entry in the place.
     pub uri: String,
-    /// Reason for which it is refused, for a person.
+    /// Reason for the refusal, as shown to people.
     pub detail: String,
 }
 
 /// A refused file that cannot be moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnmovedFile {
-    /// Address of the file, where it stays.
+    /// Address of the file, which stays in place.
     pub uri: ObjectUri,
     /// Reason for which it was refused.
     pub reason: QuarantineReason,
-    /// Obstacle to its move, for a person.
+    /// Reason why it cannot be moved, as shown to people.
     pub detail: String,
 }
 
@@ -76,22 +78,22 @@ pub struct QuarantinedFile {
     pub reason: QuarantineReason,
     /// Size of the file, in bytes.
     pub size_bytes: u64,
-    /// Explanation of what is wrong with the file and what to do, for a person.
+    /// Explanation of the defect and its remedy, as shown to people.
     pub detail: String,
     /// Address of the file in the quarantine, if it was moved.
     pub moved_to: Option<ObjectUri>,
 }
 
 impl Builder {
-    /// Lists a place and tracks what is missing in the store. It can be made again at any time.
+    /// Lists a place and tracks files that the store does not know. Can be repeated at any time.
     pub async fn backfill(&self, place: &Location) -> Result<Backfilled, BuilderError> {
         self.check_place(place)?;
         let mut done = Backfilled::default();
-        // Hashes are enough: two files of one hash can only hide that one of them is gone until the next listing.
+        // Hashes suffice: a collision only hides until the next listing that one of two files is gone.
         let hasher = RandomState::new();
         let mut listed: HashSet<u64> = HashSet::new();
         let waiting = self.waiting(place).await?;
-        // Time as of which listed objects are tracked, however late that is: an event that comes meanwhile tells more.
+        // Start of the listing, as of which all listed objects are tracked: events that arrive meanwhile are newer.
         let begun_at = self.now();
         let mut chunks = self.objects.list(place).await?.chunks(CHUNK);
         while let Some(chunk) = chunks.next().await {
@@ -113,13 +115,14 @@ impl Builder {
             let objects = self.leave_out_forgotten(objects, &mut done).await?;
             self.track_listed(&objects, place, begun_at, &mut done).await?;
         }
-        // A file that is not listed may have been written behind the listing's back.
+        // An unlisted file may have been written after the listing passed its name: each is looked up before it is
+        // marked.
         let unlisted = waiting.into_iter().filter(|file| !listed.contains(&hasher.hash_one(&file.uri)));
         done.missing = self.mark_gone(&unlisted.collect::<Vec<_>>()).await?;
         Ok(done)
     }
 
-    /// Refuses a place that is no input, or not apart from what is written.
+    /// Refuses a place that is not within the input, or that overlaps with a place written to.
     pub(crate) fn check_place(&self, place: &Location) -> Result<(), BuilderError> {
         self.check_apart(place)?;
         match self.settings.input.covers(place) {
@@ -128,8 +131,8 @@ impl Builder {
         }
     }
 
-    /// Looks for every pending file of a place, and marks those that are gone, which it returns. It can be done again at any time: each
-    /// file is marked by itself.
+    /// Looks up every pending file of a place, marks those that are gone, and returns them. Can be repeated at any
+    /// time, since files are marked one by one.
     pub async fn mark_all_gone(&self, place: &Location) -> Result<Vec<ObjectUri>, BuilderError> {
         self.mark_gone(&self.files_in(FileState::Pending, place).await?).await
     }
@@ -165,12 +168,12 @@ impl Builder {
         Ok(is_marked.then_some(gone.uri))
     }
 
-    /// Tells whether an object is not there. One that cannot be looked for may be.
+    /// Tells whether an object certainly does not exist. False if the lookup fails.
     pub async fn is_gone(&self, uri: &ObjectUri) -> bool {
         matches!(self.objects.head(uri).await, Err(e) if e.is_not_found())
     }
 
-    /// Leaves out the objects that are older than the store remembers, and that it does not know.
+    /// Removes unknown objects that are older than the store's memory from the list.
     async fn leave_out_forgotten(
         &self,
         objects: Vec<Object>,
@@ -190,7 +193,7 @@ impl Builder {
         Ok(objects)
     }
 
-    /// The files of a place that wait for a manifest, or failed: those that a listing must show.
+    /// Pending and failed files of a place: a listing must contain them.
     async fn waiting(&self, place: &Location) -> Result<Vec<TrackedFile>, BuilderError> {
         let mut waiting = self.files_in(FileState::Pending, place).await?;
         waiting.extend(self.files_in(FileState::Failed, place).await?);
@@ -234,7 +237,7 @@ impl Builder {
                     let detail = self.settings.rules.explain(reason, size_bytes);
                     done.quarantined.push(QuarantinedFile { uri, reason, size_bytes, detail, moved_to });
                 }
-                // The move of the file to the quarantine may have been cut short.
+                // An earlier move of the file to the quarantine may have been interrupted.
                 Tracked::StillQuarantined(reason) => {
                     done.known += 1;
                     self.put_listed_away(file, place, reason, done).await?;
@@ -244,7 +247,8 @@ impl Builder {
         Ok(())
     }
 
-    /// Moves a refused file away. One that cannot be moved stays, marked, and holds up no other; the next listing tries again.
+    /// Moves a refused file to the quarantine. A file that cannot be moved stays in place, marked, without delaying
+    /// others; the next listing tries again.
     async fn put_listed_away(
         &self,
         file: &FoundFile,
@@ -262,7 +266,7 @@ impl Builder {
         }
     }
 
-    /// Makes manifests of all that is pending, as `flush` says, oldest date first.
+    /// Makes manifests of all pending files, as `flush` says, oldest date first.
     pub async fn cut_all(&self, flush: Flush) -> Result<Vec<QueuedManifest>, BuilderError> {
         let mut made = Vec::new();
         for (date, _) in self.store.backlogs().await? {
@@ -272,9 +276,9 @@ impl Builder {
         Ok(made)
     }
 
-    /// Makes those files of a place pending again whose runs failed over none of them, such as over a query or a full disk: they go into
-    /// manifests together, as before. Where one of them may be the cause all the same, [`Self::cut_failed`] parts them. Returns how many
-    /// those are; it can be done again at any time.
+    /// Makes failed files of a place pending again whose runs failed for a reason other than a file, such as a query or
+    /// a full disk: they go into common manifests again. If a file was the cause after all, [`Self::cut_failed`]
+    /// separates them later. Returns the number of files. Can be repeated at any time.
     pub async fn take_back_blameless(&self, place: &Location) -> Result<u64, BuilderError> {
         let mut runs: HashMap<String, bool> = HashMap::new();
         let mut taken = 0;
@@ -300,8 +304,7 @@ impl Builder {
         Ok(taken)
     }
 
-    /// Makes manifests of the files of a place whose runs failed, each of one file, so that none can take others along
-    /// again.
+    /// Makes a manifest for each file of a place whose run failed, so that a faulty file cannot fail others again.
     pub async fn cut_failed(&self, place: &Location) -> Result<Vec<QueuedManifest>, BuilderError> {
         let mut by_date: BTreeMap<DatePrefix, Vec<TrackedFile>> = BTreeMap::new();
         for file in self.files_in(FileState::Failed, place).await? {
@@ -317,7 +320,7 @@ impl Builder {
         Ok(made)
     }
 
-    /// Makes manifests of a date, once nobody else does. Who died doing so holds its lock to the end of its time.
+    /// Makes manifests of a date once its lock is free. A process that died holds the lock until it expires.
     async fn when_free(
         &self,
         date: DatePrefix,
@@ -341,12 +344,12 @@ impl Builder {
         }
     }
 
-    /// Returns the time for which the lock of a date is waited for: as long as it is held at most, and [`GRACE`].
+    /// Time to wait for the lock of a date: its longest holding time plus [`GRACE`].
     fn patience(&self) -> Duration {
         self.settings.lock_ttl.to_std().unwrap_or_default() + GRACE
     }
 
-    /// [`Self::sweep`], until nobody is in its way.
+    /// Calls [`Self::sweep`] until no date is locked by another process.
     pub async fn sweep_all(&self) -> Result<(), BuilderError> {
         let started = Instant::now();
         loop {
@@ -363,7 +366,7 @@ impl Builder {
     }
 }
 
-/// Tells whether no file of a run can have been the cause of its failure.
+/// Tells whether the failure of a run cannot be due to any of its files.
 fn is_of_no_file(failure: &Failure) -> bool {
     let is_outside = match failure.class {
         FailureClass::Input | FailureClass::Storage | FailureClass::Resources | FailureClass::Cancelled => true,
@@ -373,7 +376,7 @@ fn is_of_no_file(failure: &Failure) -> bool {
 }
 
 impl Backfilled {
-    /// Returns the numbers of the listing, as they are counted for events.
+    /// Counts of the listing, in the form used for events.
     pub fn arrived(&self) -> Arrived {
         let mut quarantined = BTreeMap::new();
         for file in &self.quarantined {

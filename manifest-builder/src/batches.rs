@@ -1,16 +1,16 @@
-//! Memory of the batches of events that files came with, for the traces of their runs.
+//! Memory of the batch of events in which each file arrived, used to link the trace of its run to it.
 //!
-//! It is of this process alone, and lost with it: a link in a trace is missing then, and nothing else.
+//! Kept in this process only. After a restart, links in traces are missing, and nothing else.
 
 use millwork_manifest::{MAX_TRACEPARENTS, ObjectUri, TraceParent};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-/// Limit of the files that are remembered: 20,000, a hundred full manifests, about 6 MB with addresses of usual length. The oldest
-/// go first.
+/// Limit of the files that are remembered: 20,000, a hundred full manifests, about 6 MB with addresses of usual length.
+/// The oldest are dropped first.
 const MAX_FILES: usize = 20_000;
 
-/// The batch that each of the newest files came with.
+/// Trace context of the batch in which each recent file arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Batches(Mutex<Memory>);
 
@@ -21,7 +21,7 @@ struct Memory {
 }
 
 impl Batches {
-    /// Remembers that these files came with a batch.
+    /// Remembers the batch in which these files arrived.
     pub(crate) fn note<'a>(&self, files: impl IntoIterator<Item = &'a ObjectUri>, batch: &TraceParent) {
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for file in files {
@@ -36,7 +36,7 @@ impl Batches {
         }
     }
 
-    /// The batches that these files came with, as far as they are remembered, up to the limit of a manifest.
+    /// Batches in which these files arrived, where remembered, up to the limit of a manifest.
     pub(crate) fn of<'a>(&self, files: impl IntoIterator<Item = &'a ObjectUri>) -> Vec<TraceParent> {
         let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found: BTreeSet<&TraceParent> = files.into_iter().filter_map(|file| memory.of_files.get(file)).collect();

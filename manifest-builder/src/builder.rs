@@ -1,4 +1,4 @@
-//! The builder: arriving files are judged, tracked, and quarantined where they must be.
+//! The builder: judges and tracks arriving files, and quarantines those that are refused.
 
 use crate::batches::Batches;
 use crate::quarantine::PutAway;
@@ -15,33 +15,33 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Number of objects that are asked for at once: a batch of messages has ten, and a server answers many at a time.
+/// Limit of concurrent object lookups: a batch of messages has ten, and servers answer many in parallel.
 pub(crate) const HEADS_AT_ONCE: usize = 16;
 
-/// Tells the time.
+/// Source of the current time.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
-/// Callback that gets a manifest.
+/// Callback that receives a manifest.
 pub(crate) type Drafting = Arc<dyn Fn(&Manifest) + Send + Sync>;
 
-/// Turns files into manifests. Any number of them work on one store, in any number of processes.
+/// Builder of manifests from files. Any number of builders can work on one store, in any number of processes.
 #[derive(Clone)]
 pub struct Builder {
     pub(crate) store: Arc<dyn TrackingStore>,
     pub(crate) objects: Arc<dyn Objects>,
     pub(crate) settings: Arc<Settings>,
-    /// Name of this holder of locks, for people.
+    /// Name of this process as a holder of locks, as shown to people.
     pub(crate) holder: String,
     pub(crate) clock: Clock,
-    /// Told of each manifest that is going to be made.
+    /// Callback for each manifest that is about to be made.
     pub(crate) drafting: Option<Drafting>,
-    /// Asked between chunks of a listing, between dates and between manifests.
+    /// Stop signal, checked between chunks of a listing, between dates and between manifests.
     pub(crate) stop: CancellationToken,
-    /// Batches that files came with, if somebody wants traces.
+    /// Batches in which files arrived, recorded only if traces are on.
     pub(crate) batches: Arc<Batches>,
 }
 
-/// Reason why something could not be done.
+/// Reason why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BuilderError {
     /// Listing, moving or writing failed.
@@ -50,7 +50,7 @@ pub enum BuilderError {
     /// The store failed.
     #[error(transparent)]
     Tracking(#[from] TrackingError),
-    /// An input that holds a place which is written to, or lies in it.
+    /// An input that overlaps with a place written to.
     #[error("{inner} `{place}` {relation} the input `{input}`: what is written there is never input; keep them apart")]
     Overlap {
         /// Name of the place.
@@ -59,61 +59,61 @@ pub enum BuilderError {
         place: String,
         /// `is inside`, or `holds`.
         relation: &'static str,
-        /// The input.
+        /// Address of the input.
         input: String,
     },
-    /// A manifest that cannot be named.
+    /// An invalid id for a manifest.
     #[error(transparent)]
     Id(#[from] millwork_manifest::InvalidManifestId),
-    /// An object that cannot be named.
+    /// An invalid URI of an object.
     #[error(transparent)]
     Uri(#[from] InvalidUri),
-    /// An object that is not in the input, which is never moved.
+    /// An object outside the input, which is never moved.
     #[error("`{0}` is in none of the input's places: it is left as it is")]
     NoInput(ObjectUri),
-    /// A place that is not in the input.
+    /// A place outside the input.
     #[error(
         "`{0}` is in none of the input's places: name it in --input-places or INPUT_PLACES too, or list one of those"
     )]
     NoPlace(String),
-    /// Somebody else makes manifests of a date, and goes on.
+    /// Another process is making manifests of the date, and continues.
     #[error("somebody else is making manifests of {0}: try again when that is done")]
     Busy(DatePrefix),
-    /// The process is to end.
+    /// The process is about to stop.
     #[error("told to stop: what is not done yet is done by the next process")]
     Stopped,
-    /// Somebody else's object where a manifest was to be written.
+    /// The place of a manifest document holds an object of another origin.
     #[error("`{0}` is there already, and is not this manifest: move it away; the sweep then goes on")]
     Foreign(String),
 }
 
-/// Outcome of arriving files: numbers of files, and the dates that are due.
+/// Result for arriving files: counts, and dates for which a manifest is due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrived {
     /// Files that are pending now.
     pub pending: u64,
-    /// Files that were known as they are.
+    /// Files that were known already, unchanged.
     pub known: u64,
     /// Files refused now, by reason.
     pub quarantined: BTreeMap<QuarantineReason, u64>,
     /// Converted files that have other content now.
     pub overwritten: u64,
-    /// Files that are gone.
+    /// Pending files that are gone.
     pub removed: u64,
-    /// Events older than what is known, or of hidden objects.
+    /// Events that are older than the known state, or concern hidden objects.
     pub ignored: u64,
-    /// Objects outside the input, which nobody has touched.
+    /// Objects outside the input, which were not accessed.
     pub foreign: u64,
-    /// Refused files that could not be moved away, and stay where they are.
+    /// Refused files that could not be moved, and stay in place.
     pub unmoved: u64,
-    /// Files under a name of what is not whole yet, which are left alone for a while.
+    /// Files whose names mark unfinished content, left alone for a while.
     pub unfinished: u64,
-    /// The dates whose pending files fill a manifest.
+    /// Dates whose pending files fill a manifest.
     pub due: Vec<DatePrefix>,
 }
 
 impl Arrived {
-    /// Adds the counts of more files.
+    /// Adds the counts of other files.
     pub fn merge(&mut self, other: Self) {
         self.pending += other.pending;
         self.known += other.known;
@@ -133,7 +133,7 @@ impl Arrived {
 }
 
 impl Builder {
-    /// A builder on a store and the objects.
+    /// Creates a builder for a store and its objects.
     pub fn new(store: Arc<dyn TrackingStore>, objects: Arc<dyn Objects>, settings: Settings, holder: String) -> Self {
         Self {
             store,
@@ -147,24 +147,26 @@ impl Builder {
         }
     }
 
-    /// With a token by which it is told to stop: it then ends what it is at, such as one manifest, and begins nothing more.
+    /// Sets a stop token: when cancelled, the builder finishes its current step, such as one manifest, and starts
+    /// nothing more.
     #[must_use]
     pub fn with_stop(self, stop: CancellationToken) -> Self {
         Self { stop, ..self }
     }
 
-    /// Refuses to begin something if the process is to end. What is left is pending, or a draft, as after a death.
+    /// Fails if the process is about to stop. Unfinished work remains as pending files or a draft, as after a crash.
     pub(crate) fn check_stop(&self) -> Result<(), BuilderError> {
         if self.stop.is_cancelled() { Err(BuilderError::Stopped) } else { Ok(()) }
     }
 
-    /// With one who is told of each manifest that is going to be made, as far as can be known: some of its files may yet be left out.
+    /// Sets a callback for each manifest about to be made. Its list of files is provisional: some may still be left
+    /// out.
     #[must_use]
     pub fn with_drafting(self, drafting: impl Fn(&Manifest) + Send + Sync + 'static) -> Self {
         Self { drafting: Some(Arc::new(drafting)), ..self }
     }
 
-    /// With another clock.
+    /// Replaces the clock.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
@@ -174,25 +176,25 @@ impl Builder {
         (self.clock)()
     }
 
-    /// Refuses an input that is not apart from the places that are written to.
+    /// Refuses an input that overlaps with a place written to.
     pub fn check_apart(&self, input: &Location) -> Result<(), BuilderError> {
         self.settings.check_apart(input)
     }
 
-    /// Checks each place that files may be in, as [`Self::check_apart`] does.
+    /// Checks each input place as [`Self::check_apart`] does.
     pub fn check_input(&self) -> Result<(), BuilderError> {
         self.settings.input.locations().try_for_each(|place| self.check_apart(&place))
     }
 
-    /// Takes in what events say. When this returns, it is durable: their messages can be deleted.
+    /// Processes events of objects. The result is durable on return, so that the messages can be deleted.
     ///
-    /// What an event says of size, entity tag and version is not believed: the store is asked. Objects outside the input are left
-    /// alone, and counted.
+    /// Size, entity tag and version are not taken from the event but looked up. Objects outside the input are counted,
+    /// and not accessed.
     pub async fn arrive(&self, events: &[ObjectEvent]) -> Result<Arrived, BuilderError> {
         let mut arrived = Arrived::default();
         let (events, foreign): (Vec<_>, Vec<_>) = events.iter().partition(|event| self.is_input(&event.uri));
         arrived.foreign = foreign.len() as u64;
-        // As in listings: hidden names are other programs' private files.
+        // Hidden names are other programs' private files, as in listings.
         let is_private = |uri: &ObjectUri| is_hidden(&self.settings.input.key_of(uri).unwrap_or_else(|| uri.key()));
         let (hidden, events): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| is_private(&event.uri));
         arrived.ignored = hidden.len() as u64;
@@ -201,10 +203,10 @@ impl Builder {
             let heads = join_all(some.iter().map(|event| self.objects.head(&event.uri))).await;
             for (event, head) in some.iter().zip(heads) {
                 match (head, event.kind) {
-                    // Sequencers say which of an object's events is the last.
+                    // Events of one object are ordered later, by their sequencers.
                     (Ok(object), EventKind::Created) if self.is_unfinished(&object) => arrived.unfinished += 1,
                     (Ok(object), EventKind::Created) => found.push(self.judge_event(event, &object)),
-                    // The removal may have been of a version only, or the object may be there again.
+                    // The event may concern a version only, or the object may have been written again.
                     (Ok(_), EventKind::Removed) => arrived.ignored += 1,
                     (Err(error), _) if error.is_not_found() => gone.push(*event),
                     (Err(error), _) => return Err(error.into()),
@@ -228,8 +230,8 @@ impl Builder {
         Ok(arrived)
     }
 
-    /// Tracks what events led to. Their order is what the events say: what seems older than what is known is asked for again, and counts as
-    /// it is then, so that no event can hide those that come after it.
+    /// Tracks files found through events, in the order of the events' sequencers. A file that seems older than the
+    /// known state is looked up again, and tracked as it is then, so that a wrong sequencer cannot hide later events.
     async fn track_events(&self, found: &[FoundFile]) -> Result<Arrived, BuilderError> {
         let (mut arrived, outdated) = self.track(found).await?;
         let mut again = Vec::new();
@@ -246,13 +248,13 @@ impl Builder {
         }
         let (mut more, _) = self.track(&again).await?;
         arrived.ignored -= again.len() as u64;
-        // As it is known, which is no news of an older event.
+        // Unchanged files count as ignored here, since an old event brought no news.
         more.ignored += std::mem::take(&mut more.known);
         arrived.merge(more);
         Ok(arrived)
     }
 
-    /// Notes that an object is not there, whatever an event has said of the order, if it is still so.
+    /// Marks an object as gone regardless of the event's sequencer, if a new lookup confirms that it does not exist.
     async fn take_away_again(&self, event: &ObjectEvent) -> Result<bool, BuilderError> {
         match self.objects.head(&event.uri).await {
             Err(error) if error.is_not_found() => {
@@ -263,14 +265,14 @@ impl Builder {
         }
     }
 
-    /// Notes that the object of an event is not there. Returns whether that changes anything.
+    /// Marks the object of an event as gone. Returns whether that changed the store.
     async fn take_away(&self, event: &ObjectEvent) -> Result<bool, BuilderError> {
         let file = self.judge(&event.uri, &event.uri.key(), 0, String::new());
         let gone = FoundFile { sequencer: event.sequencer.as_deref().map(Sequencer::new), ..file };
         if self.store.mark_missing(&gone, self.now()).await? {
             return Ok(true);
         }
-        // The file may have been moved to the quarantine by a process that died before that was noted.
+        // A process may have moved the file to the quarantine and died before it recorded that.
         let Some(known) = self.store.files(std::slice::from_ref(&event.uri)).await?.pop().flatten() else {
             return Ok(false);
         };
@@ -283,18 +285,18 @@ impl Builder {
         Ok(false)
     }
 
-    /// Tells whether an object is in one of the places that files may be in.
+    /// Tells whether an object is in one of the input places.
     pub(crate) fn is_input(&self, uri: &ObjectUri) -> bool {
         self.settings.input.contains(uri)
     }
 
-    /// Tells whether an object has a name of unfinished content, and was last written within
-    /// [`Settings::unfinished_age`]: after that it counts as forgotten.
+    /// Tells whether an object has a name that marks unfinished content, and was last written within
+    /// [`Settings::unfinished_age`]. Older ones count as abandoned.
     pub(crate) fn is_unfinished(&self, object: &Object) -> bool {
         is_unfinished_name(&object.key) && self.now() - object.modified_at < self.settings.unfinished_age
     }
 
-    /// Place that is written to and that an object is in, if it is in one: its event must not have come.
+    /// The place written to that contains an object, if any: events for it should not have been sent.
     pub(crate) fn own_place_of(&self, uri: &ObjectUri) -> Option<&'static str> {
         self.settings.own_places().find(|(_, place)| place.key_of(uri).is_some()).map(|(what, _)| what)
     }
@@ -307,7 +309,7 @@ impl Builder {
         }
     }
 
-    /// Judges an object that was found in a place.
+    /// Judges an object that was found in a place by the rules.
     pub(crate) fn judge_object(&self, object: &Object, place: &Location) -> FoundFile {
         self.judge(&object.uri, &key_in(place, &object.uri), object.size_bytes, object.etag.clone())
     }
@@ -321,13 +323,14 @@ impl Builder {
         FoundFile { uri: uri.clone(), date, size_bytes, etag, version_id: None, sequencer: None, quarantine }
     }
 
-    /// Tracks files, and moves away those that are refused. Returns those as well that seem older than what is known.
+    /// Tracks files, and moves refused ones to the quarantine. Also returns the files whose events are older than the
+    /// known state.
     async fn track<'a>(&self, found: &'a [FoundFile]) -> Result<(Arrived, Vec<&'a FoundFile>), BuilderError> {
         let (mut arrived, mut outdated) = (Arrived::default(), Vec::new());
         if found.is_empty() {
             return Ok((arrived, outdated));
         }
-        // Before the store knows of them, since another task may cut a manifest as soon as it does.
+        // Recorded before the store knows the files, since another task may cut a manifest as soon as it does.
         self.note_batch(found);
         let tracked = self.store.track(found, self.settings.overwrites, self.now()).await?;
         for (file, outcome) in found.iter().zip(&tracked.outcomes) {
@@ -348,7 +351,7 @@ impl Builder {
                     tracing::info!(file = %file.uri, %reason, detail, "a file is refused");
                     arrived.unmoved += self.put_arrived_away(file, reason).await?;
                 }
-                // The move of the file to the quarantine may have been cut short.
+                // An earlier move of the file to the quarantine may have been interrupted.
                 Tracked::StillQuarantined(reason) => {
                     arrived.known += 1;
                     self.put_arrived_away(file, reason).await?;
@@ -362,7 +365,7 @@ impl Builder {
         Ok((arrived, outdated))
     }
 
-    /// Remembers the batch that these files came with, if there is one and somebody wants traces.
+    /// Remembers the batch in which these files arrived, if there is one and traces are on.
     fn note_batch(&self, found: &[FoundFile]) {
         let batch = millwork_process::traceparent(&tracing::Span::current());
         if let Some(batch) = batch.and_then(|batch| batch.parse().ok()) {
@@ -370,7 +373,7 @@ impl Builder {
         }
     }
 
-    /// Moves a refused file away that an event told of. Returns how many stay where they are, though they were to be moved.
+    /// Moves a refused file to the quarantine. Returns the number of files that could not be moved.
     async fn put_arrived_away(&self, file: &FoundFile, reason: QuarantineReason) -> Result<u64, BuilderError> {
         match self.put_away(file, &file.uri.key(), reason).await? {
             PutAway::Unmoved(error) => {
@@ -382,17 +385,17 @@ impl Builder {
     }
 }
 
-/// Tells of a converted file whose object has other content now.
+/// Logs a converted file whose object has other content now.
 pub(crate) fn tell_overwritten(uri: &ObjectUri) {
     tracing::info!(file = %uri, "a converted file has other content now (--overwrites says what becomes of it)");
 }
 
-/// Tells of a file that waited and is gone.
+/// Logs a pending file that is gone.
 pub(crate) fn tell_gone(uri: &ObjectUri) {
     tracing::info!(file = %uri, "a file is gone before it was converted");
 }
 
-/// The key by which a file is judged and quarantined: the whole key in a bucket, the path below a directory.
+/// Key by which a file is judged and quarantined: the whole key in a bucket, the relative path in a directory.
 pub(crate) fn key_in(place: &Location, uri: &ObjectUri) -> String {
     place.local_path().and_then(|_| place.key_of(uri)).unwrap_or_else(|| uri.key())
 }

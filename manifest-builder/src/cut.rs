@@ -1,4 +1,4 @@
-//! Manifests are cut: under the lock of their date, from a draft, through claims, to a document and a queued run.
+//! Cutting of manifests: under the lock of their date, from a draft and claims to a document and a queued run.
 
 use crate::builder::{Builder, BuilderError};
 use chrono::{DateTime, Utc};
@@ -6,24 +6,24 @@ use millwork_manifest::{DatePrefix, Flush, Manifest, ManifestFile, ManifestId, O
 use millwork_tracking::{Draft, Lock, QueuedManifest, TrackedFile};
 use std::collections::{HashMap, HashSet};
 
-/// Outcome of cutting a date.
+/// Result of cutting a date.
 #[derive(Clone, Debug)]
 pub enum Cut {
-    /// Somebody else is at it.
+    /// Another process has the lock of the date.
     Busy,
-    /// These manifests were made.
+    /// Manifests that were made.
     Made(Vec<QueuedManifest>),
 }
 
-/// The name of the lock of a date.
+/// Name of the lock of a date.
 pub(crate) fn lock_name(date: DatePrefix) -> String {
     format!("LOCK#{date}")
 }
 
 impl Builder {
-    /// Cuts the manifests that the pending files of a date fill, and the rest as `flush` says.
+    /// Makes manifests of the pending files of a date: all full ones, and one of the rest if `flush` says so.
     ///
-    /// Reads no more pending files than go into the manifests, but for one manifest's worth.
+    /// Reads at most one manifest's worth of pending files beyond those that go into manifests.
     pub async fn cut(&self, date: DatePrefix, flush: Flush) -> Result<Cut, BuilderError> {
         let Some(lock) = self.lock(date).await? else { return Ok(Cut::Busy) };
         let made = self.cut_pending(date, flush, None, lock.clone()).await;
@@ -31,7 +31,7 @@ impl Builder {
         made.map(Cut::Made)
     }
 
-    /// Makes a manifest of each of these failed files of a date, so that none can take others along again.
+    /// Makes a manifest of each of these failed files of a date, so that a faulty file cannot fail others again.
     pub async fn cut_alone(&self, date: DatePrefix, files: &[TrackedFile]) -> Result<Cut, BuilderError> {
         let Some(mut lock) = self.lock(date).await? else { return Ok(Cut::Busy) };
         let mut made = Vec::new();
@@ -62,7 +62,7 @@ impl Builder {
         }
     }
 
-    /// Cuts under the lock of the date; only files that arrived until a moment, if one is told.
+    /// Cuts manifests under the lock of the date; with `until`, only of files that arrived up to then.
     pub(crate) async fn cut_pending(
         &self,
         date: DatePrefix,
@@ -76,7 +76,8 @@ impl Builder {
             let mut listed = self.store.pending(date, window).await?;
             let mut is_all = listed.len() < window;
             if let Some(until) = until {
-                // Pending files come in the order of their arrival: after the first that is too late, all are.
+                // Pending files are listed in order of arrival, so that all files after the first late one are late,
+                // too.
                 let before = listed.len();
                 listed.retain(|file| file.arrived_at <= until);
                 is_all |= listed.len() < before;
@@ -88,21 +89,21 @@ impl Builder {
             let mut by_uri: HashMap<&ObjectUri, &TrackedFile> = pending.iter().map(|file| (&file.uri, file)).collect();
             let made_before = made.len();
             for batch in &batches {
-                // At least one, which is what a batch of messages is waited for at the end.
+                // At least one manifest is made before stopping, since a batch of messages waits for that.
                 if !made.is_empty() && self.stop.is_cancelled() {
                     return Ok(made);
                 }
                 let files = batch.iter().filter_map(|file| by_uri.remove(&file.uri)).cloned().collect();
                 made.extend(self.make(date, files, &mut lock).await?);
             }
-            // A listing that lags behind can show nothing new.
+            // Without progress, the listing lags behind the store, and another round would show the same.
             if is_all || made.len() == made_before {
                 return Ok(made);
             }
         }
     }
 
-    /// Returns the listed files that are pending in fact, as they are now.
+    /// Current records of those listed files that are still pending.
     async fn as_they_are(&self, listed: &[TrackedFile]) -> Result<Vec<TrackedFile>, BuilderError> {
         let uris: Vec<ObjectUri> = listed.iter().map(|file| file.uri.clone()).collect();
         let files = self.store.files(&uris).await?;
@@ -110,7 +111,7 @@ impl Builder {
         Ok(files.into_iter().flatten().filter(is_pending).collect())
     }
 
-    /// Makes one manifest; none, if all its files changed meanwhile.
+    /// Makes one manifest; `None` if all its files changed meanwhile.
     async fn make(
         &self,
         date: DatePrefix,
@@ -142,7 +143,8 @@ impl Builder {
         self.finish(draft, &held, lock).await
     }
 
-    /// Writes the document of a draft with the files it holds, and queues its run. Whoever does it again does the same.
+    /// Writes the document of a draft with the files it holds, and queues its run. Idempotent: a repetition writes the
+    /// same.
     pub(crate) async fn finish(
         &self,
         mut draft: Draft,
@@ -180,7 +182,7 @@ pub(crate) fn pending_file(file: &TrackedFile) -> PendingFile {
 }
 
 fn manifest_file(file: &TrackedFile) -> ManifestFile {
-    // A file that came with a manifest may be known by its name only.
+    // A file named by an external manifest may be known by its name only.
     let is_known = !file.etag.is_empty();
     ManifestFile {
         uri: file.uri.clone(),

@@ -1,24 +1,25 @@
-//! From files to manifests: events and listings in, manifests of one date each out.
+//! Builder of manifests: turns events and listings of files into manifests of one date each.
 //!
 //! ```text
 //! event, listing ─▶ judge ─▶ track ─▶ (quarantine) ─▶ backlog of the date ─▶ cut ─▶ draft ─▶ claim ─▶ write ─▶ queue
 //! ```
 //!
-//! [`Builder`] does it, on any [`TrackingStore`](millwork_tracking::TrackingStore) and any
-//! [`Objects`](millwork_storage::Objects). What happens when the process dies:
+//! [`Builder`] works on any [`TrackingStore`](millwork_tracking::TrackingStore) and any
+//! [`Objects`](millwork_storage::Objects). Recovery from a crash:
 //!
-//! | the process dies | what is left | who goes on |
+//! | crash | what remains | recovered by |
 //! |---|---|---|
-//! | before a file is tracked | the message, or the file in the listing | the message comes again, or the next listing |
-//! | after a file is refused, before it is moved | it stands where it was | the message comes again, or the next listing |
+//! | before a file is tracked | the message, or the file in the listing | redelivery of the message, or the next listing |
+//! | after a file is refused, before it is moved | the file in its old place | redelivery of the message, or the next listing |
 //! | after files are tracked, before a manifest is cut | they are pending | the next file of the date, or the sweep |
-//! | after a draft is begun, or some of its files claimed | the draft, which names them | the sweep, with those claimed |
+//! | after a draft is begun, or some of its files are claimed | the draft, which names them | the sweep, with the claimed files |
 //! | after the manifest is written, before its run is queued | the same | the sweep; it writes the same document |
 //!
-//! A holder that comes back after its lock has passed on can claim nothing more: the store refuses its token. What it
-//! claimed before stays in its draft, which the sweep finishes with the same name and content, whoever is first.
+//! A process that resumes after its lock was taken over can claim nothing more, since the store refuses its token. Its
+//! earlier claims stay in its draft, which the sweep finishes with the same name and content, whichever process is
+//! first.
 //!
-//! This crate must stay light: no DataFusion in its tree.
+//! This crate must stay small: its dependency tree may not contain DataFusion.
 
 mod backfill;
 mod batches;

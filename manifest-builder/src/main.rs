@@ -1,4 +1,4 @@
-//! `millwork-manifest-builder`: events and listings in, manifests out.
+//! `millwork-manifest-builder`: makes manifests from events and listings.
 
 use anyhow::Context;
 use futures::StreamExt;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     millwork_process::ended("millwork-manifest-builder", done)
 }
 
-/// Exit code of a dry run that would change something, as the command line has it.
+/// Exit code of a dry run that would change something, the same as in the `millwork` command.
 const WOULD_CHANGE: u8 = 3;
 
 async fn run(options: Program) -> anyhow::Result<ExitCode> {
@@ -85,10 +85,10 @@ async fn serve_queue(builder: Builder, options: Serve) -> anyhow::Result<()> {
     serve(builder, service, stop_signal()?).await
 }
 
-/// Exit code that a shell reports of a process that the signal SIGTERM has ended.
+/// Exit code of a process terminated by SIGTERM, as shells report it.
 const CODE_OF_A_SECOND_SIGNAL: i32 = 143;
 
-/// Told to stop by SIGTERM or Ctrl-C.
+/// Token that is cancelled by SIGTERM or Ctrl-C.
 fn stop_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let (mut signals, told) = (Signals::new([SIGINT, SIGTERM])?, stop.clone());

@@ -1,4 +1,4 @@
-//! Rounds that somebody asks for: made once, and told.
+//! Rounds on request: each is made once and reported.
 
 use crate::program::{Backfill, DatesToCut, Program};
 use crate::{Backfilled, Builder, BuilderError, Cut, RedriveFilter, Redriven, Swept};
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 
-/// A builder with the settings of the options, on their state.
+/// Opens the state and creates a builder from the options.
 pub async fn open(options: &Program) -> anyhow::Result<Builder> {
     let (settings, state) = options.settings()?;
     let store = millwork_tracking::open(&state).await?;
@@ -20,24 +20,24 @@ pub async fn open(options: &Program) -> anyhow::Result<Builder> {
     Ok(Builder::new(store, Arc::new(Storage::from_env()), settings, holder))
 }
 
-/// Person or program that wants a round, for the note of it.
+/// Person or program that requested a round, for the audit record.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// User and host, or process.
+    /// User and host, or name of the process.
     pub actor: String,
-    /// Way by which it is asked for.
+    /// Interface through which it was requested.
     pub via: Via,
-    /// Reason, as the operator says.
+    /// Reason given by the operator.
     pub reason: Option<String>,
 }
 
 impl Asked {
-    /// A service does it by itself.
+    /// Requester of a round that a service makes by itself.
     pub fn by_service(builder: &Builder) -> Self {
         Self { actor: builder.holder.clone(), via: Via::Service, reason: None }
     }
 
-    /// Makes a round between a note and its completion. What cannot be noted is not done.
+    /// Makes a round between writing and completing its audit record. Without a record, the round is not made.
     async fn noted<T>(
         &self,
         builder: &Builder,
@@ -58,7 +58,7 @@ impl Asked {
             Ok(done) => told(done),
             Err(error) => format!("broken off: {error}"),
         });
-        // The round has happened, noted to its end or not.
+        // The round has been made, even if its record cannot be completed.
         if let Err(error) = builder.store.audit(&note).await {
             tracing::warn!(action, %error, "the outcome of a round cannot be noted");
         }
@@ -66,7 +66,7 @@ impl Asked {
     }
 }
 
-/// Lists a place once, makes manifests of what is due, and says what was done.
+/// Lists a place once, makes the manifests that are due, and prints a report.
 pub async fn backfill(builder: &Builder, options: &Backfill, asked: &Asked) -> anyhow::Result<()> {
     #[derive(Serialize)]
     struct Report {
@@ -105,7 +105,8 @@ pub async fn redrive(
     asked.noted(builder, ("redrive", vec![place.to_string()]), round, told).await
 }
 
-/// Makes manifests of all files of some dates that wait, and says which. Dates that somebody else is at are left to them, and told.
+/// Makes manifests of all pending files of some dates, and prints a report. Dates locked by another process are
+/// skipped, and reported.
 pub async fn cut(builder: &Builder, options: &DatesToCut, asked: &Asked) -> anyhow::Result<()> {
     #[derive(Default, Serialize)]
     struct Report {
@@ -132,7 +133,7 @@ pub async fn cut(builder: &Builder, options: &DatesToCut, asked: &Asked) -> anyh
     Ok(())
 }
 
-/// Finishes what a crash left, and makes manifests of what is due.
+/// Finishes work that a crash left, and makes the manifests that are due.
 pub async fn sweep(builder: &Builder, json: bool, asked: &Asked) -> anyhow::Result<()> {
     let told = |swept: &Swept| {
         format!("{} manifests finished, {} dropped, {} made", swept.finished.len(), swept.dropped, swept.made.len())
@@ -140,7 +141,7 @@ pub async fn sweep(builder: &Builder, json: bool, asked: &Asked) -> anyhow::Resu
     show(&asked.noted(builder, ("sweep", Vec::new()), builder.sweep(), told).await?, json)
 }
 
-/// Prints a report: as JSON for programs, else a line for each of its numbers and lists.
+/// Prints a report: as JSON for programs, otherwise with a line for each of its numbers and lists.
 pub fn show(report: &impl Serialize, json: bool) -> anyhow::Result<()> {
     if json {
         return print(&format!("{}\n", serde_json::to_string_pretty(report)?));
@@ -162,7 +163,7 @@ pub fn show(report: &impl Serialize, json: bool) -> anyhow::Result<()> {
     print(&text)
 }
 
-/// Writes to stdout. Whoever reads it may go, as `head` does.
+/// Writes to stdout. A closed pipe, as with `head`, is not an error.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

@@ -1,4 +1,4 @@
-//! Outlook on what a round would do, found without writing anything.
+//! Dry runs: previews of a round's effects, without any writes.
 
 use crate::backfill::CHUNK;
 use crate::builder::{Builder, BuilderError};
@@ -11,52 +11,53 @@ use millwork_storage::{Location, Object};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// Limit of the waiting files of a date that an outlook looks at: 100,000, some 50 MB.
+/// Limit of the pending files of a date that a preview reads: 100,000, about 50 MB.
 const MAX_LOOKED_AT: usize = 100_000;
 
-/// Changes that a listing of a place would make.
+/// Changes that listing a place would make.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct BackfillOutlook {
     /// Files listed.
     pub listed: u64,
-    /// Files that are not known, and would be pending.
+    /// Unknown files, which would become pending.
     pub pending: u64,
     /// Known files whose objects have other content now.
     pub changed: u64,
-    /// Files that are known as they are.
+    /// Files that are known already, unchanged.
     pub known: u64,
-    /// Files that are not known, and would be refused.
+    /// Unknown files that would be refused.
     pub quarantined: Vec<RefusedFile>,
-    /// Files that are not known and older than the store remembers: they would be left alone.
+    /// Unknown files that are older than the store's memory: they would be left alone.
     pub too_old: u64,
-    /// Files that wait for a manifest already, of any place: those that are due go into manifests, and all with `--flush`.
+    /// Files of any place that are pending already: those that are due go into manifests, and all of them with
+    /// `--flush`.
     pub waiting: u64,
 }
 
 /// Changes that a sweep would make.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SweepOutlook {
-    /// Unfinished manifests that it would finish, or forget, by id.
+    /// Unfinished manifests that it would finish or drop, by id.
     pub unfinished: Vec<String>,
-    /// Dates of which it would make manifests.
+    /// Dates for which it would make manifests.
     pub due: Vec<DatePrefix>,
 }
 
 /// Changes that cutting dates would make.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct CutOutlook {
-    /// Dates of which files wait, with what would be made of them.
+    /// Dates with pending files, and the manifests that would be made of them.
     pub dates: Vec<DateToCut>,
 }
 
-/// Files of a date that wait for a manifest.
+/// Pending files of a date.
 #[derive(Clone, Debug, Serialize)]
 pub struct DateToCut {
-    /// The date.
+    /// Date of the files.
     pub date: DatePrefix,
-    /// Files that wait: at most 100,000 are looked at.
+    /// Number of pending files, of which at most 100,000 are read.
     pub files: usize,
-    /// Size of them together, in bytes.
+    /// Total size, in bytes.
     pub bytes: u64,
     /// Manifests that would be made of them.
     pub manifests: usize,
@@ -70,7 +71,8 @@ impl CutOutlook {
 }
 
 impl BackfillOutlook {
-    /// Tells whether the round would change anything. What is due of the files that wait, it finds itself.
+    /// Tells whether the round would change anything. Pending files count as a change, since the round may find them
+    /// due.
     pub fn has_changes(&self) -> bool {
         self.pending + self.changed + self.waiting > 0 || !self.quarantined.is_empty()
     }
@@ -84,13 +86,13 @@ impl SweepOutlook {
 }
 
 impl Builder {
-    /// Lists a place, and says what [`Self::backfill`] would make of it.
+    /// Lists a place, and reports what [`Self::backfill`] would do with it.
     pub async fn look_at(&self, place: &Location) -> Result<BackfillOutlook, BuilderError> {
         self.check_place(place)?;
         let mut found = BackfillOutlook::default();
         let mut chunks = self.objects.list(place).await?.chunks(CHUNK);
         while let Some(chunk) = chunks.next().await {
-            // Entries that are refused stay as they are.
+            // Refused entries are left out; a listing does not change them.
             let objects: Vec<Object> =
                 chunk.into_iter().filter_map(Result::ok).filter(|object| !self.is_unfinished(object)).collect();
             found.listed += objects.len() as u64;
@@ -115,7 +117,7 @@ impl Builder {
         Ok(found)
     }
 
-    /// Says what [`Self::cut`] would make of everything that waits.
+    /// Reports what [`Self::cut`] would make of all pending files.
     pub async fn look_at_dates(&self, dates: &BTreeSet<DatePrefix>) -> Result<CutOutlook, BuilderError> {
         let mut found = CutOutlook::default();
         for date in dates.iter().copied() {
@@ -131,7 +133,7 @@ impl Builder {
         Ok(found)
     }
 
-    /// Says what [`Self::sweep`] would do.
+    /// Reports what [`Self::sweep`] would do.
     pub async fn look_around(&self) -> Result<SweepOutlook, BuilderError> {
         let drafts = self.store.drafts(self.now() + Duration::seconds(1)).await?;
         let unfinished = drafts.into_iter().map(|draft| draft.manifest.id.to_string()).collect();

@@ -1,4 +1,4 @@
-//! Options of `millwork-manifest-builder`, and what is wrong with them.
+//! Options of `millwork-manifest-builder`, and their validation.
 
 use crate::{Rules, Settings};
 use anyhow::Context;
@@ -119,7 +119,7 @@ pub struct Listen {
     #[arg(long, env = "INSECURE_HTTP", value_parser = clap::builder::FalseyValueParser::new())]
     pub insecure_http: bool,
 
-    /// Has a successor
+    /// Replaced by --insecure-http
     #[arg(long, hide = true)]
     insecure: bool,
 }
@@ -188,7 +188,8 @@ pub struct Redrive {
 }
 
 impl Common {
-    /// Tells whether a state or a place of manifests is named: of a command that a scheduler can do, too, the work is then done here.
+    /// Tells whether the options name a state or a place of manifests. Commands that a scheduler could run are then run
+    /// in this process.
     pub fn names_a_place(&self) -> bool {
         let table = std::env::var_os("TRACKING_TABLE").is_some_and(|table| !table.is_empty());
         table || self.state.is_some() || self.manifests.is_some()
@@ -196,10 +197,10 @@ impl Common {
 }
 
 impl Program {
-    /// Returns the places that files may be in: those of the option, else the place that the command lists. A sweep and a
-    /// cut look at no file.
+    /// Places that input files may be in: those of the option, else the place that the command lists. A sweep and a cut
+    /// read no files.
     fn input(&self) -> anyhow::Result<Places> {
-        // A variable that is empty is as good as none.
+        // An empty variable counts as unset.
         let said = self.common.input_places.as_deref().filter(|places| !places.is_empty());
         if let Some(places) = said {
             return places.parse().context("--input-places or INPUT_PLACES");
@@ -218,14 +219,14 @@ impl Program {
         Ok(Places::of(&Location::parse(listed)?))
     }
 
-    /// The URL of the state.
+    /// URL of the state.
     fn state(&self) -> anyhow::Result<String> {
         let table = std::env::var("TRACKING_TABLE").ok().filter(|table| !table.is_empty());
         let state = self.common.state.clone().or(table.map(|table| format!("dynamodb:{table}")));
         state.context("say where files are remembered: --state sqlite:PATH or dynamodb:TABLE, or TRACKING_TABLE")
     }
 
-    /// The settings that the options and the names of buckets in the environment make, and the URL of the state.
+    /// Settings from the options and the bucket names in the environment, and the URL of the state.
     pub fn settings(&self) -> anyhow::Result<(Settings, String)> {
         let (input, common) = (self.input()?, &self.common);
         let place = |said: &Option<String>, variable| match said {
@@ -237,7 +238,7 @@ impl Program {
         let quarantine = place(&common.quarantine, "QUARANTINE_BUCKET")?;
         let output = place(&common.output, "OUTPUT_BUCKET")?;
         let state = self.state()?;
-        // Whoever opens the store refuses another name.
+        // Other URLs are refused when the store is opened.
         let url = state.parse::<StateUrl>().ok();
         let settings = common.rules.settings(
             input,
@@ -249,7 +250,8 @@ impl Program {
         Ok((settings, state))
     }
 
-    /// Everything for which the builder would refuse to start, as far as that can be seen without a store, a network, or a change.
+    /// All errors for which the builder would refuse to start, as far as they show without a store, a network, or
+    /// changes.
     pub fn problems(&self) -> Vec<anyhow::Error> {
         let (settings, state) = (self.settings(), self.state());
         let apart = settings
@@ -266,20 +268,20 @@ impl Program {
     }
 }
 
-/// Tells whether the process is one of AWS Lambda.
+/// Tells whether the process runs as an AWS Lambda function.
 pub fn is_on_lambda() -> bool {
     std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
 }
 
 impl Listen {
-    /// Address for health and metrics. One that others can reach is refused unless that is meant.
+    /// Address for health and metrics. An address that other hosts can reach is refused unless explicitly allowed.
     pub fn address(&self) -> anyhow::Result<SocketAddr> {
         anyhow::ensure!(!self.insecure, "--insecure is no longer there: say --insecure-http");
         Ok(HealthOptions { address: self.http, insecure: self.insecure_http }.check()?.address)
     }
 }
 
-/// A state that files are taken back from.
+/// Parses a state that files can be taken back from.
 fn taken_back(text: &str) -> Result<FileState, String> {
     let state = text.parse().ok().filter(|state| matches!(state, FileState::Quarantined | FileState::Failed));
     state.ok_or_else(|| format!("`{text}` is neither quarantined nor failed"))

@@ -1,4 +1,5 @@
-//! Refused files are moved away. One that cannot be moved stays where it is, marked, and holds up no other.
+//! Moves of refused files to the quarantine. A file that cannot be moved stays in place, marked, without delaying
+//! others.
 
 use crate::builder::{Builder, BuilderError};
 use millwork_manifest::{ObjectUri, QuarantineReason};
@@ -7,27 +8,30 @@ use millwork_tracking::FoundFile;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::ErrorKind;
 
-/// Limit of files of one name in the quarantine, in files: 1,000. Each of them is looked at before another gets a number.
+/// Limit of files with the same name in the quarantine: 1,000, since all numbers up to a free one are tried in turn.
 const MAX_NAMESAKES: u32 = 1000;
 
-/// Limit of the name of a file in a directory, in bytes: 255, as in nearly all file systems.
+/// Limit of a file's name in a directory, in bytes: 255, as in nearly all file systems.
 const MAX_NAME_BYTES: usize = 255;
 
-/// Outcome of putting a refused file away.
+/// Result of moving a refused file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PutAway {
     /// The file is at this address now.
     Moved(ObjectUri),
-    /// The file stays where it is, and is only marked: there is no quarantine, the file is reached by a link, or it is gone.
+    /// The file stays in place and is only marked: there is no quarantine, the file is reached through a link, or it is
+    /// gone.
     Marked,
-    /// The file stays where it is, since it cannot be moved, for this reason.
+    /// The file stays in place, since it cannot be moved for this reason.
     Unmoved(String),
 }
 
 impl Builder {
-    /// Moves a refused file away, if there is a place for it and it is still there. `key` is its name there, below date and reason.
+    /// Moves a refused file to the quarantine, if there is one and the file still exists. `key` is its name there,
+    /// below date and reason.
     ///
-    /// What has to do with the file or its places alone is no error: only a store or server that does not answer is.
+    /// An obstacle that concerns only the file or its places is not an error, but a store or server that does not
+    /// answer is.
     pub(crate) async fn put_away(
         &self,
         file: &FoundFile,
@@ -44,7 +48,7 @@ impl Builder {
         }
     }
 
-    /// Moves a refused file away. Returns where to.
+    /// Moves a refused file to the quarantine. Returns its new address.
     async fn quarantine(
         &self,
         file: &FoundFile,
@@ -67,7 +71,7 @@ impl Builder {
                 }
                 Err(e) if e.is_not_found() => return self.find_moved(file, &to).await,
                 Err(e) if e.source.kind() == ErrorKind::AlreadyExists => {}
-                // The file is reached by a link: it stays, and is only marked.
+                // The file is reached through a link: it stays in place, and is only marked.
                 Err(e) if e.is_foreign() => return Ok(None),
                 Err(e) => return Err(e.into()),
             }
@@ -76,8 +80,8 @@ impl Builder {
         Err(StorageError { operation: "move", object: file.uri.to_string(), source: full }.into())
     }
 
-    /// Makes up for the note of a move whose maker died. A file that is in neither place was deleted, or written anew, of
-    /// which another event tells.
+    /// Records a move whose process died before it could. If the file is in neither place, it was deleted or rewritten,
+    /// for which there is another event.
     async fn find_moved(&self, file: &FoundFile, to: &ObjectUri) -> Result<Option<ObjectUri>, BuilderError> {
         match self.objects.head(to).await {
             Ok(there) if there.size_bytes == file.size_bytes => {
@@ -91,8 +95,8 @@ impl Builder {
     }
 }
 
-/// A key in the quarantine. A file of that name may be there already, from another bucket or an earlier time: a number keeps both.
-/// A name that gets too long by that is cut, and a hash of the whole stands for the rest.
+/// Key in the quarantine. A number distinguishes files of the same name, from another bucket or an earlier time. A name
+/// that becomes too long is cut, and ends in a hash of the whole.
 fn numbered(key: &str, n: u32) -> String {
     let numbered = if n == 0 { key.to_owned() } else { format!("{key}.{n}") };
     let (folder, name) = numbered.rsplit_once('/').map_or(("", numbered.as_str()), |(folder, name)| (folder, name));
@@ -106,8 +110,7 @@ fn numbered(key: &str, n: u32) -> String {
     format!("{folder}/{kept}{end}")
 }
 
-/// Tells whether the error that kept a file from being moved has to do with that file and its places, and not with a
-/// server as a whole.
+/// Tells whether an error of moving a file concerns that file and its places, and not a whole server.
 fn is_of_the_file(uri: &ObjectUri, error: &StorageError) -> bool {
     use ErrorKind::{AlreadyExists, InvalidFilename, InvalidInput, PermissionDenied, Unsupported};
     let kind = error.source.kind();

@@ -1,4 +1,4 @@
-//! Quarantined and failed files of a place are taken back; what becomes of each, [`millwork_redrive`] decides.
+//! Redrive of the quarantined and failed files of a place; [`millwork_redrive`] decides about each file.
 
 use crate::builder::{Builder, BuilderError};
 use millwork_manifest::{FileState, ObjectUri, QuarantineReason};
@@ -7,25 +7,25 @@ use millwork_storage::Location;
 use millwork_tracking::BY_OPERATOR;
 use serde::Serialize;
 
-/// Choice of the files that a redrive takes back.
+/// Selection of the files that a redrive takes back.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RedriveFilter {
-    /// Only those in this state: quarantined or failed. None takes both.
+    /// Only files in this state: quarantined or failed. `None` selects both.
     pub state: Option<FileState>,
-    /// Only those that were refused for this reason.
+    /// Only files that were refused for this reason.
     pub reason: Option<QuarantineReason>,
 }
 
-/// Outcome of a redrive.
+/// Result of a redrive.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Redriven {
-    /// Files that are back, and pending; with a dry run, those that would be.
+    /// Files that are pending again; in a dry run, those that would be.
     pub pending: Vec<ObjectUri>,
-    /// Files that the rules still refuse. They stay where they are.
+    /// Files that the rules still refuse. They stay in the quarantine.
     pub refused: Vec<RefusedFile>,
     /// Files whose objects are gone.
     pub missing: Vec<ObjectUri>,
-    /// Files that could not be taken back, and why.
+    /// Files that could not be taken back, with the reason.
     pub failed: Vec<(ObjectUri, String)>,
     /// Number of refused files that were not looked at: refused for another reason than the one asked for, or by an operator.
     pub others: u64,
@@ -36,9 +36,9 @@ pub struct Redriven {
 pub struct RefusedFile {
     /// Address that the file came from.
     pub uri: ObjectUri,
-    /// Reason for which it is refused.
+    /// Reason for the refusal.
     pub reason: QuarantineReason,
-    /// Explanation of what is wrong with the file and what to do, for a person.
+    /// Explanation of the defect and its remedy, as shown to people.
     pub detail: String,
 }
 
@@ -73,7 +73,7 @@ impl Builder {
         let (rules, now) = (&self.settings.rules, self.now());
         let redrive = Redrive { store: &*self.store, objects: &*self.objects, rules, place: Some(place), now };
         for file in self.files_in(state, place).await? {
-            // Files that an operator refused are left for an operator to take back.
+            // Files that an operator refused are taken back only by an operator.
             let is_kept = file.reason.as_deref() == Some(BY_OPERATOR);
             if is_kept || filter.reason.is_some_and(|reason| file.reason.as_deref() != Some(reason.as_str())) {
                 done.others += 1;
@@ -83,7 +83,7 @@ impl Builder {
                 true => redrive.look(&file).await.map(|looked| looked.verdict),
                 false => redrive.take_back(&file).await,
             };
-            // A file that cannot be taken back holds up none of the others.
+            // A file that cannot be taken back does not stop the others.
             match verdict {
                 Ok(Verdict::Pending) => done.pending.push(file.uri),
                 Ok(Verdict::Refused(reason, detail)) => {

@@ -1,4 +1,4 @@
-//! Settings, the same for every way in which the builder runs.
+//! Settings of the builder, common to all its modes.
 
 use crate::builder::BuilderError;
 use clap::Args;
@@ -7,35 +7,36 @@ use millwork_storage::{Location, Places};
 use millwork_tracking::Overwrites;
 use std::path::Path;
 
-/// Places that files come from and go to, and the rules they are held to.
+/// Places that files come from and go to, and the rules for files.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Places that input files may be in: no other object is asked for, tracked or moved, whoever names it.
+    /// Places that input files may be in: other objects are never looked up, tracked or moved, whoever names them.
     pub input: Places,
-    /// Place that refused files are moved to; without it they stay and are only marked.
+    /// Place that refused files are moved to; `None` to leave them in place and only mark them.
     pub quarantine: Option<Location>,
-    /// Place of manifest documents: below it, `manifests/{date}/…`.
+    /// Place of manifest documents, which get the names `manifests/{date}/…` below it.
     pub manifests: Location,
-    /// Place of the output, if it is known: objects in it are no input.
+    /// Place of the output, if known: objects in it are not input.
     pub output: Option<Location>,
-    /// The file that the state is in, if it is one: it is no input.
+    /// File that holds the state, if it is a file: not an input either.
     pub state: Option<Location>,
-    /// Rules that a file must keep to be accepted.
+    /// Rules for accepting a file.
     pub rules: FileRules,
-    /// Caps of one manifest: bytes, files and waiting time.
+    /// Limits of one manifest: bytes, files and waiting time.
     pub caps: BatchCaps,
     /// Treatment of a converted file that has other content now.
     pub overwrites: Overwrites,
-    /// Time for which the lock of a date is held at most without being renewed.
+    /// Longest time for which the lock of a date is held without being renewed.
     pub lock_ttl: chrono::Duration,
-    /// Time after its last write for which a file with a name of unfinished content is left alone.
+    /// Time after its last write for which a file whose name marks unfinished content is left alone.
     pub unfinished_age: chrono::Duration,
-    /// Age of listed objects from which those that are not known may have been converted, and forgotten since by a store that forgets.
+    /// Age from which unknown listed objects are left alone, since a store with expiry may have forgotten that they
+    /// were converted; `None` for a store that never forgets.
     pub max_age: Option<chrono::Duration>,
 }
 
 impl Settings {
-    /// Refuses an input that is not apart from the places that are written to.
+    /// Refuses an input that overlaps with a place written to.
     pub fn check_apart(&self, input: &Location) -> Result<(), BuilderError> {
         let overlap = self.own_places().find_map(|(inner, place)| {
             let relation = if input.contains(&place) { Some("is inside") } else { None };
@@ -50,7 +51,7 @@ impl Settings {
         }
     }
 
-    /// The places that are written to, by what they are for.
+    /// The places written to, each with its purpose.
     pub(crate) fn own_places(&self) -> impl Iterator<Item = (&'static str, Location)> {
         let manifests = Some(("the manifest directory", self.manifests.join("manifests")));
         let quarantine = self.quarantine.clone().map(|place| ("the quarantine", place));
@@ -60,7 +61,7 @@ impl Settings {
     }
 }
 
-/// The rules, as options and environment variables.
+/// Rules as options and environment variables.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Files and manifests")]
 pub struct Rules {
@@ -109,7 +110,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The settings they make, with the places where things come from and go to; `state` is the file of the state, if it is one.
+    /// Builds the settings from these options and the places; `state` is the file of the state, if it is a file.
     pub fn settings(
         &self,
         input: Places,

@@ -1,4 +1,5 @@
-//! The sweep: what a crash left is finished, rests that have waited long enough go, wrong backlogs are counted anew.
+//! The sweep: finishes work left by a crash, makes manifests of files that have waited long enough, and recounts wrong
+//! backlogs.
 
 use crate::builder::{Builder, BuilderError};
 use crate::cut::Cut;
@@ -8,30 +9,30 @@ use millwork_tracking::{Backlog, Draft, FileFilter, Lock, QueuedManifest, RunSta
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// Number of files that are asked of the store at once.
+/// Number of files per request to the store.
 const PAGE: usize = 1000;
 
-/// Outcome of a sweep.
+/// Result of a sweep.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Swept {
-    /// Manifests that a crash had left unfinished, by id.
+    /// Manifests left unfinished by a crash and finished now, by id.
     pub finished: Vec<String>,
-    /// Drafts that held no file and were forgotten.
+    /// Number of drafts that held no file and were dropped.
     pub dropped: u64,
-    /// Manifests cut from what was due, by id.
+    /// Manifests made of due files, by id.
     pub made: Vec<String>,
-    /// Dates at which somebody else is at work.
+    /// Dates that another process is working on.
     pub busy: Vec<DatePrefix>,
-    /// Number of files that wait for a manifest after the sweep.
+    /// Number of pending files after the sweep.
     pub pending_files: u64,
-    /// Size of the waiting files together, in bytes.
+    /// Total size of the pending files, in bytes.
     pub pending_bytes: u64,
-    /// Time at which the oldest of the waiting files arrived.
+    /// Arrival time of the oldest pending file.
     pub oldest_pending: Option<DateTime<Utc>>,
 }
 
 impl Builder {
-    /// Does it once. Any number can do it at the same time.
+    /// Sweeps once. Any number of sweeps can run at the same time.
     pub async fn sweep(&self) -> Result<Swept, BuilderError> {
         let mut swept = Swept::default();
         let mut first_error = None;
@@ -39,7 +40,7 @@ impl Builder {
         for draft in self.store.drafts(self.now() + Duration::seconds(1)).await? {
             by_date.entry(draft.manifest.date).or_default().push(draft);
         }
-        // An error with one date holds up no other.
+        // An error with one date does not stop the others.
         for (date, drafts) in by_date {
             self.check_stop()?;
             if let Err(error) = self.finish_abandoned(date, &drafts, &mut swept).await {
@@ -77,7 +78,7 @@ impl Builder {
     async fn cut_due(&self, date: DatePrefix, swept: &mut Swept) -> Result<(), BuilderError> {
         match self.cut(date, Flush::WhenAged(self.now())).await? {
             Cut::Busy => swept.busy.push(date),
-            // The counters said too much. That they say too little, what is overdue shows.
+            // The counters were too high. Counters that are too low are noticed by the age of the files, see `overdue`.
             Cut::Made(made) if made.is_empty() => {
                 self.store.recount(date).await?;
             }
@@ -86,13 +87,13 @@ impl Builder {
         Ok(())
     }
 
-    /// The dates of which manifests are due, by their counters or by their oldest files.
+    /// Dates with due manifests, by their counters or by their oldest files.
     pub(crate) async fn due(&self) -> Result<BTreeSet<DatePrefix>, BuilderError> {
         let due = self.store.backlogs().await?.into_iter().filter(|(_, backlog)| self.is_due(backlog));
         Ok(due.map(|(date, _)| date).chain(self.overdue().await?).collect())
     }
 
-    /// The dates of files that have waited too long, whatever the counters say: where all is well there are none.
+    /// Dates of files that have waited too long, independent of the counters; empty in normal operation.
     async fn overdue(&self) -> Result<BTreeSet<DatePrefix>, BuilderError> {
         let mut filter = FileFilter { state: Some(FileState::Pending), limit: PAGE, ..FileFilter::default() };
         let mut dates = BTreeSet::new();
@@ -121,7 +122,8 @@ impl Builder {
         is_aged || caps.are_reached(backlog.pending_files, backlog.pending_bytes)
     }
 
-    /// Drafts are made and finished under the lock of their date: one that is there while we hold it was abandoned.
+    /// Finishes the drafts of a date. Drafts are made and finished under the lock of the date, so that any draft found
+    /// while this process holds the lock was abandoned.
     pub(crate) async fn finish_abandoned(
         &self,
         date: DatePrefix,
@@ -137,7 +139,7 @@ impl Builder {
             if self.stop.is_cancelled() {
                 break;
             }
-            // The other drafts are not at fault.
+            // A draft that fails does not stop the others.
             if let Err(error) = self.finish_one(draft, &lock, swept).await {
                 failed = Some(error);
             }
@@ -154,7 +156,8 @@ impl Builder {
         };
         let files = self.store.files(&uris).await?;
         let held: HashSet<_> = files.into_iter().flatten().filter(holds).map(|file| file.uri).collect();
-        // A run that has left the draft since the listing may have moved its files on: somebody else has finished it.
+        // Only runs still in state draft are finished: if the run has advanced since the listing, another process has
+        // finished it.
         if self.store.run_head(id).await?.is_some_and(|run| run.state == RunState::Draft) {
             match self.finish(draft.clone(), &held, lock).await? {
                 Some(finished) => swept.finished.push(finished.manifest.id.to_string()),

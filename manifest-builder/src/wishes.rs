@@ -1,15 +1,16 @@
-//! Wishes of operators: cut this date now, finish what is left of it. Whoever wishes has no settings of manifests; a builder has.
+//! Wishes: rounds that operators request, to cut a date now or to finish its leftovers. They are stored for a builder
+//! to make, since only builders have the settings for manifests.
 //!
-//! Every builder looks for wishes at each round, and takes one under the lock of its date, where it looks once more whether the
-//! wish still waits. A wish to cut names the last arrival that is meant, so that it is about the files that were shown, whoever
-//! takes it, and however often.
+//! Every builder looks for wishes in each round, and makes one under the lock of its date, after checking again that
+//! the wish is still open. A wish to cut contains the latest arrival time it covers, so that it covers the files that
+//! were shown to the operator, even if it is made more than once.
 //!
-//! | the process dies | what is left | who goes on |
+//! | crash | what remains | recovered by |
 //! |---|---|---|
 //! | before the cut | the wish | the next round of any builder |
-//! | in the cut | a draft, and the wish | the same: it finishes the draft, then cuts what is left of those files |
-//! | after the cut, before that is noted | the wish, and none of its files pending | the same: it makes nothing more, and notes that |
-//! | after the note, before the wish is closed | both | the same |
+//! | during the cut | a draft, and the wish | the next round: it finishes the draft, then cuts the remaining files |
+//! | after the cut, before its audit record is completed | the wish, and none of its files pending | the next round: it makes nothing more, and completes the record |
+//! | after the record, before the wish is closed | the record and the wish | the next round, likewise |
 
 use crate::builder::{Builder, BuilderError};
 use crate::sweep::{Swept, ids};
@@ -18,32 +19,32 @@ use millwork_manifest::Flush;
 use millwork_tracking::{AuditEntry, Lock, QueuedManifest, Round, Wish, open_wishes};
 use std::collections::BTreeSet;
 
-/// Pause between two looks for wishes, in seconds: 5, about as long as somebody who pressed a button watches for its effect.
+/// Interval at which builders look for wishes: 5 s, about as long as a user waits for the effect of a click.
 pub const WISH_INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Outcome of a look for wishes.
+/// Result of making the open wishes.
 #[derive(Clone, Debug, Default)]
 pub struct TakenWishes {
     /// Manifests that were made.
     pub made: Vec<QueuedManifest>,
-    /// Ids of manifests that a crash had left unfinished.
+    /// Ids of manifests left unfinished by a crash and finished now.
     pub finished: Vec<String>,
-    /// Dates at which somebody else is at work: their wishes wait.
+    /// Dates that another process is working on: their wishes stay open.
     pub busy: BTreeSet<millwork_manifest::DatePrefix>,
 }
 
-/// Outcome of one wish.
+/// Result of one wish.
 enum Done {
-    /// Another builder was faster.
+    /// Another builder has carried out the wish.
     Gone,
-    /// Somebody else is at work on the date, or this process is to stop.
+    /// The date is locked by another process, or this process is about to stop.
     NotYet,
-    /// The round was made: manifests that are new, and ids of those that were finished.
+    /// The round was made: new manifests, and ids of finished ones.
     Made(Vec<QueuedManifest>, Vec<String>),
 }
 
 impl Builder {
-    /// Takes the wishes that wait. An error with one holds up no other.
+    /// Makes the open wishes. An error with one does not stop the others.
     pub async fn take_wishes(&self) -> Result<TakenWishes, BuilderError> {
         let mut taken = TakenWishes::default();
         let mut first_error = None;
@@ -69,7 +70,7 @@ impl Builder {
     }
 
     async fn take(&self, wish: &Wish) -> Result<Done, BuilderError> {
-        // Drafts that a crash left hold files that may be meant.
+        // Drafts left by a crash may hold files that the wish covers.
         let mut swept = Swept::default();
         let drafts = self.store.drafts(self.now() + Duration::seconds(1)).await?;
         let drafts: Vec<_> = drafts.into_iter().filter(|draft| draft.manifest.date == wish.date).collect();
@@ -103,7 +104,7 @@ impl Builder {
             Ok(made) => outcome(made, &finished),
             Err(error) => format!("broken off: {error}"),
         });
-        // The round has happened, noted to its end or not.
+        // The round has been made, even if its record cannot be completed.
         if let Err(error) = self.store.audit(&note).await {
             tracing::warn!(%error, "the outcome of a wish cannot be noted");
         }
@@ -131,7 +132,7 @@ impl Builder {
 }
 
 fn outcome(made: &[QueuedManifest], finished: &[String]) -> String {
-    /// Limit of the manifests that a note names: 20.
+    /// Limit of the manifests that an audit record names: 20.
     const NAMED: usize = 20;
     let all: Vec<String> = finished.iter().cloned().chain(ids(made)).collect();
     let named = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");

@@ -1,34 +1,34 @@
-//! Rules by which the pending files of a date become manifests, and by which files go together.
+//! Rules by which pending files of a date are grouped into manifests.
 
 use crate::{MAX_MANIFEST_BYTES, ObjectUri};
 use chrono::{DateTime, Utc};
 
-/// Bytes in a gigabyte, as the size cap counts them.
+/// Bytes per gigabyte in the size limit (1024³).
 const GB: f64 = 1024.0 * 1024.0 * 1024.0;
 
-/// Limit of what the entries of files take in a document, in bytes: 1 MiB is left for all else in it, such as places of traces.
+/// Limit of the entries of files in a document, in bytes: leaves 1 MiB for other contents, such as trace contexts.
 const MAX_ENTRIES_BYTES: u64 = MAX_MANIFEST_BYTES - (1 << 20);
 
-/// The caps of one manifest. Both hold at once.
+/// Limits of one manifest, all of which apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchCaps {
-    /// At most this many bytes, unless a single file alone is larger.
+    /// Limit of the total size in bytes; a single larger file is allowed.
     pub max_bytes: u64,
-    /// At most this many files.
+    /// Limit of the number of files.
     pub max_files: usize,
-    /// A rest of less than half a batch waits at most this long, counted from its oldest file.
+    /// Longest time that files which fill less than half a batch wait, from the arrival of the oldest.
     pub max_wait_seconds: u64,
 }
 
 impl BatchCaps {
-    /// Caps from the settings `MAX_BATCH_SIZE_GB`, `MAX_FILES_PER_MANIFEST` and `MAX_WAIT_SECONDS`.
+    /// Limits from the settings `MAX_BATCH_SIZE_GB`, `MAX_FILES_PER_MANIFEST` and `MAX_WAIT_SECONDS`.
     pub fn new(max_batch_size_gb: f64, max_files: usize, max_wait_seconds: u64) -> Self {
         Self { max_bytes: (max_batch_size_gb * GB) as u64, max_files: max_files.max(1), max_wait_seconds }
     }
 }
 
 impl BatchCaps {
-    /// Tells whether so many files and bytes reach a cap, and thus fill a manifest.
+    /// Tells whether this many files and bytes fill a manifest.
     pub fn are_reached(&self, files: u64, bytes: u64) -> bool {
         files >= self.max_files as u64 || bytes >= self.max_bytes
     }
@@ -40,35 +40,35 @@ impl Default for BatchCaps {
     }
 }
 
-/// A file that waits to be put in a manifest.
+/// A file that is pending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingFile {
     /// Address of the file.
     pub uri: ObjectUri,
     /// Size of the file as stored, in bytes.
     pub size_bytes: u64,
-    /// Bytes that it takes in the document of a manifest, at most.
+    /// Upper limit of its size in the document of a manifest, in bytes.
     pub entry_bytes: u64,
-    /// Moment it arrived.
+    /// Time of arrival.
     pub arrived_at: DateTime<Utc>,
 }
 
-/// Rule for a rest: pending files that are left over and fill no manifest. `WhenAged` cuts a rest of half a manifest or
-/// more at once.
+/// Rule for the remaining files that do not fill a manifest. `WhenAged` cuts them at once if they fill at least half of
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
-    /// Let it wait for more, up to [`BatchCaps::max_wait_seconds`] of age at this time.
+    /// Wait for more files, up to [`BatchCaps::max_wait_seconds`] of age at this time.
     WhenAged(DateTime<Utc>),
-    /// Cut it now.
+    /// Cut the remaining files now.
     Now,
-    /// Lets the rest wait: there are more files than were looked at.
+    /// Leave the remaining files pending: more files exist than were read.
     Never,
 }
 
-/// Cuts the pending files of one date into batches, keeping their order. The files in no batch wait for more.
+/// Cuts the pending files of one date into batches, in order. Files in no batch remain pending.
 ///
-/// Every batch holds to both caps; a file above the size cap is a batch of its own. The document of a batch stays within
-/// [`MAX_MANIFEST_BYTES`].
+/// Every batch respects both limits, except that a file above the size limit is a batch of its own. The document of a
+/// batch stays within [`MAX_MANIFEST_BYTES`].
 pub fn cut(files: &[PendingFile], caps: &BatchCaps, flush: Flush) -> Vec<Vec<PendingFile>> {
     let mut batches = Vec::new();
     let mut open: Vec<PendingFile> = Vec::new();

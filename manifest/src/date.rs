@@ -1,11 +1,11 @@
-//! The date a file belongs to.
+//! Date of a file.
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A real calendar day, written `YYYY-MM-DD`: the date of a file, and so of a manifest and of its output.
+/// A valid calendar day, written `YYYY-MM-DD`: the date of a file, of its manifest and of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DatePrefix(NaiveDate);
@@ -14,7 +14,7 @@ pub struct DatePrefix(NaiveDate);
 const LENGTH: usize = 10;
 
 impl DatePrefix {
-    /// The date of an object key: the one its file name starts with, else the first one anywhere in the key.
+    /// Date in an object key: at the start of its file name, else the first one anywhere in the key.
     pub fn of_key(key: &str) -> Option<Self> {
         let file_name = key.rsplit('/').next().unwrap_or(key);
         Self::at(file_name.as_bytes(), 0).or_else(|| {
@@ -23,12 +23,12 @@ impl DatePrefix {
         })
     }
 
-    /// The date that the file name of a key starts with.
+    /// Date at the start of the file name in a key.
     pub fn of_file_name(key: &str) -> Option<Self> {
         Self::at(key.rsplit('/').next().unwrap_or(key).as_bytes(), 0)
     }
 
-    /// The date whose ten characters stand at `start`, if they are a real day.
+    /// Date in the ten characters at `start`, if they are a valid day.
     fn at(bytes: &[u8], start: usize) -> Option<Self> {
         let text = bytes.get(start..start + LENGTH)?;
         let is_date = text.iter().enumerate().all(|(i, b)| match i {

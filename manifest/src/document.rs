@@ -1,4 +1,4 @@
-//! The manifest document: JSON that lists the files to convert together, read liberally and written strictly.
+//! Manifest document: JSON that lists the files to be converted together; parsed leniently and written strictly.
 
 use crate::limits::{Bounded, MAX_MANIFEST_BYTES, MAX_MANIFEST_FILES, MAX_OBJECT_BYTES, MAX_TAG_BYTES};
 use crate::trace::readable;
@@ -8,152 +8,153 @@ use serde::{Deserialize, Serialize};
 use serde_json::Number;
 use std::collections::{HashMap, HashSet};
 
-/// The files to convert together: one date, no file twice, never empty.
+/// Files to be converted together: of one date, without duplicates, never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// The name its run and its output carry.
+    /// Id of the manifest, which also names its run and its output.
     pub id: ManifestId,
-    /// The date of every file in it.
+    /// Date of all its files.
     pub date: DatePrefix,
-    /// Moment it was made, or its object's own time where the document does not say: the rows' `_ingested_at`.
+    /// Creation time, or the modification time of its document if that does not contain one: the `_ingested_at` of its
+    /// rows.
     pub created_at: DateTime<Utc>,
-    /// The files, in the order in which their columns are laid out.
+    /// Files, in the order that determines the order of columns.
     pub files: Vec<ManifestFile>,
-    /// Places in traces of the batches that its files came with, for links of its run's; as many as were known.
+    /// Trace contexts of the batches in which its files arrived, for links of its run; as far as known.
     pub traceparents: Vec<TraceParent>,
 }
 
-/// File of a manifest, with the facts that were known when the manifest was made.
+/// A file in a manifest, with its attributes when the manifest was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestFile {
-    /// Address of the file.
+    /// URI of the file of rejected lines.
     pub uri: ObjectUri,
     /// Stored size of the file, in bytes, if known.
     #[serde(default)]
     pub size_bytes: Option<u64>,
-    /// Entity tag of the file, if known: an object that has another one by now has changed.
+    /// Entity tag of the file, if known: an object with another one has changed.
     #[serde(default)]
     pub etag: Option<String>,
-    /// Version of the file, in a bucket that keeps versions.
+    /// Version of the file, in a bucket with versioning.
     #[serde(default)]
     pub version_id: Option<String>,
 }
 
 impl ManifestFile {
-    /// Tells whether more than the address of the file is known: its size, entity tag or version.
+    /// Tells whether any of size, entity tag and version is known.
     fn is_described(&self) -> bool {
         self.size_bytes.is_some() || self.etag.is_some() || self.version_id.is_some()
     }
 
-    /// Bytes that the file takes in a document: its address, what is known of it, and what stands between files.
+    /// Upper limit of the file's size in a document, in bytes: its address, attributes and separators.
     pub fn entry_bytes(&self) -> u64 {
         let bytes = |text: serde_json::Result<String>| text.map_or(0, |text| text.len() as u64 + 1);
         bytes(serde_json::to_string(&self.uri)) + bytes(serde_json::to_string(self))
     }
 }
 
-/// Reason why a text is no manifest.
+/// Reason why a text is not a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// Not JSON, or not of the shape.
+    /// The text is not JSON, or not of the expected form.
     #[error("manifest `{name}` is not a manifest document: {cause}; it is JSON with `fileLocations` and `metadata`")]
     Malformed {
-        /// The manifest's URI or name.
+        /// URI or name of the manifest.
         name: String,
         /// Error of the JSON reader, with line and column.
         cause: serde_json::Error,
     },
-    /// Nothing to convert.
+    /// The manifest has no files.
     #[error("manifest `{0}` lists no files")]
     Empty(String),
-    /// A document that is larger than any is read.
+    /// The document exceeds the size limit.
     #[error("manifest `{name}` has {bytes} bytes; the limit is {MAX_MANIFEST_BYTES}: make several of it")]
     TooLarge {
-        /// The manifest's URI or name.
+        /// URI or name of the manifest.
         name: String,
         /// Size of the document, in bytes.
         bytes: u64,
     },
-    /// More files than one run takes.
+    /// The manifest exceeds the limit of files.
     #[error("manifest `{name}` lists {files} files; the limit is {MAX_MANIFEST_FILES}: make several of it")]
     TooManyFiles {
-        /// The manifest's URI or name.
+        /// URI or name of the manifest.
         name: String,
-        /// Number of files that the manifest lists or describes, whichever is more.
+        /// Number of files that the manifest lists, or describes, whichever is larger.
         files: usize,
     },
-    /// A size that no object has.
+    /// The size of a file is invalid.
     #[error(
         "manifest `{name}` says that `{uri}` has {size} bytes; a size is a whole number from 0 to {MAX_OBJECT_BYTES}, \
          the limit of one object: correct it, or leave it out"
     )]
     BadSize {
-        /// The manifest's URI or name.
+        /// URI or name of the manifest.
         name: String,
-        /// The file.
+        /// URI of the file.
         uri: String,
-        /// Number that the manifest gives as the size.
+        /// Size given by the manifest.
         size: Number,
     },
-    /// An entity tag or version that no store gives out.
+    /// An entity tag or version is longer than any store's.
     #[error("manifest `{name}`: {what} of `{uri}` has {bytes} bytes; the limit is {MAX_TAG_BYTES}")]
     LongTag {
-        /// The manifest's URI or name.
+        /// URI or name of the manifest.
         name: String,
-        /// The file.
+        /// URI of the file.
         uri: String,
         /// Name of the value that is too long: `the entity tag` or `the version`.
         what: &'static str,
         /// Length of the value, in bytes.
         bytes: usize,
     },
-    /// A file that is listed twice.
+    /// A file is listed twice.
     #[error("manifest `{name}` lists `{uri}` more than once")]
     Duplicate {
-        /// The manifest's URI or name.
+        /// URI or name of the manifest.
         name: String,
-        /// The file.
+        /// URI of the file.
         uri: String,
     },
-    /// Files of different dates.
+    /// Files have different dates.
     #[error("manifest `{name}` mixes dates: `{uri}` is of {found}, the manifest of {expected}")]
     MixedDates {
-        /// The manifest's URI or name.
+        /// URI or name of the manifest.
         name: String,
-        /// The first file of another date.
+        /// First file of another date.
         uri: String,
         /// Date of that file.
         found: DatePrefix,
-        /// The manifest's date.
+        /// Date of the manifest.
         expected: DatePrefix,
     },
-    /// No date in the metadata nor in the first file's name.
+    /// Neither the metadata nor the first file's name has a date.
     #[error("manifest `{name}` has no metadata.date_prefix, and `{uri}` has no date in its name")]
     NoDate {
-        /// The manifest's URI or name.
+        /// URI or name of the manifest.
         name: String,
         /// The first file.
         uri: String,
     },
-    /// An entry that is no object URI.
+    /// An entry is not an object URI.
     #[error("manifest `{name}`: {source}")]
     Uri {
-        /// The manifest's URI or name.
+        /// URI or name of the manifest.
         name: String,
-        /// Reason why the entry is no object URI.
+        /// Reason why the entry is invalid.
         source: InvalidUri,
     },
-    /// An id that cannot name files.
+    /// The id cannot be used in file names.
     #[error("manifest `{name}`: {source}")]
     Id {
-        /// The manifest's URI or name.
+        /// URI or name of the manifest.
         name: String,
-        /// Reason why the id cannot name files.
+        /// Reason why the id is invalid.
         source: InvalidManifestId,
     },
 }
 
-/// The document as it is written, or, with other lists, as it is read.
+/// Document as written or, with other list types, as read.
 #[derive(Serialize, Deserialize)]
 struct Document<Uris, Files, Places> {
     #[serde(rename = "fileLocations")]
@@ -186,7 +187,7 @@ struct Metadata<Files, Places> {
     traceparents: Option<Places>,
 }
 
-/// A file as somebody else describes it.
+/// A file as described in an external manifest.
 #[derive(Deserialize)]
 struct Described {
     uri: ObjectUri,
@@ -199,18 +200,18 @@ struct Described {
 }
 
 impl Manifest {
-    /// Reads a manifest document.
+    /// Parses a manifest document.
     ///
-    /// One location with many URIs or many with one, absent metadata and files of unknown size are all accepted;
-    /// an empty list, a file listed twice, files of several dates and what is past a limit are refused, naming the
-    /// offender. `name` is the document's URI: it appears in errors, and gives the id to a manifest that names none.
-    /// `modified_at` is the document's own time, for one that does not say when it was made.
+    /// Accepts one location with many URIs or many with one, absent metadata, and files of unknown size. Refuses an
+    /// empty list, duplicates, files of several dates and exceeded limits, with an error that names the item. `name` is
+    /// the document's URI, which is used in errors, and to derive an id for a manifest without one. `modified_at` is
+    /// the modification time of the document, used if it contains no creation time.
     pub fn parse(name: &str, text: &[u8], modified_at: DateTime<Utc>) -> Result<Self, ManifestError> {
         Self::check_size(name, text.len() as u64)?;
         Self::parse_own(name, text, modified_at)
     }
 
-    /// Refuses a document by its size, before it is read.
+    /// Refuses a document by its size, before it is parsed.
     pub fn check_size(name: &str, bytes: u64) -> Result<(), ManifestError> {
         if bytes <= MAX_MANIFEST_BYTES {
             return Ok(());
@@ -218,7 +219,7 @@ impl Manifest {
         Err(ManifestError::TooLarge { name: name.to_owned(), bytes })
     }
 
-    /// Reads a document that [`Self::to_json`] wrote, which may be larger than the one that it was made from.
+    /// Parses a document written by [`Self::to_json`], which may be larger than the document that was submitted.
     pub fn parse_own(name: &str, text: &[u8], modified_at: DateTime<Utc>) -> Result<Self, ManifestError> {
         let document: Document<Bounded<String>, Bounded<Described>, Bounded<String>> =
             serde_json::from_slice(text).map_err(|cause| ManifestError::Malformed { name: name.to_owned(), cause })?;
@@ -243,7 +244,7 @@ impl Manifest {
         Ok(Self { id, date, created_at: metadata.created_at.unwrap_or(modified_at), files, traceparents })
     }
 
-    /// Writes the document: one location that lists every file, and metadata of what is known.
+    /// Writes the document: one location that lists every file, and metadata with the known attributes.
     pub fn to_json(&self) -> String {
         let document = Document {
             file_locations: vec![Location { uri_prefixes: self.files.iter().map(|f| &f.uri).collect::<Vec<_>>() }],
@@ -261,20 +262,20 @@ impl Manifest {
         serde_json::to_string(&document).unwrap_or_default()
     }
 
-    /// The stored size of all files whose size is known, in bytes; [`i64::MAX`] at most, as the stores count.
+    /// Total stored size of the files of known size, in bytes; at most [`i64::MAX`], the limit of the stores.
     pub fn total_bytes(&self) -> u64 {
         let sizes = self.files.iter().filter_map(|file| file.size_bytes);
         sizes.fold(0_u64, u64::saturating_add).min(i64::MAX as u64)
     }
 
-    /// Returns the path of a manifest document below its root: `manifests/{date}/batch-{index:04}-{YYYYMMDD-HHMMSS}.json`.
+    /// Path of a manifest document below its root: `manifests/{date}/batch-{index:04}-{YYYYMMDD-HHMMSS}.json`.
     pub fn path(date: DatePrefix, index: u64, at: DateTime<Utc>) -> String {
         format!("manifests/{date}/batch-{index:04}-{}.json", at.format("%Y%m%d-%H%M%S"))
     }
 }
 
 impl Described {
-    /// The file, if its size is one.
+    /// The file, with its attributes validated.
     fn checked(self, name: &str) -> Result<ManifestFile, ManifestError> {
         let Self { uri, size_bytes, etag, version_id } = self;
         let size_bytes = match size_bytes {
@@ -290,7 +291,7 @@ impl Described {
                 return Err(ManifestError::LongTag { name: name.to_owned(), uri: uri.to_string(), what, bytes });
             }
         }
-        // Tags come with quotes, too, as HTTP has them.
+        // Entity tags occur with quotes as well, as in HTTP.
         let etag = etag.map(|tag| bare_tag(&tag).to_owned()).filter(|tag| !tag.is_empty());
         Ok(ManifestFile { uri, size_bytes, etag, version_id })
     }
@@ -317,7 +318,7 @@ fn describe(
 
 fn common_date(name: &str, declared: Option<DatePrefix>, files: &[ManifestFile]) -> Result<DatePrefix, ManifestError> {
     let dates = || files.iter().map(|file| (file, DatePrefix::of_key(&file.uri.key())));
-    // A date further up the path, such as that of a parent of the input, counts only where no date is declared.
+    // Only without a declared date: a date further up the path may belong to a parent directory of the input.
     let named = || {
         let of = if declared.is_some() { DatePrefix::of_file_name } else { DatePrefix::of_key };
         files.iter().map(move |file| (file, of(&file.uri.key())))

@@ -5,51 +5,51 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 
-/// Limit of the message of a failure, in bytes: 4 KiB. It is stored with each attempt, logged and shown, so that what input makes of it
-/// must not grow with the input.
+/// Limit of a failure's message, in bytes: 4 KiB. Messages are stored with each attempt, logged and shown, and must not
+/// grow with the input.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 10;
 
-/// Limit of the files at fault that a failure names beside the first: 64. Each is stored with its reason; the others are found by the
-/// next run of those that are left.
+/// Limit of the further files at fault in a failure: 64. Each is stored with its reason; others are found by the next
+/// run of the remaining files.
 pub const MAX_OTHER_FAULTS: usize = 64;
 
-/// Limit of what is said of each of those, in bytes: 512.
+/// Limit of the reason stored for each further file at fault, in bytes: 512.
 const MAX_FAULT_BYTES: usize = 512;
 
-/// Stands at the end of a message that was cut.
+/// Mark at the end of a truncated message.
 const CUT: &str = "…";
 
-/// The kinds of failure, by what can be done about them.
+/// Classes of failures, by possible remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureClass {
-    /// The input is not as the manifest says: missing, changed, damaged, or not to be converted by this query.
+    /// The input is missing, changed, damaged, or cannot be converted by this query.
     Input,
-    /// Storage did not do what was asked.
+    /// Storage failed.
     Storage,
     /// Memory or disk ran out.
     Resources,
-    /// An executor went away.
+    /// An executor was lost.
     LostExecutor,
-    /// The run took longer than it may.
+    /// The run exceeded its time limit.
     Timeout,
-    /// Somebody cancelled the run.
+    /// The run was cancelled.
     Cancelled,
-    /// A defect of Millwork's.
+    /// A defect of Millwork.
     Bug,
 }
 
 impl FailureClass {
-    /// Every class.
+    /// All classes.
     pub const ALL: [Self; 7] =
         [Self::Input, Self::Storage, Self::Resources, Self::LostExecutor, Self::Timeout, Self::Cancelled, Self::Bug];
 
-    /// Tells whether the same attempt, made again, may succeed.
+    /// Tells whether a repeated attempt may succeed.
     pub fn can_pass(self) -> bool {
         matches!(self, Self::Storage | Self::Resources | Self::LostExecutor | Self::Timeout)
     }
 
-    /// The name under which the class is stored and shown.
+    /// Name under which the class is stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Input => "input",
@@ -73,39 +73,39 @@ impl fmt::Display for FailureClass {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// Kind of the failure.
+    /// Class of the failure.
     pub class: FailureClass,
-    /// Description of what happened, naming the file and line where there is one: at most [`MAX_MESSAGE_BYTES`],
-    /// control characters escaped. It never holds values of rows.
+    /// Description with file and line, where known: at most [`MAX_MESSAGE_BYTES`], with control characters escaped.
+    /// Never contains values of rows.
     #[serde(deserialize_with = "received")]
     pub message: String,
-    /// The URI of the input file that is at fault, or of the first of several, if it is any.
+    /// URI of the input file at fault, or of the first of several; `None` if no file is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// The other files that are at fault, each by itself: at most [`MAX_OTHER_FAULTS`].
+    /// Further files at fault: at most [`MAX_OTHER_FAULTS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<FileFault>,
 }
 
-/// An input file that cannot be converted, whatever the others are like.
+/// An input file that cannot be converted for a reason of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFault {
     /// The URI of the file.
     pub file: String,
-    /// Reason, for a person, as in [`Failure::message`].
+    /// Reason, as in [`Failure::message`].
     #[serde(deserialize_with = "received")]
     pub message: String,
 }
 
 impl Failure {
-    /// Returns the failure with the URI of the input file that is at fault.
+    /// Sets the input file at fault.
     #[must_use]
     pub fn of_file(self, uri: impl fmt::Display) -> Self {
         Self { file: Some(uri.to_string()), ..self }
     }
 
-    /// The failure over files that are at fault, of which the first in its message tells how many others there are. A file that is named
-    /// twice counts once. None without a file.
+    /// Failure for files at fault; the message of the first tells the number of others. Duplicates count once. `None`
+    /// without a file.
     pub fn of_files(faults: impl IntoIterator<Item = FileFault>) -> Option<Self> {
         let mut faults = faults.into_iter();
         let first = faults.next()?;
@@ -126,19 +126,20 @@ impl Failure {
         Some(Self { class: FailureClass::Input, message, file: Some(first.file), others })
     }
 
-    /// Everything that is wrong with a file, if it is at fault.
+    /// Reason for which a file is at fault; `None` if it is not.
     pub fn fault_of(&self, uri: &str) -> Option<&str> {
         let first = self.file.as_deref().map(|file| (file, self.message.as_str()));
         let others = self.others.iter().map(|fault| (fault.file.as_str(), fault.message.as_str()));
         first.into_iter().chain(others).find(|(file, _)| *file == uri).map(|(_, message)| message)
     }
 
-    /// The URIs of all files that are at fault and named.
+    /// URIs of all named files at fault.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.file.as_deref().into_iter().chain(self.others.iter().map(|fault| fault.file.as_str()))
     }
 
-    /// The failure as a file has it that is at fault, whatever others are like; the failure itself, if it is no such one.
+    /// Converts a failure due to a single file into the fault of that file; returns the failure itself if it is not due
+    /// to a file.
     pub fn into_own_fault(self) -> Result<FileFault, Self> {
         match self.file {
             Some(file) if self.class == FailureClass::Input && self.others.is_empty() => {
@@ -148,14 +149,13 @@ impl Failure {
         }
     }
 
-    /// A failure of this kind, described by an error's text, which is cut if it is too long. What could move the cursor of a terminal
-    /// or forge a line of a log is escaped.
+    /// Creates a failure from an error's text, which is truncated if too long. Characters that could control a terminal
+    /// or forge log lines are escaped.
     pub fn new(class: FailureClass, message: impl fmt::Display) -> Self {
         Self { class, message: shown(message, is_unsafe), file: None, others: Vec::new() }
     }
 
-    /// Returns the failure with lines of the operator's own below its message, such as one of a query. The lines are
-    /// left out where they find no room.
+    /// Appends lines supplied by the operator, such as from a query, to the message. Omitted if there is no room.
     #[must_use]
     pub fn with_excerpt(mut self, lines: &[&str]) -> Self {
         let excerpt: Vec<_> = lines.iter().map(|line| shown(line, is_unsafe)).collect();
@@ -170,16 +170,16 @@ impl Failure {
     }
 }
 
-/// A message from another process, which may have been put together by other rules.
+/// Validates a message from another process, which may follow other rules.
 fn received<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let message = String::deserialize(deserializer)?;
     Ok(shown(message, |character| character != '\n' && is_unsafe(character)))
 }
 
-/// The text of a message within its limit, some of its characters escaped.
+/// The text of a message, escaped and limited in length.
 fn shown(message: impl fmt::Display, is_escaped: fn(char) -> bool) -> String {
     let mut text = Bounded { text: String::new(), is_escaped };
-    // Writing fails only once the text is longer than a message may be.
+    // Writing fails only beyond the length limit.
     let _ = write!(text, "{message}");
     let mut text = text.text;
     cut(&mut text, MAX_MESSAGE_BYTES);
@@ -194,7 +194,7 @@ fn cut(text: &mut String, most: usize) {
     }
 }
 
-/// Takes text until it is more than a message may have.
+/// Buffer that accepts text up to just beyond the limit of a message.
 struct Bounded {
     text: String,
     is_escaped: fn(char) -> bool,

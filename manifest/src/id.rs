@@ -1,4 +1,4 @@
-//! The name a manifest is known by: its run, its output files and its rejected lines carry it.
+//! Id of a manifest, which also names its run, output files and rejected lines.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 /// A manifest's id: 1 to 160 letters, digits, `.`, `_` and `-`, starting with a letter or a digit.
 ///
-/// The id becomes part of file names, so it can hold no separator and cannot be hidden.
+/// The id is used in file names, so that it has no separators and does not begin with a dot or underscore.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ManifestId(String);
 
-/// Reason why a text is no manifest id.
+/// Reason why a text is not a manifest id.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is no manifest id: 1 to 160 letters, digits, `.`, `_` or `-`, starting with a letter or a digit")]
 pub struct InvalidManifestId(String);
@@ -24,8 +24,8 @@ impl ManifestId {
         &self.0
     }
 
-    /// An id for a manifest that names none, from its object's name and content: the same manifest always gets
-    /// the same id, and two manifests of one name do not share it.
+    /// Derives an id for a manifest without one from its object's name and content: the same manifest always gets the
+    /// same id, and two manifests with the same name get different ones.
     pub(crate) fn derived(date: &str, object_name: &str, content: impl Iterator<Item = u8>) -> Self {
         let stem = object_name.rsplit('/').next().unwrap_or(object_name).trim_end_matches(".json");
         let clean: String = stem
@@ -37,7 +37,7 @@ impl ManifestId {
     }
 }
 
-/// 64-bit FNV-1a (Fowler, Noll, Vo): stable across versions and machines, which the standard hasher is not.
+/// 64-bit FNV-1a (Fowler, Noll, Vo): stable across versions and machines, unlike the standard hasher.
 fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -1,8 +1,8 @@
-//! Types and rules of manifests: dates, object URIs, ids, the manifest document, the rules by which an arriving file is
-//! accepted and files become batches, and the states a file goes through.
+//! Types and rules of manifests: dates, object URIs, ids, the manifest document, rules for accepting and batching
+//! files, and the states of files and runs.
 //!
-//! Everything here is a pure function or a plain type. This crate never reads a file, a clock or the
-//! environment, and knows nothing of DataFusion, AWS or tokio.
+//! Consists of pure functions and plain types. This crate never reads a file, a clock or the environment, and does not
+//! depend on DataFusion, AWS or tokio.
 
 mod batch;
 mod date;

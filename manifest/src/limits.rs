@@ -1,33 +1,32 @@
-//! Limits of what a manifest may hold, since anybody may have written it.
+//! Limits of a manifest, which may come from an untrusted source.
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Limit of a manifest's document, in bytes: 32 MiB, room for 100,000 files with their sizes and entity tags. It is read
-/// into memory as a whole.
+/// Limit of a manifest's document, in bytes: 32 MiB, room for 100,000 files with their sizes and entity tags. Documents
+/// are read into memory as a whole.
 pub const MAX_MANIFEST_BYTES: u64 = 32 << 20;
 
-/// Limit of the files of one manifest: 100,000, five hundred times what a builder puts in one. Each is a row in the store
-/// and a part of the plan.
+/// Limit of the files of a manifest: 100,000, five hundred times the usual number. Each has a row in the store and a
+/// part of the plan.
 pub const MAX_MANIFEST_FILES: usize = 100_000;
 
-/// Limit of the size of one object, in bytes: 5 TiB, what one upload to S3 can make (Amazon S3 User Guide, "Multipart
-/// upload limits").
+/// Limit of the size of an object: 5 TiB, the largest that S3 stores (Amazon S3 User Guide, "Multipart upload limits").
 pub const MAX_OBJECT_BYTES: u64 = 5 << 40;
 
-/// Limit of an entity tag or version, in bytes: 1,024, the longest version that S3 gives (Amazon S3 User Guide, "Versioning
+/// Limit of an entity tag or version, in bytes: 1,024, the longest version in S3 (Amazon S3 User Guide, "Versioning
 /// workflows"). Each is stored with its file.
 pub(crate) const MAX_TAG_BYTES: usize = 1024;
 
-/// Limit of an object's URI, in bytes: 16 KiB, a path of Linux's 4,096 bytes with all of them percent-encoded, and more than
-/// any key of S3. It is stored with the file, and again in indexes and timeline.
+/// Limit of an object's URI, in bytes: 16 KiB, enough for a Linux path of 4,096 percent-encoded bytes, and for any S3
+/// key. Stored with the file, in indexes and in the timeline.
 pub const MAX_URI_BYTES: usize = 16 << 10;
 
-// The sum of a manifest's sizes fits every store, which counts in signed integers of 64 bits.
+// The total size of a manifest fits in the stores' signed 64-bit integers.
 const _: () = assert!(MAX_MANIFEST_FILES as u64 * MAX_OBJECT_BYTES <= i64::MAX as u64);
 
-/// The beginning of a list, of which only [`MAX_MANIFEST_FILES`] are kept, and its length.
+/// Beginning of a list, limited to [`MAX_MANIFEST_FILES`] items, and its full length.
 pub(crate) struct Bounded<T> {
     pub(crate) kept: Vec<T>,
     pub(crate) count: usize,

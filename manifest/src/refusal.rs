@@ -1,25 +1,26 @@
-//! Words for what a service of AWS, or a server that speaks its protocol, did not do: why not, and what to set.
+//! Error messages for failed requests to AWS services and compatible servers: the reason, and advice on the
+//! configuration.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::io::{self, ErrorKind};
 
-/// Limit of what a server says that is shown, in bytes: 300, about three lines of a terminal.
+/// Limit of the part of a server's message that is shown: 300 bytes, about three lines of a terminal.
 const MAX_SAID_BYTES: usize = 300;
 
-/// The services that are used.
+/// AWS services in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// Objects in buckets.
+    /// S3: objects in buckets.
     S3,
-    /// Tables.
+    /// DynamoDB: tables.
     DynamoDb,
-    /// Queues.
+    /// SQS: queues.
     Sqs,
 }
 
 impl Service {
-    /// The environment variables that name a server, the one that counts first.
+    /// Environment variables that set the endpoint, in order of precedence.
     pub fn endpoint_variables(self) -> [&'static str; 2] {
         let own = match self {
             Self::S3 => "AWS_ENDPOINT_URL_S3",
@@ -38,24 +39,24 @@ impl Service {
     }
 }
 
-/// A request that failed, as far as is known. Its text is one sentence: the reason, then what to do.
+/// A failed request. Displayed as one sentence: the reason, then the remedy.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal<'a> {
-    /// The service that was asked.
+    /// Service of the request.
     pub service: Service,
-    /// The server, where it is not AWS's own.
+    /// Endpoint, if it is not that of AWS.
     pub endpoint: Option<&'a str>,
-    /// The right that the request needs, such as `s3:GetObject`.
+    /// Permission that the request needs, such as `s3:GetObject`.
     pub right: Option<&'a str>,
-    /// The code of the answer.
+    /// Error code of the response.
     pub code: Option<&'a str>,
-    /// The words of the answer.
+    /// Message of the response.
     pub message: Option<&'a str>,
-    /// The HTTP status of the answer.
+    /// HTTP status of the response.
     pub status: Option<u16>,
-    /// The region in which the answer says that the bucket is.
+    /// Region of the bucket, according to the response.
     pub region: Option<&'a str>,
-    /// The error, for what went wrong before there was an answer.
+    /// Underlying error, used if there was no response.
     pub error: &'a (dyn Error + 'static),
 }
 
@@ -75,7 +76,8 @@ impl fmt::Display for Refusal<'_> {
 }
 
 impl Refusal<'_> {
-    /// The reason and the advice for a code (Amazon S3, DynamoDB and SQS API references, "Error responses" and "Common errors").
+    /// Reason and advice for an error code (Amazon S3, DynamoDB and SQS API references, "Error responses" and "Common
+    /// errors").
     fn by_code(&self, code: &str) -> Option<(String, String)> {
         let thing = self.service.thing();
         let (reason, advice) = match code {
@@ -88,7 +90,7 @@ impl Refusal<'_> {
                     "create it, as `millwork bootstrap aws` does, or name another".to_owned(),
                 ));
             }
-            // The answer to HEAD has no other code.
+            // The only code that an answer to HEAD has.
             "NotFound" if self.service == Service::S3 => return self.by_status(404),
             "InternalError" | "InternalServerError" | "InternalFailure" | "ServiceUnavailable" => {
                 ("the server failed", "try again, and look at its log")
@@ -132,7 +134,7 @@ impl Refusal<'_> {
         Some((reason.to_owned(), advice.to_owned()))
     }
 
-    /// The reason and the advice for an answer without a code, as one to HEAD is.
+    /// Reason and advice for a response without a code, as for HEAD.
     fn by_status(&self, status: u16) -> Option<(String, String)> {
         match status {
             301 | 307 | 308 => Some(self.elsewhere()),
@@ -163,7 +165,7 @@ impl Refusal<'_> {
         (format!("the {} is in another region", self.service.thing()), advice)
     }
 
-    /// The words of an answer for which there are no better ones.
+    /// The server's own message, used if there is no better one.
     fn as_said(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.message.filter(|said| !said.trim().is_empty()), self.code, self.status) {
             (Some(message), Some(code), _) => write!(f, "{} ({})", plain(message), plain(code)),
@@ -179,7 +181,7 @@ impl Refusal<'_> {
         }
     }
 
-    /// The words for what went wrong before there was an answer.
+    /// Message for a failure without a response.
     fn without_answer(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let causes = || std::iter::successors(Some(self.error), |&error| error.source());
         let says = |word: &str| causes().any(|cause| cause.to_string().to_lowercase().contains(word));
@@ -234,7 +236,7 @@ impl Refusal<'_> {
     }
 }
 
-/// Returns the words of another program on one line, cut after [`MAX_SAID_BYTES`]; control characters are escaped.
+/// Text of another program on one line, truncated after [`MAX_SAID_BYTES`], with control characters escaped.
 fn plain(said: &str) -> String {
     let mut text = String::new();
     for character in said.trim().chars() {

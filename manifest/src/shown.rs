@@ -1,14 +1,15 @@
-//! Text from outside, as it is shown.
+//! Display of untrusted text.
 
 use std::borrow::Cow;
 
-/// Tells whether a character is shown escaped: a control, or one that changes the direction of text or ends a line of it.
+/// Tells whether a character must be escaped: control characters, and those that change the direction of text or break
+/// lines.
 pub(crate) fn is_unsafe(character: char) -> bool {
     let is_format = matches!(character, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     character.is_control() || is_format
 }
 
-/// Text that may hold names from outside, for a terminal or a table: what could move a cursor or forge a line is escaped.
+/// Escapes untrusted text for a terminal or a table, so that it cannot move the cursor or forge lines.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);

@@ -1,10 +1,10 @@
-//! The lives of files and of runs.
+//! States of files and runs.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// State of a file in its life.
+/// State of a file.
 ///
 /// ```text
 /// pending → manifested → processing → completed
@@ -12,33 +12,32 @@ use std::str::FromStr;
 ///    └ (on arrival) quarantined
 /// ```
 ///
-/// Beside the forward steps: files of a failed run that are not at fault are pending again, an interrupted run is queued
-/// again (processing → manifested), a quarantined file can be put back, and a completed one whose object has other
-/// content can be pending again where overwrites are reprocessed. The store makes each step only from a state that has
-/// it.
+/// Further transitions: files of a failed run that are not at fault become pending again, an interrupted run is queued
+/// again (processing → manifested), a quarantined file can be taken back, and a completed file with new content can
+/// become pending again if overwrites are reprocessed. The store makes each transition only from an allowed state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileState {
-    /// Known and valid, in no manifest yet.
+    /// Tracked and valid, in no manifest yet.
     Pending,
-    /// In a manifest that has not started.
+    /// In a manifest whose run has not started.
     Manifested,
     /// In a manifest that is being converted.
     Processing,
-    /// Converted: the rows of the file are in a committed output set.
+    /// Converted: its rows are in a committed output.
     Completed,
-    /// The run of its manifest failed for good.
+    /// The run of its manifest failed finally.
     Failed,
     /// Refused on arrival.
     Quarantined,
 }
 
 impl FileState {
-    /// Every state, in the order of a file's life.
+    /// All states, in the order of a file's life.
     pub const ALL: [Self; 6] =
         [Self::Pending, Self::Manifested, Self::Processing, Self::Completed, Self::Failed, Self::Quarantined];
 
-    /// The name under which the state is stored and shown.
+    /// Name under which the state is stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -66,30 +65,30 @@ impl FromStr for FileState {
     }
 }
 
-/// State of a run in its life.
+/// State of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
     /// The manifest of the run is being made.
     Draft,
-    /// Waiting for its turn.
+    /// Queued for an attempt.
     Queued,
-    /// An attempt has started: its input is being looked at and its plan made.
+    /// An attempt has started: its input is being surveyed and its plan made.
     Planning,
-    /// Executors are converting it.
+    /// Executors are converting its input.
     Running,
-    /// Committed; its files are being given their names.
+    /// Committed; its output is being published.
     Committing,
-    /// Done.
+    /// Completed, with a published output.
     Completed,
-    /// Ended without output.
+    /// Ended without output because of a failure.
     Failed,
-    /// Ended by request.
+    /// Ended without output by a request.
     Cancelled,
 }
 
 impl RunState {
-    /// Every state, in the order of a run's life.
+    /// All states, in the order of a run's life.
     pub const ALL: [Self; 8] = [
         Self::Draft,
         Self::Queued,
@@ -100,10 +99,10 @@ impl RunState {
         Self::Failed,
         Self::Cancelled,
     ];
-    /// The states of a run that has a turn: whoever runs manifests takes care of it.
+    /// States of an active run, which the leader is working on.
     pub const OPEN: [Self; 3] = [Self::Planning, Self::Running, Self::Committing];
 
-    /// The name under which the state is stored and shown.
+    /// Name under which the state is stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Draft => "draft",
@@ -117,7 +116,7 @@ impl RunState {
         }
     }
 
-    /// Tells whether the run has ended, so that nothing more happens to it by itself.
+    /// Tells whether the run has ended, and does not change by itself.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }

@@ -1,8 +1,8 @@
-//! Words for what the system says of a local file: the reason, then what to do.
+//! Messages for the system's errors with local files: the reason, and the remedy.
 
 use std::io::{self, ErrorKind};
 
-/// The reason and the advice for an error that came from the system, in an operation such as `list` or `write`.
+/// Reason and remedy for an error of the system in an operation such as `list` or `write`.
 pub fn words_of_system(operation: &str, error: &io::Error) -> String {
     let by_number = error.raw_os_error().and_then(|number| match number {
         libc::ELOOP => Some(("symbolic links lead in a circle", "remove or correct one of them")),
@@ -48,9 +48,9 @@ pub fn words_of_system(operation: &str, error: &io::Error) -> String {
     format!("{reason}; {advice}")
 }
 
-/// User that this process acts for.
+/// Effective user id of this process.
 pub fn effective_user() -> u32 {
-    // SAFETY: it takes nothing, and cannot fail.
+    // SAFETY: the call has no arguments, and cannot fail.
     unsafe { libc::geteuid() }
 }
 
@@ -59,7 +59,7 @@ fn denied() -> String {
     format!("user {user} has no right to; check owner and mode of it, and of the directories that it is in")
 }
 
-/// Words of the system without the number that they end in.
+/// The system's message without the error number at its end.
 fn without_number(text: &str) -> String {
     let text = text.rsplit_once(" (os error ").map_or(text, |(words, _)| words);
     let mut characters = text.chars();

@@ -1,22 +1,22 @@
-//! Entity tags: by which content is told from other content.
+//! Entity tags, which identify content.
 
 use crate::ObjectUri;
 
-/// The entity tag of a local file: its size, its inode and the nanoseconds at which it last changed, so that a rewrite and a
-/// replacement both show.
+/// Entity tag of a local file: its size, inode and modification time in nanoseconds, so that both rewriting and
+/// replacing the file change it.
 pub fn local_tag(size_bytes: u64, inode: u64, modified_nanoseconds: i128) -> String {
     format!("{size_bytes:x}-{inode:x}-{modified_nanoseconds:x}")
 }
 
-/// An entity tag without the quotes and the mark of a weak one that it has in HTTP, and lacks in events and listings.
+/// Entity tag without the quotes and the weak mark of HTTP, which events and listings lack.
 pub fn bare_tag(tag: &str) -> &str {
     let tag = tag.trim();
     let tag = tag.strip_prefix("W/").unwrap_or(tag);
     tag.trim_matches('"')
 }
 
-/// Tells whether a file was put back as it was, as from a backup: a local file of another inode, of the same size and
-/// time of change.
+/// Tells whether a file was restored, as from a backup: a local file with another inode, but the same size and
+/// modification time.
 pub fn is_restored(uri: &ObjectUri, known: &str, found: &str) -> bool {
     let parts = |tag: &str| {
         let mut parts = tag.split('-').map(str::to_owned);

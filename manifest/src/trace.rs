@@ -1,24 +1,24 @@
-//! Places in traces that a manifest carries along.
+//! Trace contexts in a manifest.
 
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// Limit of the places in traces that a manifest carries: 128, the number of links that a span has by OpenTelemetry's default
-/// (`OTEL_SPAN_LINK_COUNT_LIMIT`). Those beyond it are left out.
+/// Limit of the trace contexts in a manifest: 128, the default limit of links of a span in OpenTelemetry
+/// (`OTEL_SPAN_LINK_COUNT_LIMIT`). Further ones are dropped.
 pub const MAX_TRACEPARENTS: usize = 128;
 
-/// Place in a trace, in the form of W3C Trace Context ("traceparent header"), version 00.
+/// Trace context in the format of W3C Trace Context ("traceparent header"), version 00.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceParent(String);
 
-/// Reason why a text is no place in a trace: it is never shown, since it may be anything.
+/// Error for a text that is not a trace context. The text is not shown, since it may be anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not of the form 00-TRACE-SPAN-FLAGS of W3C Trace Context")]
 pub struct InvalidTraceParent;
 
 impl TraceParent {
-    /// The text, of 55 characters.
+    /// Text of 55 characters.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -31,7 +31,7 @@ impl FromStr for TraceParent {
         let is_hex = |part: &str, length: usize| {
             part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         };
-        // Zeros alone are no number of a trace or span.
+        // Ids of traces and spans may not be all zeros.
         let is_number = |part: &str, length: usize| is_hex(part, length) && part.bytes().any(|byte| byte != b'0');
         let parts: Vec<&str> = text.splitn(5, '-').collect();
         match parts[..] {
@@ -55,7 +55,7 @@ impl Serialize for TraceParent {
     }
 }
 
-/// The places among what anybody may have written, up to the limit; all else is left out.
+/// Valid trace contexts from untrusted text, up to the limit; others are dropped.
 pub(crate) fn readable(texts: &[String]) -> Vec<TraceParent> {
     texts.iter().filter_map(|text| text.parse().ok()).take(MAX_TRACEPARENTS).collect()
 }

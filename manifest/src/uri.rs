@@ -8,37 +8,38 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-/// The address of an object: `file:///absolute/path` (percent-encoded, RFC 8089) or `s3://bucket/key` (the key as
-/// it is, as the AWS tools write it).
+/// URI of an object: `file:///absolute/path` (percent-encoded, RFC 8089) or `s3://bucket/key` (the key as it is, as the
+/// AWS tools write it).
 ///
-/// A plain path is read as the file URI it stands for, so that two spellings of one local file compare equal.
+/// A plain path is converted to a file URI in canonical form, so that two spellings of a local file compare equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ObjectUri(String);
 
-/// Beginning of the URI of a local path.
+/// Prefix of the URI of a local path.
 const FILE: &str = "file://";
 
-/// Number of characters that an error shows of a URI that is too long.
+/// Number of characters of an overlong URI that an error shows.
 const SHOWN_CHARS: usize = 200;
 
-/// Reason why a text is no object URI.
+/// Reason why a text is not an object URI.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{uri}` is no object URI: {reason}")]
 pub struct InvalidUri {
-    /// Text that was given; its beginning, if it is too long.
+    /// The text; truncated if it is too long.
     pub uri: String,
-    /// Reason why the text is no object URI.
+    /// Reason why it is invalid.
     pub reason: &'static str,
 }
 
 impl ObjectUri {
-    /// The URI of a local path, which must be absolute. All but letters, digits, `-._~` and `/` is percent-encoded.
+    /// URI of a local path, which must be absolute. All characters except letters, digits, `-._~` and `/` are
+    /// percent-encoded.
     pub fn from_path(path: &Path) -> Result<Self, InvalidUri> {
         if !path.is_absolute() {
             return Err(InvalidUri { uri: path.display().to_string(), reason: "a local path must be absolute" });
         }
-        // Two spellings of one path are one object.
+        // Removes redundant parts, so that all spellings of a path give the same URI.
         let mut plain = PathBuf::new();
         for part in path.components() {
             match part {
@@ -60,11 +61,11 @@ impl ObjectUri {
         Ok(Self(uri))
     }
 
-    /// The local path, if this is a local file.
+    /// Local path, if this is a local file.
     pub fn to_path(&self) -> Option<PathBuf> {
         let mut rest = self.0.strip_prefix(FILE)?.as_bytes();
         let mut path = Vec::with_capacity(rest.len());
-        // Percent-encoding is as `from_path` writes it, with capital digits.
+        // Percent-encoding uses capital digits, as written by `from_path`.
         while let [byte, after @ ..] = rest {
             match (byte, after) {
                 (b'%', [high, low, after @ ..]) => {
@@ -85,7 +86,7 @@ impl ObjectUri {
         &self.0
     }
 
-    /// The part after the scheme and the bucket, decoded: what a date is looked for in.
+    /// Part after the scheme and the bucket, decoded. Dates are searched in it.
     pub fn key(&self) -> String {
         match self.to_path() {
             Some(path) => path.to_string_lossy().trim_start_matches('/').to_owned(),
@@ -125,12 +126,12 @@ impl FromStr for ObjectUri {
     }
 }
 
-/// Tells whether a byte of a path stands in its URI as it is, and is not percent-encoded.
+/// Tells whether a byte of a path is not percent-encoded in its URI.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/')
 }
 
-/// The value of a digit as `from_path` writes them.
+/// Value of a hexadecimal digit as `from_path` writes it.
 fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
@@ -139,8 +140,8 @@ fn hex(digit: u8) -> Option<u8> {
     }
 }
 
-/// Tells whether a text is the URI of a local path as `from_path` writes it: most are, and reading one as a URL and
-/// writing it again takes a hundred times longer than this check.
+/// Tells whether a text is a file URI in the form that `from_path` writes: the usual case, in which parsing it as a
+/// URL, a hundred times slower, can be skipped.
 fn is_canonical(text: &str) -> bool {
     let Some(path) = text.strip_prefix("file:///") else { return false };
     path.split('/').all(|part| {
@@ -206,7 +207,7 @@ mod tests {
         );
     }
 
-    /// As a URL is read by others.
+    /// Parses as a URL, for comparison.
     fn by_way_of_a_url(text: &str) -> Option<ObjectUri> {
         ObjectUri::from_path(&url::Url::parse(text).ok()?.to_file_path().ok()?).ok()
     }

@@ -1,11 +1,11 @@
-//! The rules an arriving file is held to.
+//! Rules for accepting an arriving file.
 
 use crate::{DatePrefix, MAX_OBJECT_BYTES};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Bytes in a megabyte, as the size rules count them.
+/// Bytes per megabyte in the size rules (1024²).
 const MB: f64 = 1024.0 * 1024.0;
 
 /// Compression of a file, by its extension.
@@ -21,25 +21,25 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The compression that the extension of `key` names, if Millwork reads it.
+    /// Compression indicated by the extension of `key`; `None` for an unsupported extension.
     pub fn of_key(key: &str) -> Option<Self> {
         [(".ndjson", Self::None), (".ndjson.gz", Self::Gzip), (".ndjson.zst", Self::Zstd)]
             .into_iter()
             .find_map(|(extension, compression)| key.ends_with(extension).then_some(compression))
     }
 
-    /// Tells whether a reader can start in the middle of a file of this compression.
+    /// Tells whether a file of this compression can be read from the middle.
     pub fn is_splittable(self) -> bool {
         self == Self::None
     }
 }
 
-/// Treatment of a file whose key holds no date.
+/// Treatment of a file whose key has no date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingDate {
     /// Quarantines the file.
     Quarantine,
-    /// Counts the file as of today, in UTC.
+    /// Assigns today's date, in UTC.
     Today,
 }
 
@@ -55,14 +55,14 @@ impl FromStr for MissingDate {
     }
 }
 
-/// Rules that a file must keep to be accepted. The defaults accept 0.1 to 19.9 MB.
+/// Rules for accepting a file. The defaults accept 0.1 to 19.9 MiB.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FileRules {
-    /// The size a file is expected to have, in MB of 1024² bytes.
+    /// Expected size of a file, in MiB.
     pub expected_file_size_mb: f64,
-    /// Difference from the expected size that is accepted, either way, in percent.
+    /// Accepted deviation from the expected size in either direction, in percent.
     pub size_tolerance_percent: f64,
-    /// Treatment of a file whose key holds no date.
+    /// Treatment of a file whose key has no date.
     pub missing_date: MissingDate,
 }
 
@@ -72,27 +72,27 @@ impl Default for FileRules {
     }
 }
 
-/// Reason for which a file was quarantined.
+/// Reason for quarantining a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QuarantineReason {
-    /// Not `.ndjson`, `.ndjson.gz` or `.ndjson.zst`.
+    /// The extension is not `.ndjson`, `.ndjson.gz` or `.ndjson.zst`.
     BadExtension,
-    /// Below the smallest size accepted.
+    /// The file is below the least accepted size.
     TooSmall,
-    /// Above the largest size accepted.
+    /// The file is above the largest accepted size.
     TooLarge,
-    /// No calendar day in the key.
+    /// The key contains no calendar day.
     NoDate,
-    /// Announced, or tracked earlier, but not there.
+    /// The object does not exist, although it was announced or tracked.
     MissingObject,
 }
 
 impl QuarantineReason {
-    /// Every reason.
+    /// All reasons.
     pub const ALL: [Self; 5] = [Self::BadExtension, Self::TooSmall, Self::TooLarge, Self::NoDate, Self::MissingObject];
 
-    /// The name under which the reason is stored, shown and used as a folder.
+    /// Name under which the reason is stored and shown, and of its folder.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BadExtension => "bad-extension",
@@ -121,17 +121,17 @@ impl fmt::Display for QuarantineReason {
     }
 }
 
-/// Verdict of the rules on an arriving file.
+/// Decision on an arriving file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// The file can be converted, under this date.
+    /// The file can be converted, with this date.
     Accepted(DatePrefix),
-    /// The file cannot be converted, for this reason; the date is there if the key has one.
+    /// The file is refused for this reason; with its date, if the key has one.
     Quarantined(QuarantineReason, Option<DatePrefix>),
 }
 
 impl FileRules {
-    /// The smallest and the largest size accepted, in bytes, both included; never more than an object can have.
+    /// Least and largest accepted size in bytes, both inclusive; limited to the largest possible object.
     pub fn size_bounds_bytes(&self) -> (u64, u64) {
         let share = self.size_tolerance_percent / 100.0;
         let low = (self.expected_file_size_mb * (1.0 - share)).max(0.0) * MB;
@@ -139,7 +139,7 @@ impl FileRules {
         (low.ceil() as u64, (high.floor() as u64).min(MAX_OBJECT_BYTES))
     }
 
-    /// Explains to a person why a file of this size is refused, and what to do: names the size, the limit and the options.
+    /// Explains the refusal of a file of this size, and the remedy: with the size, the limit and the options.
     pub fn explain(&self, reason: QuarantineReason, size_bytes: u64) -> String {
         let (low, high) = self.size_bounds_bytes();
         let Self { expected_file_size_mb: expected, size_tolerance_percent: percent, .. } = self;
@@ -165,8 +165,7 @@ impl FileRules {
         }
     }
 
-    /// Judges a file by its key and its stored size. The extension comes before the size, the size before the
-    /// date.
+    /// Judges a file by its key and stored size. Checks the extension first, then the size, then the date.
     pub fn judge(&self, key: &str, size_bytes: u64, today: DatePrefix) -> Arrival {
         let date = DatePrefix::of_key(key);
         let refused = |reason| Arrival::Quarantined(reason, date);
@@ -188,7 +187,7 @@ impl FileRules {
     }
 }
 
-/// Endings of names under which programs write what is not whole yet: downloaders, copiers, editors.
+/// Extensions under which programs write incomplete files: downloaders, copiers, editors.
 const UNFINISHED: [&str; 18] = [
     ".part",
     ".partial",
@@ -210,16 +209,16 @@ const UNFINISHED: [&str; 18] = [
     "~",
 ];
 
-/// Number of hexadecimal digits that `aws s3 cp` and boto3 put after the name of a file, and a dot, while they download it.
+/// Number of hexadecimal digits that `aws s3 cp` and boto3 append to a file's name, after a dot, during a download.
 const AWS_DIGITS: usize = 8;
 
-/// Tells whether a file has a name under which programs write unfinished content, and rename it when it is whole.
+/// Tells whether a name is one under which programs write incomplete files, which they rename when complete.
 pub fn is_unfinished_name(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or(key).to_ascii_lowercase();
     UNFINISHED.iter().any(|ending| name.ends_with(ending)) || is_download_of_aws(&name)
 }
 
-/// Tells whether a name is that of a file which is read, and then the random ending of a download of AWS's own tools.
+/// Tells whether a name is that of an input file, followed by the random suffix of AWS download tools.
 fn is_download_of_aws(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(whole, random)| {
         random.len() == AWS_DIGITS

@@ -1,42 +1,42 @@
-//! A byte stream as blocks of whole lines.
+//! Splitting of a byte stream into blocks of whole lines.
 
 use std::io::{self, Read};
 
-/// The longest line that is looked at, in bytes without its newline: 64 MiB.
+/// Limit of a line, in bytes without its newline: 64 MiB.
 pub const MAX_LINE_BYTES: usize = 64 << 20;
 
-/// Size of a block, in bytes: 256 KiB are read at a time, which stay in the second-level cache while they are scanned.
+/// Size of a block: 256 KiB, which stays in the second-level CPU cache while it is scanned.
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// A longer buffer is one of a long line, whose memory is given back as soon as nobody needs it: 1 MiB.
+/// Size above which a buffer was grown for a long line, and is freed as soon as possible: 1 MiB.
 const LONG_BYTES: usize = 4 * BLOCK_BYTES;
 
-/// The factor by which a buffer grows that a long line does not fit in.
+/// Factor by which a buffer grows if a long line does not fit.
 const GROWTH: usize = 8;
 
-/// The byte order mark of UTF-8, with which a file may start: it is part of no line.
+/// Byte order mark of UTF-8, with which a file may start. Not part of any line.
 pub const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Cuts a stream into blocks of whole lines, each ending in a newline (one is added where the last line lacks it).
+/// Splits a stream into blocks of whole lines, each ending in a newline (added if the last line lacks it).
 pub struct Blocks<R> {
     input: R,
     buffer: Vec<u8>,
-    /// Number of bytes that the buffer holds.
+    /// Number of bytes in the buffer.
     filled: usize,
-    /// Number of bytes of the buffer that have been handed out.
+    /// Number of bytes of the buffer that were handed out.
     handed_out: usize,
-    /// The offset of the buffer's start in the stream.
+    /// Offset of the start of the buffer in the stream.
     offset: u64,
     at_end: bool,
 }
 
 /// Next part of the stream.
 pub enum Next {
-    /// Whole lines, readable with [`Blocks::lines`].
+    /// Whole lines, available through [`Blocks::lines`].
     Lines,
-    /// A line above [`MAX_LINE_BYTES`], to be passed over with [`Blocks::skip_long_line`].
+    /// A line longer than [`MAX_LINE_BYTES`], to be skipped by [`Blocks::skip_long_line`].
     LongLine,
-    /// Nothing.
+    /// End of the stream.
     End,
 }
 
@@ -45,22 +45,22 @@ impl<R: Read> Blocks<R> {
         Self { input, buffer: Vec::new(), filled: 0, handed_out: 0, offset, at_end: false }
     }
 
-    /// The current block: whole lines, the last byte a newline.
+    /// Current block: whole lines, the last byte a newline.
     pub fn lines(&self) -> &[u8] {
         &self.buffer[..self.handed_out]
     }
 
-    /// The stream that is cut.
+    /// The underlying stream.
     pub fn input(&self) -> &R {
         &self.input
     }
 
-    /// The offset of the current block in the stream.
+    /// Offset of the current block in the stream.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Gives up the current block and reads the next.
+    /// Drops the current block and reads the next.
     pub fn advance(&mut self) -> io::Result<Next> {
         self.drop_lines(self.handed_out);
         self.release_long();
@@ -74,7 +74,7 @@ impl<R: Read> Blocks<R> {
             }
             if let Some(newline) = memchr::memrchr(b'\n', &self.buffer[searched..self.filled]) {
                 let end = searched + newline + 1;
-                // A block may hold a line that is too long only as its first one, and alone.
+                // A line that is too long is always the first and only one of its block.
                 if self.first_line_is_long(end) {
                     return Ok(Next::LongLine);
                 }
@@ -99,7 +99,7 @@ impl<R: Read> Blocks<R> {
         end > MAX_LINE_BYTES && memchr::memchr(b'\n', &self.buffer[..=MAX_LINE_BYTES]).is_none()
     }
 
-    /// Passes over a long line, handing it out in pieces, without its newline. Returns its length.
+    /// Skips a long line, passing it on in pieces, without its newline. Returns its length.
     pub fn skip_long_line<E: From<io::Error>>(
         &mut self,
         mut piece: impl FnMut(&[u8]) -> Result<(), E>,
@@ -118,7 +118,7 @@ impl<R: Read> Blocks<R> {
         }
     }
 
-    /// Passes over all there is from the current block on, handing it out in pieces. Returns its length.
+    /// Skips everything from the current block on, passing it on in pieces. Returns its length.
     pub fn skip_all<E: From<io::Error>>(&mut self, mut piece: impl FnMut(&[u8]) -> Result<(), E>) -> Result<u64, E> {
         let mut length = 0;
         loop {
@@ -132,13 +132,13 @@ impl<R: Read> Blocks<R> {
         }
     }
 
-    /// Start of the block that was read last.
+    /// Start of the last block read.
     pub fn start(&self) -> &[u8] {
         &self.buffer[..self.filled]
     }
 
-    /// Gives up the lines of the current block up to `end`, if that gives the memory of a long line back. True if so: the block
-    /// begins at `end` then.
+    /// Drops the lines of the current block up to `end`, if that frees the memory of a long line. Returns whether it
+    /// did: the block then begins at `end`.
     pub fn release(&mut self, end: usize) -> bool {
         let is_long = self.buffer.len() > LONG_BYTES && self.filled < end + BLOCK_BYTES;
         if is_long {
@@ -148,9 +148,9 @@ impl<R: Read> Blocks<R> {
         is_long
     }
 
-    /// Gives up the lines up to `end`, the end of one of them; the others stay.
+    /// Drops the lines up to `end`, which is the end of a line; the others are kept.
     fn drop_lines(&mut self, end: usize) {
-        // The newline that the last line lacked is handed out, and is none of the stream.
+        // An added newline is handed out, but is not part of the stream.
         let whole = self.filled.max(self.handed_out);
         self.offset += end.min(self.filled) as u64;
         self.buffer.copy_within(end..whole, 0);
@@ -158,7 +158,7 @@ impl<R: Read> Blocks<R> {
         self.handed_out = self.handed_out.saturating_sub(end);
     }
 
-    /// Gives the memory back that a long line needed.
+    /// Frees the memory of a long line.
     fn release_long(&mut self) {
         if self.buffer.len() > LONG_BYTES && self.filled < BLOCK_BYTES {
             self.buffer.truncate(BLOCK_BYTES);
@@ -166,12 +166,12 @@ impl<R: Read> Blocks<R> {
         }
     }
 
-    /// Reads until a block more is there, or the end.
+    /// Reads until another block is available, or the end.
     fn fill(&mut self) -> io::Result<()> {
         let wanted = (self.filled + 1).next_multiple_of(BLOCK_BYTES).max(self.filled + BLOCK_BYTES / 2);
         if self.buffer.capacity() < wanted {
-            // Memory costs nothing before it is written to, but a copy does, and so does what it leaves behind. No more is wanted of a
-            // line that is too long.
+            // Memory costs nothing before it is written to, while each reallocation copies. A line that is too long
+            // needs no more memory.
             let ample = if wanted > LONG_BYTES { wanted * GROWTH } else { wanted * 3 / 2 };
             let ample = ample.min(MAX_LINE_BYTES + 2 * BLOCK_BYTES).max(wanted);
             self.buffer.reserve_exact(ample - self.buffer.len());
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A reader that returns a few bytes at a time.
+    /// Reader that returns only a few bytes at a time.
     struct Trickle<'a>(&'a [u8], usize);
 
     impl Read for Trickle<'_> {
@@ -217,7 +217,7 @@ mod tests {
         }
     }
 
-    /// Every line with its offset; a long line only with its length.
+    /// All lines with their offsets; a long line only with its length.
     fn lines(input: &[u8], step: usize) -> Vec<(u64, Result<Vec<u8>, u64>)> {
         let mut blocks = Blocks::new(Trickle(input, step), 0);
         let mut found = Vec::new();
@@ -268,7 +268,8 @@ mod tests {
     #[test]
     fn memory_of_a_long_line_is_given_back_before_the_block_is_over() {
         let long = vec![b'x'; 5 << 20];
-        // Ends of the input after the long line: lines of its block, a line without a newline, nothing, not even its newline.
+        // Ends of the input after the long line: further lines in its block, a line without a newline, nothing, not
+        // even its newline.
         for (rest, left, next) in [("\nb\nc", "b\n", "c\n"), ("\nb\n", "b\n", ""), ("\n", "", ""), ("", "", "")] {
             let input = [b"a\n", long.as_slice(), rest.as_bytes()].concat();
             let mut blocks = Blocks::new(input.as_slice(), 7);

@@ -1,4 +1,4 @@
-//! The columns of an output, and the builder of one text column.
+//! Columns of an output, and the builder of a text column.
 
 use super::defects::ScanError;
 use crate::limits::{MAX_COLUMNS, MAX_NAME_BYTES};
@@ -8,10 +8,10 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffe
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-/// The names of the metadata columns, in the order in which they follow the input columns.
+/// Names of the metadata columns, in the order in which they follow the input columns.
 pub const METADATA_COLUMNS: [&str; 5] = ["_source_file", "_source_line", "_manifest_id", "_date", "_ingested_at"];
 
-/// The input columns of a plan: the normalized keys, in order of first appearance, and the names they get.
+/// Input columns of a plan: normalized keys in order of first occurrence, and their column names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnLayout {
     pub keys: Vec<String>,
@@ -19,7 +19,7 @@ pub struct ColumnLayout {
 }
 
 impl ColumnLayout {
-    /// Names the columns. A key named like a metadata column becomes `name_1`, or the next number that no other
+    /// Names the columns. A key with the name of a metadata column becomes `name_1`, or the next number that no other
     /// key has.
     pub fn new(keys: Vec<String>) -> Self {
         let taken: HashSet<&str> = keys.iter().map(String::as_str).collect();
@@ -32,14 +32,14 @@ impl ColumnLayout {
         Self { keys, names }
     }
 
-    /// The keys that were given another name, with that name.
+    /// Keys that were renamed, with their column names.
     pub fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
         self.keys.iter().zip(&self.names).filter(|(key, name)| key != name).map(|(k, n)| (k.as_str(), n.as_str()))
     }
 }
 
-/// Refuses a manifest with so many columns, or with names of so many bytes together, if that is too much; `uri` gives the file where
-/// the last of them came.
+/// Refuses a manifest with too many columns, or with column names of too many bytes in total. `uri` returns the file of
+/// the last column.
 pub fn check_columns(columns: usize, bytes: usize, uri: impl FnOnce() -> String) -> Result<(), ScanError> {
     match columns > MAX_COLUMNS {
         true => Err(ScanError::TooManyColumns(uri())),
@@ -48,33 +48,33 @@ pub fn check_columns(columns: usize, bytes: usize, uri: impl FnOnce() -> String)
     }
 }
 
-/// No more room is made in advance.
+/// Limit of the memory that is reserved in advance, in bytes.
 const MAX_RESERVED_BYTES: usize = 1 << 20;
-/// A column without a value keeps no more memory for text: little, as there may be twenty thousand.
+/// Limit of the text memory that a column without values keeps, in bytes: small, since there may be 20,000 columns.
 const MAX_IDLE_BYTES: usize = 512;
 
-/// A nullable text column that is filled row by row. Rows that are skipped are null, at no cost.
+/// A nullable text column that is filled row by row. Skipped rows are null, at no cost.
 #[derive(Default)]
 pub(crate) struct TextColumn {
     text: Vec<u8>,
-    /// Start of each value, and end of the last; nothing before the first value.
+    /// Start of each value, and end of the last; empty before the first value.
     offsets: Vec<i32>,
-    /// A set bit for each row with a value.
+    /// Validity bitmap: a set bit for each row with a value.
     validity: Vec<u8>,
-    /// The rows up to the last with a value.
+    /// Number of rows up to the last with a value.
     rows: usize,
-    /// Number of bytes of text, and of values, in the batch before: room is made for as many.
+    /// Bytes of text and number of values in the previous batch, for which memory is reserved.
     last_bytes: usize,
     last_values: usize,
 }
 
 impl TextColumn {
-    /// Puts a value in `row`, which is the last row so far or a later one. A value that is there is replaced.
+    /// Sets the value of `row`, which is the last row so far or a later one. An existing value is replaced.
     ///
     /// # Safety
     ///
-    /// `row` is no row before the last. `write` appends whole characters in valid UTF-8 to the column's text, and takes nothing away.
-    /// [`Self::finish`] makes an array of both without another look.
+    /// `row` must not be before the last row. `write` must only append to the column's text, in whole characters of
+    /// valid UTF-8. [`Self::finish`] builds an array of both without further checks.
     #[inline(always)]
     pub(crate) unsafe fn set(&mut self, row: usize, write: impl FnOnce(&mut Vec<u8>)) {
         self.clear(row);
@@ -87,7 +87,7 @@ impl TextColumn {
         self.rows = row + 1;
     }
 
-    /// Makes the value of `row` null, if it has one.
+    /// Makes `row` null, if it has a value.
     #[inline(always)]
     pub(crate) fn clear(&mut self, row: usize) {
         if self.rows > row {
@@ -108,7 +108,7 @@ impl TextColumn {
         }
     }
 
-    /// The values of `rows` rows, none if all of them are null; the column starts again.
+    /// Values of `rows` rows; `None` if all are null. The column then starts again.
     pub(crate) fn finish(&mut self, rows: usize) -> Option<TextValues> {
         let values = self.offsets.len().saturating_sub(1);
         if values == 0 {
@@ -124,14 +124,14 @@ impl TextColumn {
         if values < rows {
             done.validity.resize(rows.div_ceil(8), 0);
             let bits = BooleanBuffer::new(Buffer::from_vec(done.validity), 0, rows);
-            // SAFETY: each value has set the bit of its row, or taken it back.
+            // SAFETY: each value has set the bit of its row, or cleared it.
             validity = Some(unsafe { NullBuffer::new_unchecked(bits, rows - values) });
         } else {
             done.validity.clear();
             self.validity = done.validity;
         }
-        // SAFETY: offsets start at 0 and never fall, the last is the text's length, and every value is a whole
-        // string of UTF-8, as whoever called `set` promised.
+        // SAFETY: offsets start at 0 and never decrease, the last is the length of the text, and every value is
+        // complete valid UTF-8, as callers of `set` guarantee.
         let values = unsafe {
             let offsets = OffsetBuffer::new_unchecked(ScalarBuffer::from(done.offsets));
             StringArray::new_unchecked(offsets, Buffer::from_vec(done.text), None)
@@ -139,13 +139,13 @@ impl TextColumn {
         Some(TextValues { values, validity })
     }
 
-    /// The memory that waits for text.
+    /// Unused memory for text, in bytes.
     #[cfg(test)]
     pub(super) fn spare_bytes(&self) -> usize {
         self.text.capacity()
     }
 
-    /// Forgets what was set.
+    /// Discards all values.
     pub(crate) fn reset(&mut self) {
         self.validity.clear();
         self.offsets.clear();
@@ -153,8 +153,8 @@ impl TextColumn {
         self.rows = 0;
     }
 
-    /// Takes the memory of values that nobody needs any more, if it is not shared; that of their text only if it is no more
-    /// than `room`, which it is taken from.
+    /// Reuses the memory of values that are no longer needed, if it is not shared; that of their text only if it fits
+    /// in `room`, which is reduced by it.
     pub(crate) fn recycle(&mut self, values: TextValues, room: &mut usize) {
         let TextValues { values, validity } = values;
         let (offsets, text, _) = values.into_parts();
@@ -174,13 +174,13 @@ impl TextColumn {
     }
 }
 
-/// Appends `bytes[start..end]`, which is short more often than not.
+/// Appends `bytes[start..end]`, which is usually short.
 #[inline(always)]
 pub fn push_text(text: &mut Vec<u8>, bytes: &[u8], start: usize, end: usize) {
     const SHORT: usize = 16;
     let length = end - start;
     match bytes[start..].first_chunk::<SHORT>().filter(|_| length <= SHORT) {
-        // Copying sixteen bytes is one move.
+        // Copying sixteen bytes takes a single instruction.
         Some(chunk) => {
             let kept = text.len() + length;
             text.extend_from_slice(chunk);
@@ -228,7 +228,7 @@ mod tests {
         let mut column = TextColumn::default();
         for rows in [3000, 10, 2000] {
             for row in (0..rows).filter(|row| row % 3 > 0) {
-                // SAFETY: what is appended is ASCII.
+                // SAFETY: only ASCII is appended.
                 unsafe {
                     column.set(row, |text| push_text(text, b"0123456789abcdefghijklmnopqrstuvwxyz", row % 20, 20))
                 };
@@ -243,10 +243,9 @@ mod tests {
             drop(array);
             column.recycle(values, &mut { usize::MAX });
             assert!(column.spare_bytes() > 0 && column.offsets.capacity() > 0);
-            // Memory that is used again shows nothing of its old content in the next values, nor in those after a batch without
-            // any.
+            // Reused memory must not show old content in the next values, nor in those after a batch without any.
             assert!(column.finish(rows).is_none());
-            // SAFETY: what is appended is ASCII.
+            // SAFETY: only ASCII is appended.
             unsafe { column.set(5, |text| text.push(b'x')) };
             column.reset();
         }
@@ -257,7 +256,7 @@ mod tests {
         let mut columns: Vec<TextColumn> = (0..10).map(|_| TextColumn::default()).collect();
         let mut kept_after = |filled: &[usize]| {
             for column in filled {
-                // SAFETY: what is appended is ASCII.
+                // SAFETY: only ASCII is appended.
                 unsafe { columns[*column].set(0, |text| text.resize(1 << 20, b'x')) };
             }
             let mut room = 4 << 20;

@@ -1,6 +1,6 @@
-//! Comparing short texts, which most keys and values are.
+//! Comparison of short texts, such as most keys and values.
 
-/// Tells whether two texts are equal: up to 32 bytes with two looks at each, from both ends.
+/// Tells whether two texts are equal. Up to 32 bytes are compared with two loads from each, at both ends.
 #[inline(always)]
 pub fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {

@@ -1,4 +1,4 @@
-//! Messages about lines and files: what is wrong, which limit, where, and what to do.
+//! Error messages about lines and files: the defect, the limit, the place, and the remedy.
 
 use super::input::InputError;
 use super::json::{Defect, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES};
@@ -33,7 +33,7 @@ pub enum ScanError {
 }
 
 impl ScanError {
-    /// Error of a scan whose rejected line of this range could not be written.
+    /// Error for a rejected line of this range that could not be written.
     pub(super) fn of_rejects(error: RejectError, range: &FileRange) -> Self {
         match error {
             RejectError::Io(error) => Self::Rejects(error),
@@ -43,7 +43,7 @@ impl ScanError {
 }
 
 impl Defect {
-    /// Position in the scanned bytes at which it was noticed.
+    /// Position of the defect in the scanned bytes.
     pub(crate) fn place(self) -> usize {
         match self {
             Self::Malformed(at, _) | Self::KeyTooLong(at, _) => at,
@@ -52,7 +52,7 @@ impl Defect {
     }
 }
 
-/// The reason for which a line that starts at `line_start` is rejected, and what is said of it.
+/// Reason and message for a rejected line that starts at `line_start`.
 pub(crate) fn describe(defect: Defect, line_start: usize) -> (&'static str, String) {
     let column = |at: usize| at - line_start + 1;
     match defect {

@@ -1,14 +1,14 @@
-//! Classes of what ends a scan.
+//! Classification of errors that end a scan.
 
 use crate::defects::ScanError;
 use crate::input::InputError;
 use millwork_manifest::{Failure, FailureClass, FileFault};
 use std::io::ErrorKind;
 
-/// The class of what keeps a file from being opened.
+/// Class of an error of opening a file.
 pub fn class_of_unreadable(kind: ErrorKind) -> FailureClass {
     match kind {
-        // The failure stays until somebody changes the file, or the manifest.
+        // The error remains until the file or the manifest is changed.
         ErrorKind::NotFound
         | ErrorKind::PermissionDenied
         | ErrorKind::NotADirectory
@@ -20,20 +20,19 @@ pub fn class_of_unreadable(kind: ErrorKind) -> FailureClass {
     }
 }
 
-/// The class of what keeps bytes from being read or written.
+/// Class of an error of reading or writing.
 pub fn class_of_io(kind: ErrorKind) -> FailureClass {
     match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge | ErrorKind::OutOfMemory => {
             FailureClass::Resources
         }
-        // Something stands in the place of an output until somebody moves it away.
+        // The place of an output is occupied until somebody moves the file away.
         ErrorKind::AlreadyExists => FailureClass::Input,
         _ => FailureClass::Storage,
     }
 }
 
-/// The class of a failed scan. What is wrong with a file will still be wrong the next time; what is wrong with
-/// reading or writing may pass.
+/// Failure of a scan. Defects of a file are permanent; errors of reading or writing may be transient.
 pub fn failure_of_scan(error: &ScanError) -> Failure {
     match error {
         ScanError::Input(InputError::Broken { .. }) => Failure::new(FailureClass::Storage, error),
@@ -48,7 +47,8 @@ pub fn failure_of_scan(error: &ScanError) -> Failure {
     }
 }
 
-/// The file that ended a scan, where that is its own fault: whatever is wrong with others is found by going on with them.
+/// The file at fault, if the error is due to the file itself. Scanning then continues with other files, to find all
+/// faults.
 pub fn fault_of_scan(error: &ScanError) -> Option<FileFault> {
     match error {
         ScanError::Input(_) => failure_of_scan(error).into_own_fault().ok(),

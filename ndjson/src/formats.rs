@@ -1,11 +1,11 @@
-//! Files that are something else than NDJSON, known by how they start. Of these no line can be a row: each is rejected as a whole, once,
-//! with what it is.
+//! Recognition of files that are not NDJSON, by their first bytes. None of their lines can be a row: the file is
+//! rejected as a whole, once, with the name of its format.
 
 use millwork_manifest::Compression;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Reason under which a file of another format is rejected.
+/// Reason with which a file of another format is rejected.
 pub(crate) const REASON: &str = "not-ndjson";
 
 /// Formats that are recognised.
@@ -40,8 +40,9 @@ pub enum OtherFormat {
     JsonArray,
 }
 
-/// Bytes that files start with, by format (RFC 1952; RFC 8878; PKWARE's APPNOTE 4.3; bzip2; xz file format 2.1.1.1; LZ4 frame format;
-/// 7zFormat.txt; parquet-format; Avro specification, object container files; Arrow columnar format, IPC file format).
+/// First bytes of files, by format (RFC 1952; RFC 8878; PKWARE's APPNOTE 4.3; bzip2; xz file format 2.1.1.1; LZ4 frame
+/// format; 7zFormat.txt; parquet-format; Avro specification, object container files; Arrow columnar format, IPC file
+/// format).
 const STARTS: [(&[u8], OtherFormat); 10] = [
     (b"\x1f\x8b\x08", OtherFormat::Gzip),
     (b"\x28\xb5\x2f\xfd", OtherFormat::Zstd),
@@ -55,11 +56,12 @@ const STARTS: [(&[u8], OtherFormat); 10] = [
     (b"ARROW1\0\0", OtherFormat::Arrow),
 ];
 
-/// The mark of a tar archive and its place in the header of the first file (POSIX, pax interchange format): after zeros, which no JSON has.
+/// Magic of a tar archive and its offset in the header of the first file (POSIX, pax interchange format): preceded by
+/// NULs, which JSON cannot contain.
 const TAR_MARK: (usize, &[u8]) = (257, b"ustar");
 
 impl OtherFormat {
-    /// The format of content that starts so, if it is not NDJSON.
+    /// The format of content with this beginning, if it is not NDJSON.
     pub fn of(start: &[u8]) -> Option<Self> {
         let found = STARTS.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, format)| *format);
         found
@@ -68,7 +70,7 @@ impl OtherFormat {
             .or_else(|| is_array(start).then_some(Self::JsonArray))
     }
 
-    /// Says what a file is, and what to do with it.
+    /// Describes the file and the remedy.
     pub fn describe(self, stored_as: Compression) -> String {
         let advice = match (self, stored_as) {
             (Self::Gzip, Compression::None) => "name it .ndjson.gz, or decompress it",
@@ -109,16 +111,17 @@ impl fmt::Display for OtherFormat {
     }
 }
 
-/// True of a tar archive.
+/// Tells whether this is a tar archive.
 fn is_tar(start: &[u8]) -> bool {
     let (at, mark) = TAR_MARK;
     start.get(at..).is_some_and(|rest| rest.starts_with(mark)) && start[..at].contains(&0)
 }
 
-/// Limit of the bytes that are looked at for UTF-16: enough for its zeros to be no chance.
+/// Number of bytes that are checked for UTF-16: enough to exclude coincidence.
 const UTF16_BYTES: usize = 32;
 
-/// True of UTF-16, with or without a byte order mark, whose first characters are ASCII: every other byte is zero.
+/// Tells whether this is UTF-16, with or without a byte order mark, whose first characters are ASCII: every other byte
+/// is zero.
 fn is_utf16(start: &[u8]) -> bool {
     let (marked, text) = match start {
         [0xff, 0xfe, rest @ ..] | [0xfe, 0xff, rest @ ..] => (true, rest),
@@ -131,7 +134,7 @@ fn is_utf16(start: &[u8]) -> bool {
     is_long && (is_zero_at(0) && is_ascii_at(1) || is_zero_at(1) && is_ascii_at(0))
 }
 
-/// The lines of a text, found many bytes at once.
+/// Lines of a text, found by a vectorised search.
 fn lines_of(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         if text.is_empty() {
@@ -146,11 +149,11 @@ fn lines_of(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// True of an array that is open after the first line, if what follows could be no line of NDJSON: a file of objects whose first line is
-/// broken is none.
+/// Tells whether this is an array that is still open after the first line, and whose next lines cannot be NDJSON.
+/// Excludes a file of objects with a broken first line.
 fn is_array(start: &[u8]) -> bool {
     let start = start.strip_prefix(super::blocks::BOM).unwrap_or(start).trim_ascii_start();
-    // The end of the line may be far away: it is looked for in no other text.
+    // Checked first, to avoid searching for a distant end of the line in other texts.
     if !start.starts_with(b"[") {
         return false;
     }

@@ -1,4 +1,5 @@
-//! The scanner against `serde_json`, on lines like real ones with damage done to them, for `MILLWORK_FUZZ_SECONDS` (1).
+//! Comparison of the scanner with `serde_json`, on realistic lines with random damage, for `MILLWORK_FUZZ_SECONDS`
+//! (default 1).
 
 #[path = "../benches/lines/mod.rs"]
 mod lines;
@@ -12,7 +13,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-/// Pieces that lines are made of: all that means something to JSON, and some that does not.
+/// Pieces of which lines are made: everything with a meaning in JSON, and some text without.
 const PIECES: [&str; 40] = [
     "{",
     "}",
@@ -79,7 +80,7 @@ fn damaged(mut line: String, rng: &mut Rng) -> String {
     line
 }
 
-/// A short line, which damage is more likely to change the meaning of.
+/// A short line, whose meaning random damage is more likely to change.
 fn short(rng: &mut Rng) -> String {
     let pieces: String = (0..rng.u8(..12)).map(|_| PIECES[rng.usize(..PIECES.len())]).collect();
     if rng.bool() { pieces } else { format!("{{\"id\":{pieces}}}") }
@@ -91,7 +92,7 @@ fn unescaped(source: &[u8]) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// `serde_json` refuses lone surrogates, which are replaced here.
+/// Tells whether a line has lone surrogates, which `serde_json` refuses and the scanner replaces.
 fn has_surrogates(line: &str) -> bool {
     line.contains("\\ud") || line.contains("\\uD")
 }
@@ -140,7 +141,7 @@ impl Checker {
             field.spelling = plain.spelling;
             assert_eq!(field, plain);
         }
-        // Numbers beyond a double's are no values for `serde_json`.
+        // Numbers beyond the range of a double are refused by `serde_json`.
         if let Ok(expected) = serde_json::from_str::<Map<String, Value>>(line) {
             assert_eq!(values, expected, "{line:?}");
         }

@@ -1,4 +1,4 @@
-//! Opening a file of a manifest: the byte range, decompressed, and proof that it is the object that was planned.
+//! Opening of a file in a manifest: reads the byte range, decompresses it, and verifies that it is the planned object.
 
 use super::members::Members;
 use crate::limits::{Limits, MIN_CONTENT_BYTES};
@@ -10,7 +10,7 @@ use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Reason why a file could not be read through. Each names the file.
+/// Reason why a file could not be read completely. Each names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     #[error("input file `{0}` does not exist")]
@@ -53,7 +53,7 @@ pub enum InputError {
 }
 
 impl InputError {
-    /// The file.
+    /// URI of the file.
     pub fn uri(&self) -> String {
         match self {
             Self::Missing(uri) | Self::Changed(uri) => uri.to_string(),
@@ -70,10 +70,10 @@ pub struct Input {
     uri: ObjectUri,
     compression: Compression,
     content: Box<dyn Read + Send>,
-    /// The file, if it is a local one: what is read from a bucket cannot change on the way.
+    /// Local file, to detect changes; `None` in a bucket, where a conditional read excludes them.
     file: Option<File>,
     etag: String,
-    /// True once there is something to read without waiting; None: always.
+    /// True once there is something to read without waiting; `None` means always.
     has_arrived: Option<Arc<AtomicBool>>,
     /// Bytes of content handed out.
     bytes: u64,
@@ -83,7 +83,7 @@ pub struct Input {
     stored: Arc<Stored>,
 }
 
-/// Limit of the content of a file, and what it was made of.
+/// Limit of the content of a file, and the values it was derived from.
 #[derive(Clone, Copy)]
 struct MostContent {
     bytes: u64,
@@ -92,7 +92,7 @@ struct MostContent {
 }
 
 impl MostContent {
-    /// For a file of this stored size. What is not compressed has its own size, and needs no limit.
+    /// Limit for a file of this stored size. Uncompressed files need none.
     fn of(compression: Compression, stored_bytes: u64, limits: &Limits) -> Self {
         let bytes = match compression {
             Compression::None => u64::MAX,
@@ -102,21 +102,21 @@ impl MostContent {
     }
 }
 
-/// State of the reading of the stored object.
+/// State of reading the stored object.
 #[derive(Default)]
 struct Stored {
     /// Bytes consumed.
     bytes: AtomicU64,
-    /// True once a read has failed: that says nothing of the content.
+    /// True once a read has failed: errors of the decoder then say nothing about the content.
     has_failed: AtomicBool,
 }
 
-/// Opens a range of a stored object. Only the whole of a compressed file can be read.
+/// Opens a range of a stored object. A compressed file can only be read as a whole.
 pub fn open_range(range: &FileRange, limits: &Limits) -> Result<Input, InputError> {
     open(range, limits, || ObjectReader::open(&range.uri, &range.etag, range.start..range.end, range.size_bytes))
 }
 
-/// Opens a range like [`open_range`], for a caller that may need no more than the first bytes.
+/// Opens a range like [`open_range`], for a caller that may need only the first bytes.
 pub fn open_start(range: &FileRange, limits: &Limits, first_bytes: u64) -> Result<Input, InputError> {
     let bytes = range.start..range.end;
     open(range, limits, || ObjectReader::open_start(&range.uri, &range.etag, bytes, range.size_bytes, first_bytes))
@@ -154,7 +154,7 @@ fn open(
     };
     let observed = Observed { inner: bytes, stored: stored.clone() };
     let content: Box<dyn Read + Send> = match compression {
-        // An object without a single byte is an empty file in any format.
+        // An empty object is an empty file in any format.
         _ if start >= end => Box::new(io::empty()),
         _ => decompressed(observed, *compression, limits.zstd_window_log()),
     };
@@ -187,23 +187,23 @@ fn zstd_decoder<R: Read>(stored: R, window_log: u32) -> io::Result<ZstdDecoder<R
     Ok(decoder)
 }
 
-/// True of the words of a decoder of zstd for what is no frame.
+/// Recognises the zstd decoder's error for content that is not a frame.
 fn is_no_frame(error: &io::Error) -> bool {
     error.to_string().contains("Unknown frame descriptor")
 }
 
-/// True of the words of decoders for a file that does not start as theirs do.
+/// Recognises decoders' errors for a wrong start of the file.
 fn is_about_start(error: &io::Error) -> bool {
     is_no_frame(error) || error.to_string().contains("invalid gzip header")
 }
 
-/// Tells whether a decoder of zstd gave up for the size of a window, which it says in words only.
+/// Recognises the zstd decoder's error for a window that is too large, which is distinguishable only by its text.
 fn is_about_window(error: &io::Error) -> bool {
     error.to_string().contains("requires too much memory")
 }
 
-/// A decoder that is made when it is first read: some read from their input as soon as they are made, and what is opened ahead must not
-/// wait.
+/// Decoder that is created on first read: some decoders read when created, which would block a file that is opened
+/// ahead.
 enum Late<R, D, F> {
     Stored(Option<R>, F),
     Decoder(D),
@@ -223,13 +223,13 @@ impl<R, D: Read, F: Fn(R) -> io::Result<D>> Read for Late<R, D, F> {
     }
 }
 
-/// The decompressed content of a byte range, and what is known of the object behind it.
+/// Decompressed content of a byte range, with the state of the object.
 pub trait Content: Read {
-    /// Bytes of the stored object consumed so far.
+    /// Number of bytes of the stored object consumed so far.
     fn stored_bytes(&self) -> u64;
-    /// Turns the error of a failed read into one that says what is wrong with the object.
+    /// Converts the error of a failed read into one that describes the defect of the object.
     fn explain(&self, source: io::Error) -> InputError;
-    /// Checks, once all is read, that the object is still the one that was opened.
+    /// Checks, after everything was read, that the object has not changed since it was opened.
     fn check_unchanged(&self) -> Result<(), InputError>;
 }
 
@@ -257,7 +257,7 @@ impl Content for Input {
                 InputError::Window { uri, bytes, limit: self.window_bytes }
             }
             Compression::Zstd if bytes > 0 && is_no_frame(&source) => InputError::Trailing { uri, bytes },
-            // A file that ends too early began well.
+            // A truncated file may well begin correctly.
             _ if bytes == 0 && source.kind() != ErrorKind::UnexpectedEof && is_about_start(&source) => {
                 InputError::Other { uri, format }
             }
@@ -308,7 +308,7 @@ impl<R: Read> Read for Observed<R> {
     }
 }
 
-/// Content that is at hand.
+/// Content in memory.
 pub struct InMemory<'a>(io::Cursor<&'a [u8]>);
 
 impl<'a> InMemory<'a> {
@@ -344,7 +344,7 @@ mod tests {
     use millwork_manifest::FailureClass;
     use std::io::Write;
 
-    /// Bytes, and then, if there is one, an error.
+    /// Reader of bytes, followed by an error if there is one.
     struct Failing(io::Cursor<Vec<u8>>, Option<ErrorKind>);
 
     impl Read for Failing {
@@ -369,7 +369,7 @@ mod tests {
         failure_of_scan(&input.explain(error).into()).class
     }
 
-    /// Reads a file of these bytes. Returns the bytes of its content, or the failure.
+    /// Reads a file with these stored bytes. Returns the size of its content, or the failure.
     fn read(name: &str, stored: &[u8], limits: &Limits) -> Result<u64, millwork_manifest::Failure> {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join(name);
@@ -500,7 +500,7 @@ mod tests {
                 assert_eq!(failure_of(part, Some(kind), compression), FailureClass::Storage, "{kind}");
             }
             assert_eq!(failure_of(part, None, compression), FailureClass::Input);
-            // A bucket refuses when it is read, not when it is opened.
+            // Buckets refuse access at reading, not at opening.
             assert_eq!(failure_of(part, Some(ErrorKind::PermissionDenied), compression), FailureClass::Input);
             let mut damaged = bytes.clone();
             damaged[0] ^= 0xff;

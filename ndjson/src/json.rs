@@ -1,101 +1,101 @@
-//! A strict scanner for the top level of one JSON object (RFC 8259).
+//! Strict scanner for the top level of a JSON object (RFC 8259).
 //!
-//! It finds the keys and the spans of their values and validates all the rest without building anything: nested
-//! values are checked and kept as they stand. It relies on every line ending in a newline, which no JSON token may
-//! contain, so that no loop needs to know where the line ends.
+//! Finds the keys and the spans of their values, and validates everything else without building a tree: nested values
+//! are checked and kept as text. Every line ends in a newline, which no JSON token may contain; it serves as a
+//! sentinel, so that loops need no bounds check.
 
 use super::numbers::skip_numbers;
 use super::unescape::{hex4, unescaped_is_longer};
 
-/// Limit of the depth to which objects and arrays may nest, the line's own object included.
+/// Limit of the nesting depth of objects and arrays, including the line's own object.
 pub const MAX_DEPTH: u32 = 128;
 
-/// Limit of a key of the line's own object, in bytes after unescaping: 4 KiB. It becomes the name of a column, of which plans, reports
-/// and footers have many copies; longer ones are data.
+/// Limit of a top-level key, in bytes after unescaping: 4 KiB. A key becomes a column name, of which plans, reports and
+/// footers have many copies; longer keys are data.
 pub const MAX_KEY_BYTES: usize = 4 << 10;
 
-/// Limit of the fields of a line's own object, repeated keys included: 80,000, four for each column that there may be. All of them
-/// are in memory at once, 24 bytes each.
+/// Limit of the top-level fields of a line, including repeated keys: 80,000, four times the limit of columns. All of
+/// them are in memory at once, at 24 bytes each.
 pub const MAX_FIELDS: usize = 80_000;
 
-/// Kind of a value, as far as its text in a column depends on it.
+/// Kind of a value, by its conversion to text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
     /// `null`
     Null,
-    /// Kept as it stands in the source: a number, `true`, `false`, an object or an array.
+    /// Copied unchanged: a number, `true`, `false`, an object or an array.
     Verbatim,
-    /// A string without escapes; the span is what is between the quotes.
+    /// A string without escapes; the span excludes the quotes.
     Text,
-    /// A string with escapes; the span is what is between the quotes.
+    /// A string with escapes; the span excludes the quotes.
     Escaped,
 }
 
-/// A key of the line's object and where its value stands, as positions in the scanned bytes.
+/// A top-level key and the span of its value, as positions in the scanned bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Start of the key's text, after its quote.
+    /// Start of the key, after its quote.
     pub key_start: u32,
-    /// End of the key's text, before its quote.
+    /// End of the key, before its quote.
     pub key_end: u32,
-    /// Start of the value's text.
+    /// Start of the value.
     pub start: u32,
-    /// End of the value's text.
+    /// End of the value.
     pub end: u32,
     /// True if the key has escapes.
     pub key_is_escaped: bool,
     /// Kind of the value.
     pub kind: ValueKind,
-    /// The number of the key, if it is a known one.
+    /// Number of the key's spelling, if it is known.
     pub spelling: u32,
 }
 
 /// Kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scanned {
-    /// White space only.
+    /// Only white space.
     Blank,
     /// An object; its fields are in the list.
     Object,
 }
 
-/// Reason why a line is no row, with the position at which that was noticed.
+/// Reason why a line is not a row, with the position of the defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
-    /// Not JSON; the text says what was expected.
+    /// Not JSON; with the expected token.
     Malformed(usize, &'static str),
     /// JSON, but not an object.
     NotAnObject(usize),
     /// Nested deeper than [`MAX_DEPTH`].
     TooDeep(usize),
-    /// A key of the line's own object that is longer than [`MAX_KEY_BYTES`]; and its bytes as it stands in the line.
+    /// A top-level key longer than [`MAX_KEY_BYTES`]; with its length in the line, in bytes.
     KeyTooLong(usize, usize),
     /// More fields than [`MAX_FIELDS`].
     TooManyKeys(usize),
 }
 
-/// Number of elements of arrays that are scanned one by one before a look whether many numbers follow.
+/// Number of array elements that are scanned singly before the vectorised search for numbers is tried.
 const ELEMENTS_BETWEEN_LOOKS: u32 = 8;
 
 type Step = Result<usize, Defect>;
 
-/// Knowledge of the keys that a line may have.
+/// Known keys of lines.
 pub(crate) trait Keys {
-    /// A key that is not known.
+    /// Number for an unknown key.
     const UNKNOWN: u32 = u32::MAX;
 
-    /// A line begins.
+    /// Starts a new line.
     fn start_line(&mut self);
 
-    /// The number of the key that is expected next, and the place after its colon, if that key stands at `at`, with its quotes and
-    /// its colon.
+    /// The number of the expected next key, and the position after its colon, if that key is at `at`, with quotes and
+    /// colon.
     fn expect(&mut self, bytes: &[u8], at: usize) -> Option<(u32, usize)>;
 
-    /// The number of a key that was not expected, as it stands in the source, or [`Self::UNKNOWN`].
+    /// Number of an unexpected key in its source form, or [`Self::UNKNOWN`].
     fn find(&mut self, key: &[u8], is_escaped: bool) -> u32;
 }
 
-/// Knows no keys.
+/// Implementation without any known keys.
 struct NoKeys;
 
 impl Keys for NoKeys {
@@ -110,14 +110,14 @@ impl Keys for NoKeys {
     }
 }
 
-/// Scans the line that starts at `start`, listing its fields. Returns what it is and where its newline stands.
+/// Scans the line that starts at `start`, and lists its fields. Returns its kind and the position of its newline.
 ///
-/// `bytes` must hold a newline at or after `start`; the scan never looks past it.
+/// `bytes` must contain a newline at or after `start`; the scan never reads beyond it.
 pub fn scan_line(bytes: &[u8], start: usize, fields: &mut Vec<Field>) -> Result<(Scanned, usize), Defect> {
     scan_fields(bytes, start, fields, &mut NoKeys)
 }
 
-/// [`scan_line`], with numbers for known keys.
+/// Scans as [`scan_line`], with numbers for known keys.
 pub(crate) fn scan_fields(
     bytes: &[u8],
     start: usize,
@@ -209,7 +209,7 @@ fn field(bytes: &[u8], at: usize, fields: &mut Vec<Field>, keys: &mut impl Keys)
     Ok(skip_space(bytes, after))
 }
 
-/// Makes room for more fields, never for more than there may be: so nothing is compared with the limit as long as there is room.
+/// Reserves memory for more fields, up to the limit: the limit is then checked only when memory runs out.
 #[cold]
 #[inline(never)]
 fn make_room(fields: &mut Vec<Field>, at: usize) -> Result<(), Defect> {
@@ -221,7 +221,7 @@ fn make_room(fields: &mut Vec<Field>, at: usize) -> Result<(), Defect> {
     Ok(())
 }
 
-/// A key that was not expected, up to what is after its colon.
+/// Scans an unexpected key, up to the start of its value.
 fn key(bytes: &[u8], at: usize, field: &mut Field, keys: &mut impl Keys) -> Step {
     if byte(bytes, at) != b'"' {
         return Err(Defect::Malformed(at, "expected a key"));
@@ -240,7 +240,7 @@ fn key(bytes: &[u8], at: usize, field: &mut Field, keys: &mut impl Keys) -> Step
     Ok(colon + 1)
 }
 
-/// Refuses a key whose text stands between the quotes at `at` and `end` if it is too long once it is unescaped.
+/// Refuses a key between the quotes at `at` and `end` that is too long after unescaping.
 #[cold]
 #[inline(never)]
 fn check_long_key(bytes: &[u8], at: usize, end: usize, is_escaped: bool) -> Result<(), Defect> {
@@ -251,13 +251,13 @@ fn check_long_key(bytes: &[u8], at: usize, end: usize, is_escaped: bool) -> Resu
     Err(Defect::KeyTooLong(at, key.len()))
 }
 
-/// The byte at a position; past the end, the newline that ends every line.
+/// The byte at a position; beyond the end, the newline that ends every line.
 #[inline(always)]
 fn byte(bytes: &[u8], at: usize) -> u8 {
     bytes.get(at).copied().unwrap_or(b'\n')
 }
 
-/// Skips JSON white space other than the newline.
+/// Skips JSON white space except the newline.
 #[inline(always)]
 fn skip_space(bytes: &[u8], mut at: usize) -> usize {
     if byte(bytes, at) > b' ' {
@@ -269,7 +269,7 @@ fn skip_space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Skips a value of any kind that stands inside `depth` containers.
+/// Skips a value of any kind inside `depth` containers.
 #[inline(always)]
 fn skip_value(bytes: &[u8], at: usize, depth: u32) -> Step {
     match byte(bytes, at) {
@@ -305,11 +305,11 @@ fn skip_digits(bytes: &[u8], at: usize) -> Step {
     if end > at { Ok(end) } else { Err(Defect::Malformed(at, "expected a digit")) }
 }
 
-/// [`skip_digits`], eight at once: the digits of a fraction are more than a few, and of any number.
+/// Skips digits like [`skip_digits`], eight at once, for the fraction of a number, which usually has several.
 #[inline(always)]
 fn skip_many_digits(bytes: &[u8], at: usize) -> Step {
     let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) else { return skip_digits(bytes, at) };
-    // Digits become 0 to 9. What is more has its highest bit set then, up to the first one at least.
+    // XOR maps digits to 0 to 9. Adding then sets the highest bit of all larger bytes, at least up to the first one.
     let digits = u64::from_le_bytes(*chunk) ^ 0x3030_3030_3030_3030;
     let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
     match others.trailing_zeros() / 8 {
@@ -321,7 +321,7 @@ fn skip_many_digits(bytes: &[u8], at: usize) -> Step {
 
 #[inline(always)]
 pub(super) fn skip_number(bytes: &[u8], mut at: usize) -> Step {
-    // A sign is as likely as not: counted without a branch.
+    // A minus sign is unpredictable, and therefore counted without a branch.
     at += usize::from(byte(bytes, at) == b'-');
     let first = at;
     at = skip_digits(bytes, at)?;
@@ -341,8 +341,8 @@ pub(super) fn skip_number(bytes: &[u8], mut at: usize) -> Step {
     Ok(at)
 }
 
-/// Skips an object or array with all that is in it, without recursion: one bit per open container says which of
-/// the two it is.
+/// Skips an object or array with its contents, without recursion: one bit per open container tells which of the two it
+/// is.
 fn skip_container(bytes: &[u8], start: usize, outer_depth: u32) -> Step {
     enum Next {
         Key,
@@ -396,7 +396,7 @@ fn skip_container(bytes: &[u8], start: usize, outer_depth: u32) -> Step {
                     }
                     (b',', false) => {
                         at = skip_space(bytes, at + 1);
-                        // Few arrays are so long that a look at much of them at once pays; of those, most hold numbers.
+                        // Counted because a vectorised search only pays in long arrays, most of which contain numbers.
                         elements += 1;
                         if elements.is_multiple_of(ELEMENTS_BETWEEN_LOOKS) {
                             at = skip_space(bytes, skip_numbers(bytes, at));
@@ -419,7 +419,7 @@ fn skip_container(bytes: &[u8], start: usize, outer_depth: u32) -> Step {
     }
 }
 
-/// Finds the end of the string whose text starts at `at`, and tells whether it has escapes.
+/// Finds the end of the string that starts at `at`, and tells whether it has escapes.
 #[inline(always)]
 fn string_end(bytes: &[u8], mut at: usize) -> Result<(usize, bool), Defect> {
     let mut is_escaped = false;
@@ -438,7 +438,7 @@ fn string_end(bytes: &[u8], mut at: usize) -> Result<(usize, bool), Defect> {
 }
 
 /// Finds the end of escapes that follow each other at once.
-// Strings without escapes are to be short work.
+// Not inlined, to keep the code for strings without escapes short.
 #[inline(never)]
 fn escapes_end(bytes: &[u8], mut at: usize) -> Step {
     while byte(bytes, at) == b'\\' {
@@ -457,7 +457,7 @@ fn escape_end(bytes: &[u8], at: usize) -> Step {
     }
 }
 
-/// The position of the next quote, backslash or control character at or after `at`, or the end of `bytes`.
+/// Position of the next quote, backslash or control character from `at` on, or the end of `bytes`.
 #[inline(always)]
 pub(super) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
@@ -473,7 +473,7 @@ pub(super) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The index of the first quote, backslash or control character of sixteen bytes, or 16.
+/// Index of the first quote, backslash or control character in sixteen bytes, or 16.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn first_special(chunk: &[u8; 16]) -> usize {
@@ -491,7 +491,7 @@ fn first_special(chunk: &[u8; 16]) -> usize {
     (mask | 0x1_0000).trailing_zeros() as usize
 }
 
-/// The index of the first quote, backslash or control character of sixteen bytes, or 16.
+/// Index of the first quote, backslash or control character in sixteen bytes, or 16.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 fn first_special(chunk: &[u8; 16]) -> usize {

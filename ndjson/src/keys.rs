@@ -1,4 +1,4 @@
-//! Index from keys to columns, mostly without hashing where keys come in the usual order.
+//! Index from keys to columns, which needs no hashing while keys come in the usual order.
 
 use super::columns::{METADATA_COLUMNS, check_columns};
 use super::defects::ScanError;
@@ -15,25 +15,25 @@ use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-/// Every word of a query, each as it stands and in lower case: the names of all its columns are among them.
+/// Words of a query, each in its original form and in lower case: they include the names of all its columns.
 pub type Words = Arc<HashSet<String>>;
 
-/// Limit of the spellings of keys that are known at a glance.
+/// Limit of the spellings of keys that are compared directly.
 const MAX_SPELLINGS: usize = 4 * MAX_COLUMNS;
 
 /// Rule by which keys become column names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ColumnNames {
-    /// As they are: names that differ only in case are different columns.
+    /// Names are kept: names that differ only in case are different columns.
     #[default]
     Exact,
-    /// In lower case, so that such names are one column, as AWS Glue has it.
+    /// Names are in lower case: names that differ only in case are one column, as in AWS Glue.
     Lower,
 }
 
 impl ColumnNames {
-    /// Returns the form of a key that all keys of one column have in common.
+    /// Normalized key, which is equal for all keys of a column.
     pub fn normalize(self, key: &str) -> String {
         match self {
             Self::Exact => key.to_owned(),
@@ -54,41 +54,41 @@ impl std::str::FromStr for ColumnNames {
     }
 }
 
-/// A place in a manifest's input: the file's index and the byte offset in its decompressed content.
+/// Position in a manifest's input: index of the file, and byte offset in its decompressed content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
     pub file: u32,
     pub offset: u64,
 }
 
-/// A key that the plan has no column for.
+/// A key without a column in the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewKey {
     pub key: String,
     pub at: Position,
 }
 
-/// A key as it is spelt in the input.
+/// A spelling of a key in the input.
 struct Spelling {
-    /// Bytes of the key as lines write it, by which it is recognised from its second appearance on.
+    /// The key as written in lines, for recognising later occurrences.
     token: Token,
     has_come: bool,
     key: Box<[u8]>,
-    /// The two spellings that came after this one last.
+    /// The two spellings that most recently followed this one.
     next: [u32; 2],
 }
 
-/// A key with its quotes and its colon, to be compared at once.
+/// A key with its quotes and colon, in words for a fast comparison.
 struct Token {
     words: [u128; 2],
     masks: [u128; 2],
-    /// Zero for a key that is too long, or never stands like this in JSON.
+    /// Length; zero for a key that is too long, or never written in this form.
     length: usize,
 }
 
 impl Token {
     const MAX_BYTES: usize = 32;
-    /// Is nowhere.
+    /// Token that never matches.
     const NONE: Self = Self { words: [0; 2], masks: [0; 2], length: 0 };
 
     fn new(key: &[u8]) -> Self {
@@ -105,7 +105,7 @@ impl Token {
         token
     }
 
-    /// Tells whether this key stands at `at`, with its quotes and its colon.
+    /// Tells whether this key is at `at`, with its quotes and colon.
     #[inline(always)]
     fn stands_at(&self, bytes: &[u8], at: usize) -> bool {
         let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<{ Self::MAX_BYTES }>) else { return false };
@@ -115,49 +115,48 @@ impl Token {
     }
 }
 
-/// From keys to columns, for the columns of one plan.
+/// Index from keys to columns of one plan.
 pub struct KeyIndex {
     names: ColumnNames,
     /// A spelling of each column's key.
     columns: HashMap<String, u32>,
     spellings: Vec<Spelling>,
-    /// The column of each spelling.
+    /// Column of each spelling.
     column_of: Vec<u32>,
-    /// By a fast hash: its seed is random, and the number of keys is limited.
+    /// Spellings by a fast hash, with a random seed and a limited number of keys against collision attacks.
     by_spelling: HashTable<u32>,
     hashes: RandomState,
-    /// The two spellings that lines started with last.
+    /// The two spellings with which the last lines started.
     first: [u32; 2],
     first_seen: Vec<Option<Position>>,
-    /// Number of columns that the plan has, and the keys of those after them.
+    /// Number of columns in the plan, and the keys of columns added after them.
     planned: usize,
     late: Vec<String>,
-    /// An unknown key becomes a column at once while there are less than this.
+    /// Limit of the columns up to which unknown keys become columns at once.
     max_columns: usize,
-    /// The keys that are learnt, if not all.
+    /// Keys to be learnt; `None` for all.
     wanted: Option<Words>,
-    /// The column of keys that nobody wants, behind those of the plan.
+    /// Column for keys that the query does not use, after all others.
     ignored: Option<u32>,
     /// Keys without a column.
     new_keys: HashMap<String, Position>,
-    /// The bytes of the keys with and without a column.
+    /// Total bytes of the keys, with and without a column.
     key_bytes: usize,
-    /// The spelling before, in the line that is being scanned, and whether the line has a key that is not known or has not
-    /// come before.
+    /// Previous spelling in the current line, and whether the line has a key that is unknown or new.
     before: u32,
     has_news: bool,
-    /// True if the last key that was looked for was one of the next few.
+    /// True if the last key that was searched was among the next few expected.
     is_in_order: bool,
 }
 
-/// True of a key whose column gets another name, by which a query calls it.
+/// Tells whether the column of a key is renamed, so that a query uses another name for it.
 fn is_metadata(key: &str) -> bool {
     METADATA_COLUMNS.contains(&key)
 }
 
 const START: u32 = u32::MAX;
-/// Number of spellings after the last one that are tried before a key is looked up, where the last one was among them: some keys
-/// are left out of an order that is always the same.
+/// Number of spellings after the last one that are tried before a hash lookup, while this succeeds: in a fixed order of
+/// keys, some may be absent.
 const NEAR: u32 = 4;
 
 impl Keys for KeyIndex {
@@ -203,7 +202,7 @@ impl Keys for KeyIndex {
 }
 
 impl KeyIndex {
-    /// An index over the plan's columns, named by their normalized keys.
+    /// Creates an index for the plan's columns, given by their normalized keys.
     pub fn new(keys: &[String], names: ColumnNames) -> Self {
         let mut index = Self {
             names,
@@ -231,22 +230,22 @@ impl KeyIndex {
         index
     }
 
-    /// An index without columns that makes one of every key it meets.
+    /// Creates an index without columns, which adds one for every key.
     pub fn learning(names: ColumnNames) -> Self {
         Self { max_columns: usize::MAX, ..Self::new(&[], names) }
     }
 
-    /// Makes the index turn up to `most` unknown keys into columns.
+    /// Lets up to `most` unknown keys become columns.
     pub fn with_late(self, most: usize) -> Self {
         Self { max_columns: self.planned.saturating_add(most).min(MAX_COLUMNS), ..self }
     }
 
-    /// Makes the index learn these keys only, if they are given.
+    /// Restricts learning to these keys, if they are given.
     pub fn only(self, wanted: Option<Words>) -> Self {
         Self { wanted, ..self }
     }
 
-    /// Makes the index treat keys without a column as if they were not there. No keys become columns then.
+    /// Ignores keys without a column. No keys become columns then.
     pub fn ignoring_others(mut self) -> Self {
         self.ignored = Some(self.planned as u32);
         self.first_seen.push(None);
@@ -262,20 +261,20 @@ impl KeyIndex {
         slot
     }
 
-    /// The spelling that this is, if it is known.
+    /// The number of a spelling, if it is known.
     #[inline(always)]
     fn spelling(&self, key: &[u8]) -> Option<u32> {
         let is = |slot: &u32| same(&self.spellings[*slot as usize].key, key);
         self.by_spelling.find(self.hashes.hash_one(key), is).copied()
     }
 
-    /// The two spellings that may come next.
+    /// The two most likely next spellings.
     #[inline(always)]
     fn guesses(&self) -> [u32; 2] {
         self.spellings.get(self.before as usize).map_or(self.first, |spelling| spelling.next)
     }
 
-    /// Notes that the spelling in `slot` came after the one before, to be guessed next time.
+    /// Records that the spelling in `slot` followed the previous one, as a guess for the next time.
     fn came(&mut self, slot: u32) {
         let after = match self.spellings.get_mut(self.before as usize) {
             Some(spelling) => &mut spelling.next,
@@ -285,15 +284,15 @@ impl KeyIndex {
         self.before = slot;
     }
 
-    /// The column of a key of a line that is settled.
+    /// Column of a key in a line whose keys are resolved.
     #[inline(always)]
     pub fn column(&self, field: &Field) -> u32 {
         self.column_of[field.spelling as usize]
     }
 
-    /// Settles the keys of a line that is a row: looks up those that are not known yet, and notes where keys came first.
-    /// False if there is no column for one of them or has been none for another before. Adds to `replaced` the characters of
-    /// keys that had to be. `position` is asked for one key after the other.
+    /// Resolves the keys of a line that is a row: looks up unknown ones, and records first positions. Returns false if
+    /// any key, of this line or an earlier one, has no column. Adds the number of replaced characters in keys to
+    /// `replaced`. `position` is called for each key in turn.
     #[inline(always)]
     pub fn settle(
         &mut self,
@@ -376,7 +375,7 @@ impl KeyIndex {
         }
     }
 
-    /// A spelling of the column that nobody wants; the first of them where there is no room for more.
+    /// Spelling for the column of unused keys; the first such spelling if there is no room for more.
     fn ignored_spelling(&mut self, key: &[u8]) -> Option<u32> {
         let ignored = self.ignored?;
         match self.spellings.len() < MAX_SPELLINGS {
@@ -385,41 +384,43 @@ impl KeyIndex {
         }
     }
 
-    /// The keys of the columns that turned up beyond those of the plan, in their order.
+    /// Keys of the columns that were added to those of the plan, in order.
     #[inline(always)]
     pub fn late(&self) -> &[String] {
         &self.late
     }
 
-    /// The keys of [`Self::late`], with the places at which they came first.
+    /// Keys of [`Self::late`], with the positions of their first occurrence.
     pub fn late_keys(&self) -> impl Iterator<Item = NewKey> {
         let first = self.first_seen.iter().skip(self.planned);
         self.late.iter().zip(first).filter_map(|(key, at)| at.map(|at| NewKey { key: key.clone(), at }))
     }
 
-    /// Tells whether a key came that there is no column for.
+    /// Tells whether any key has no column.
     pub fn has_new_keys(&self) -> bool {
         !self.new_keys.is_empty()
     }
 
-    /// Tells whether the new keys would make more columns than there may be, or longer names. Further keys are not looked for then.
+    /// Tells whether the new keys would exceed the limit of columns, or of the length of their names. No further keys
+    /// are collected then.
     fn has_too_many_columns(&self) -> bool {
         self.columns.len() + self.new_keys.len() > MAX_COLUMNS || self.key_bytes > MAX_NAME_BYTES
     }
 
-    /// Refuses a manifest with too many columns, the last of which came in this range, or with names that are too long together.
+    /// Refuses a manifest with too many columns, the last of which was in this range, or with names that are too long
+    /// in total.
     pub fn check_columns(&self, range: &FileRange) -> Result<(), ScanError> {
         check_columns(self.columns.len() + self.new_keys.len(), self.key_bytes, || range.uri.to_string())
     }
 
-    /// The keys there is no column for.
+    /// Keys without a column.
     pub fn new_keys(&self) -> Vec<NewKey> {
         let mut keys: Vec<_> = self.new_keys.iter().map(|(key, at)| NewKey { key: key.clone(), at: *at }).collect();
         keys.sort_by_key(|new| new.at);
         keys
     }
 
-    /// Every column's key that came, and where it came first.
+    /// Keys of columns that occurred, with the positions of their first occurrence.
     pub fn seen_keys(&self) -> impl Iterator<Item = NewKey> {
         let seen = |(key, slot): (&String, &u32)| {
             let first = self.first_seen[self.column_of[*slot as usize] as usize];
@@ -428,7 +429,7 @@ impl KeyIndex {
         self.columns.iter().filter_map(seen)
     }
 
-    /// Place at which the key of each column of the plan came first, by column.
+    /// Position of the first occurrence of each column's key, by column of the plan.
     pub fn first_seen(&self) -> &[Option<Position>] {
         &self.first_seen[..self.planned]
     }
@@ -439,7 +440,7 @@ mod tests {
     use super::super::json::scan_fields;
     use super::*;
 
-    /// The columns of a line with these keys; none for a key without one.
+    /// Columns of a line with these keys; `None` for a key without one.
     fn columns(index: &mut KeyIndex, keys: &[&str], offset: u64) -> Vec<Option<u32>> {
         let members: Vec<_> = keys.iter().map(|key| format!("{}:null", serde_json::to_string(key).unwrap())).collect();
         let line = format!("{{{}}}\n", members.join(","));
@@ -546,7 +547,7 @@ mod tests {
                 (index.has_too_many_columns(), index.key_bytes)
             };
             for number in 0..MAX_NAME_BYTES / 4096 {
-                // A key that comes again counts once.
+                // A repeated key counts once.
                 add(&format!("{number:04096}"));
                 assert_eq!(add(&format!("{number:04096}")), (false, (number + 1) * 4096));
             }

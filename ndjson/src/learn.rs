@@ -1,4 +1,4 @@
-//! Learning keys from lines, and the order of those that many scans found.
+//! Learning of keys from lines, and merging of keys that several scans found.
 
 use crate::defects::ScanError;
 use crate::json::{Scanned, scan_fields};
@@ -7,7 +7,7 @@ use crate::lossy::{RawPlaces, lossy_line};
 use crate::range::FileRange;
 use std::collections::HashMap;
 
-/// Adds keys, each with its first place.
+/// Adds keys, keeping the first position of each.
 pub fn merge_keys(into: &mut HashMap<String, Position>, keys: impl IntoIterator<Item = NewKey>) {
     for NewKey { key, at } in keys {
         let first = into.entry(key).or_insert(at);
@@ -15,14 +15,14 @@ pub fn merge_keys(into: &mut HashMap<String, Position>, keys: impl IntoIterator<
     }
 }
 
-/// Keys in order of first appearance.
+/// Keys in order of first occurrence.
 pub fn in_order(keys: HashMap<String, Position>) -> Vec<NewKey> {
     let mut keys: Vec<_> = keys.into_iter().map(|(key, at)| NewKey { key, at }).collect();
     keys.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
     keys
 }
 
-/// Notes the keys of whole lines, the first of which stands at `offset` of the file's content.
+/// Learns the keys of whole lines, the first of which is at `offset` of the file's content.
 pub fn learn_keys(index: &mut KeyIndex, range: &FileRange, offset: u64, lines: &[u8]) -> Result<(), ScanError> {
     let is_utf8 = simdutf8::basic::from_utf8(lines).is_ok();
     let (mut fields, mut text) = (Vec::new(), Vec::new());
@@ -31,7 +31,7 @@ pub fn learn_keys(index: &mut KeyIndex, range: &FileRange, offset: u64, lines: &
         let newline = start + memchr::memchr(b'\n', &lines[start..]).unwrap_or(lines.len() - start);
         let line = &lines[start..newline];
         text.clear();
-        // A line that is too long as text is rejected by the scan.
+        // A line whose text is too long is rejected by the scan.
         let scanned = match is_utf8 {
             true => Some((lines, start, 0, RawPlaces::of_text())),
             false => lossy_line(line, &mut text).map(|_| (&*text, 0, start, RawPlaces::new(line))),

@@ -1,61 +1,63 @@
-//! The proof that nothing was lost: what became of every line and every byte of every file.
+//! Ledger, which proves that nothing was lost: the result for every line and every byte of every file.
 
 use crate::{BOM, OtherFormat};
 use millwork_manifest::Compression;
 use serde::{Deserialize, Serialize};
 
-/// Account of one byte range of a file: lines that were seen, and what each became.
+/// Ledger of a byte range of a file: number of lines, by result.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeLedger {
-    /// The file's place in the manifest, from 0.
+    /// Index of the file in the manifest, from 0.
     pub file: u32,
     /// First byte of the stored object that was read.
     pub start: u64,
-    /// The byte after the last that was read.
+    /// End of the range, exclusive.
     pub end: u64,
-    /// Lines seen.
+    /// Number of lines.
     pub lines: u64,
-    /// Lines that became rows.
+    /// Number of lines that became rows.
     pub rows: u64,
-    /// Lines that were rejected.
+    /// Number of rejected lines.
     pub rejected: u64,
-    /// Lines of white space only.
+    /// Number of lines with only white space.
     pub blank: u64,
-    /// Lone surrogates in keys and in values that the query reads, and bytes that are not UTF-8, replaced by U+FFFD.
+    /// Number of characters replaced by U+FFFD: lone surrogates in keys and in values that the query reads, and invalid
+    /// UTF-8.
     pub replaced_characters: u64,
-    /// The format of a file that is not NDJSON. All of it is one rejected line.
+    /// Format of a file that is not NDJSON, which counts as one rejected line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_format: Option<OtherFormat>,
 }
 
-/// Account of one file: lines that were seen, and what each became.
+/// Ledger of a file: number of lines, by result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileLedger {
-    /// The file.
+    /// URI of the file.
     pub uri: String,
-    /// Stored size of the file.
+    /// Stored size of the file, in bytes.
     pub size_bytes: u64,
-    /// Lines seen.
+    /// Number of lines.
     pub lines: u64,
-    /// Lines that became rows.
+    /// Number of lines that became rows.
     pub rows: u64,
-    /// Lines that were rejected.
+    /// Number of rejected lines.
     pub rejected: u64,
-    /// Lines of white space only.
+    /// Number of lines with only white space.
     pub blank: u64,
-    /// Lone surrogates in keys and in values that the query reads, and bytes that are not UTF-8, replaced by U+FFFD.
+    /// Number of characters replaced by U+FFFD: lone surrogates in keys and in values that the query reads, and invalid
+    /// UTF-8.
     pub replaced_characters: u64,
-    /// The format of a file that is not NDJSON. All of it is one rejected line.
+    /// Format of a file that is not NDJSON, which counts as one rejected line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_format: Option<OtherFormat>,
 }
 
-/// Advice for a file without a row of which nobody knows what it is.
+/// Advice for a file of unknown format without any row.
 const ONE_A_LINE: &str =
     "write one JSON object a line, as `jq -c .` does with objects over several lines, and `jq -c '.[]'` with arrays";
 
 impl FileLedger {
-    /// Tells what is wrong with a file of which no line became a row, and what to do about it. A file of blank lines is well.
+    /// Defect and remedy of a file of which no line became a row; `None` for a file with only blank lines.
     pub fn without_rows(&self) -> Option<String> {
         if self.rows > 0 || self.rejected == 0 {
             return None;
@@ -74,30 +76,30 @@ impl FileLedger {
 /// Reason why a ledger does not add up.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LedgerError {
-    /// Bytes that were read never or twice.
+    /// Bytes were read twice or not at all.
     #[error("ledger: of `{uri}`, {size_bytes} bytes, the ranges read do not cover each byte once: {ranges:?}")]
     Coverage {
-        /// The file.
+        /// URI of the file.
         uri: String,
         /// Stored size of the file.
         size_bytes: u64,
-        /// The ranges, ordered.
+        /// Ranges, ordered.
         ranges: Vec<(u64, u64)>,
     },
-    /// Content without a line.
+    /// The file has content, but no line.
     #[error("ledger: `{uri}` has {size_bytes} bytes, but no lines")]
     NoLines {
-        /// The file.
+        /// URI of the file.
         uri: String,
-        /// Stored size of the file.
+        /// Stored size of the file, in bytes.
         size_bytes: u64,
     },
-    /// Lines that are neither rows, nor rejected, nor blank.
+    /// Lines are missing from the sum of rows, rejected and blank ones.
     #[error("ledger: `{uri}` has {lines} lines, but {rows} rows + {rejected} rejected + {blank} blank")]
     Lines {
-        /// The file.
+        /// URI of the file.
         uri: String,
-        /// Lines seen.
+        /// Number of lines in the file.
         lines: u64,
         /// Lines that became rows.
         rows: u64,
@@ -106,13 +108,13 @@ pub enum LedgerError {
         /// Lines of white space only.
         blank: u64,
     },
-    /// A range of a file that the manifest does not have.
+    /// The manifest has no such file.
     #[error("ledger: a range of file {0}, which the manifest does not have")]
     Unknown(u32),
 }
 
-/// Adds up the ranges of a manifest's files, given with their stored sizes, and checks that every byte was read once
-/// and every line accounted for.
+/// Adds up the ranges of a manifest's files, which are given with their stored sizes. Checks that every byte was read
+/// once and every line is accounted for.
 pub fn add_up(files: &[(String, u64)], ranges: &[RangeLedger]) -> Result<Vec<FileLedger>, LedgerError> {
     let mut by_file: Vec<Vec<&RangeLedger>> = vec![Vec::new(); files.len()];
     for range in ranges {
@@ -139,7 +141,7 @@ fn add_up_file(uri: &str, size_bytes: u64, mut ranges: Vec<&RangeLedger>) -> Res
         replaced_characters: sum(|r| r.replaced_characters),
         other_format: ranges.iter().find_map(|range| range.other_format),
     };
-    // A compressed file can hold nothing, and a byte order mark is no line.
+    // A compressed file can have empty content, and a byte order mark is not a line.
     if size_bytes > BOM.len() as u64 && file.lines == 0 && Compression::of_key(uri) == Some(Compression::None) {
         return Err(LedgerError::NoLines { uri: file.uri, size_bytes });
     }

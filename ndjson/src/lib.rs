@@ -1,8 +1,8 @@
-//! From bytes to text columns: lines, strict JSON, and the builders that each value is copied into once; and the account of what became
-//! of every line.
+//! From bytes to text columns: lines, strict JSON parsing, column builders into which each value is copied once, and
+//! the ledger with the result for every line.
 //!
-//! Nothing here knows of DataFusion or of Parquet. A scan ([`FileScan`]) reads byte ranges of files ([`FileRange`]) by a description
-//! ([`RowSource`]) and gives [`Rows`].
+//! Independent of DataFusion and Parquet. A scan ([`FileScan`]) reads byte ranges of files ([`FileRange`]) according to
+//! a description ([`RowSource`]), and returns [`Rows`].
 
 mod blocks;
 mod columns;

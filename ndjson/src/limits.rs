@@ -1,44 +1,46 @@
-//! Limits of what input may cost that an operator can set. Those that are part of the format are constants, here or beside the
-//! code that keeps them.
+//! Limits of the cost of input that an operator can change. Limits that belong to the format are constants, here or
+//! where they are enforced.
 
 use serde::{Deserialize, Serialize};
 
-/// Limit of the columns of a manifest: 20,000. Keys that are data, such as ids, make a column each.
+/// Limit of the columns of a manifest: 20,000. Reached if keys are data, such as ids, each of which makes a column.
 pub const MAX_COLUMNS: usize = 20_000;
 
-/// Limit of the bytes of all columns' keys together: 8 MiB, over 400 for each of the most columns there may be. Plans, reports and
-/// footers have many copies of them, and travel in messages of 64 MiB.
+/// Limit of the total length of all columns' keys: 8 MiB, more than 400 bytes for each of 20,000 columns. Plans,
+/// reports and footers have many copies of them, and are sent in messages of 64 MiB.
 pub(crate) const MAX_NAME_BYTES: usize = 8 << 20;
 
-/// Content of a compressed file that is read whatever its stored size, in bytes: 1 GiB. Small files of logs compress a thousandfold now
-/// and then; a thousand of them at once still fit into a day.
+/// Decompressed content that is always allowed, whatever the stored size: 1 GiB. Small log files occasionally compress
+/// a thousandfold; even a thousand of 1 GiB can be converted within a day.
 pub const MIN_CONTENT_BYTES: u64 = 1 << 30;
 
-/// Bounds of the windows that a zstd decoder takes, as powers of two (zstd.h, ZSTD_WINDOWLOG_ABSOLUTEMIN and ZSTD_WINDOWLOG_MAX_64).
+/// Bounds of the window sizes that a zstd decoder accepts, as powers of two (zstd.h, ZSTD_WINDOWLOG_ABSOLUTEMIN and
+/// ZSTD_WINDOWLOG_MAX_64).
 const MIN_WINDOW_LOG: u32 = 10;
 const MAX_WINDOW_LOG: u32 = 31;
 
-/// Limits of one conversion. Each run has those with which its scheduler was started.
+/// Limits of a conversion, as configured in the scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Content of a compressed file, in multiples of its stored size; up to [`MIN_CONTENT_BYTES`] are read in any case.
+    /// Limit of the content of a compressed file, as a multiple of its stored size; up to [`MIN_CONTENT_BYTES`] are
+    /// always allowed.
     pub max_expansion: u64,
-    /// Bytes of the files of rejected lines of one manifest.
+    /// Limit of the rejected-line records of a manifest, in bytes.
     pub max_rejected_bytes: u64,
-    /// Bytes of the window of a zstd frame, of which each decoder keeps as many in memory.
+    /// Limit of the window of a zstd frame, in bytes; each decoder has a window in memory.
     pub max_zstd_window_bytes: u64,
 }
 
 impl Limits {
-    /// Default of [`Self::max_expansion`]: gzip comes to 1,032 at most, and text that people store to less than 100.
+    /// Default of [`Self::max_expansion`]: gzip reaches at most 1,032, and ordinary text less than 100.
     pub const MAX_EXPANSION: u64 = 1000;
-    /// Default of [`Self::max_rejected_bytes`], in MiB: more than an ordinary manifest has in all.
+    /// Default of [`Self::max_rejected_bytes`], in MiB: more than a whole ordinary manifest.
     pub const MAX_REJECTED_MB: u64 = 1024;
 
-    /// Default of [`Self::max_zstd_window_bytes`], in MiB: zstd's own, which `zstd --long` keeps to.
+    /// Default of [`Self::max_zstd_window_bytes`], in MiB: the default of zstd, which `zstd --long` uses as well.
     pub const MAX_ZSTD_WINDOW_MB: u64 = 128;
 
-    /// Limit of the window of a zstd frame as a power of two, which is what a decoder takes.
+    /// Limit of the window of a zstd frame as a power of two, as the decoder expects it.
     pub fn zstd_window_log(&self) -> u32 {
         self.max_zstd_window_bytes.max(1).ilog2().clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG)
     }

@@ -1,10 +1,11 @@
-//! Text that is not valid UTF-8: where what stands in its lossy copy stands in itself.
+//! Text that is not valid UTF-8: lossy conversion, and mapping of positions back to the original bytes.
 
 use super::blocks::MAX_LINE_BYTES;
 use std::str::{Utf8Chunk, Utf8Chunks};
 
-/// Appends the text of a line and a newline, with U+FFFD for every invalid sequence. Returns the count of these; none if the text would
-/// be longer than [`MAX_LINE_BYTES`], and nothing is appended: it can be three times as long as the line.
+/// Appends the text of a line and a newline, with U+FFFD for every invalid sequence. Returns the number of these;
+/// `None`, without appending, if the text would exceed [`MAX_LINE_BYTES`], since it can be three times as long as the
+/// line.
 pub(crate) fn lossy_line(line: &[u8], into: &mut Vec<u8>) -> Option<u64> {
     let replacement = char::REPLACEMENT_CHARACTER.len_utf8();
     let (mut length, mut replaced) = (0, 0);
@@ -27,11 +28,11 @@ pub(crate) fn lossy_line(line: &[u8], into: &mut Vec<u8>) -> Option<u64> {
     Some(replaced)
 }
 
-/// Finds places of bytes by those of their lossy text, in which every invalid sequence is a U+FFFD.
+/// Maps positions in lossy text, in which every invalid sequence is a U+FFFD, to positions in the original bytes.
 pub(crate) struct RawPlaces<'a> {
     chunks: Utf8Chunks<'a>,
     chunk: Option<Utf8Chunk<'a>>,
-    /// Start of the chunk in the lossy text, and in the bytes.
+    /// Start of the current chunk, in the lossy text and in the bytes.
     lossy: u64,
     raw: u64,
 }
@@ -42,12 +43,12 @@ impl<'a> RawPlaces<'a> {
         Self { chunk: chunks.next(), chunks, lossy: 0, raw: 0 }
     }
 
-    /// Places of bytes that are valid text: the same in both.
+    /// Mapping for valid text: positions are equal in both.
     pub(crate) fn of_text() -> Self {
         Self::new(b"")
     }
 
-    /// The place of what is at `at` of the lossy text; places must be asked for in order.
+    /// Position in the bytes for `at` in the lossy text. Positions must be requested in ascending order.
     pub(crate) fn of(&mut self, at: u32) -> u64 {
         let at = u64::from(at);
         while let Some(chunk) = &self.chunk {

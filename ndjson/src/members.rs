@@ -1,26 +1,26 @@
-//! The members of a gzip file, one after the other: padding with zeros is passed over, as gzip and Python do; anything else that follows
-//! is named.
+//! Members of a gzip file, read one after another. Trailing NUL padding is skipped, as in gzip and Python; any other
+//! trailing data is an error.
 
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 
-/// The first byte of a member (RFC 1952, 2.3.1).
+/// First byte of a member (RFC 1952, 2.3.1).
 const FIRST_BYTE: u8 = 0x1f;
 
-/// Members that a file may have of any size: each costs about 20 microseconds, whatever is in it.
+/// Number of members that a file may have regardless of their size: each costs about 20 microseconds.
 const MAX_TINY_MEMBERS: u64 = 65_536;
-/// Stored bytes that each has on average in a file with more: one line of a log, compressed by itself, has more than these.
+/// Least average stored size of the members beyond that number, in bytes; smaller than a single compressed log line.
 const MIN_MEMBER_BYTES: u64 = 64;
 
-/// The content of all members.
+/// Decompressed content of all members.
 pub(crate) struct Members<R> {
-    /// None behind the last member.
+    /// Current member; `None` after the last one.
     member: Option<GzDecoder<BufReader<Counted<R>>>>,
-    /// Members that were begun.
+    /// Number of members begun.
     begun: u64,
 }
 
-/// Stored bytes, counted while they are read.
+/// Reader that counts stored bytes.
 struct Counted<R> {
     stored: R,
     bytes: u64,
@@ -39,7 +39,7 @@ impl<R: Read> Members<R> {
         Self { member: Some(GzDecoder::new(BufReader::new(Counted { stored, bytes: 0 }))), begun: 1 }
     }
 
-    /// Goes on to the next member, if there is one.
+    /// Moves to the next member, if there is one.
     fn next(&mut self) -> io::Result<()> {
         let Some(member) = self.member.take() else { return Ok(()) };
         let mut stored = member.into_inner();

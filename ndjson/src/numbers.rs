@@ -1,13 +1,14 @@
-//! Arrays of numbers, looked at by 64 bytes instead of one by one: embeddings and series are mostly such.
+//! Vectorised skipping of arrays of numbers, such as embeddings and time series, 64 bytes at a time.
 //!
-//! Each rule of RFC 8259, section 6, is about a byte and the one before it, but for where runs of digits end, which an
-//! addition finds: its carry goes through all digits from the first one on. So a rule is a few operations on words that have a bit for each byte.
+//! Each rule of RFC 8259, section 6, concerns a byte and its predecessor, except for the ends of digit runs, which an
+//! addition finds: its carry passes through all digits of a run. Each rule thus takes a few operations on words with
+//! one bit per byte.
 
-/// Number of bytes that are looked at at once.
+/// Number of bytes that are processed at once.
 const WINDOW: usize = 64;
 
-/// From the start of a value in an array: the start of a later one, up to which there are only numbers, each with a comma after
-/// it, and at most one space after that. It may be the same, even where a number follows.
+/// Skips numbers from the start of a value in an array. Returns the start of a later value, before which there are only
+/// numbers, each followed by a comma and at most one space. May return the given position, even if a number follows.
 pub(super) fn skip_numbers(bytes: &[u8], mut at: usize) -> usize {
     while let Some(window) = bytes.get(at..).and_then(<[u8]>::first_chunk::<WINDOW>) {
         let end = numbers_end(window);
@@ -20,19 +21,19 @@ pub(super) fn skip_numbers(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Finds the end of the last number of a window that has a comma after it, the comma included; 0 if there is none. The window
+/// End of the last number of a window that is followed by a comma, including the comma; 0 if there is none. The window
 /// begins with a value.
 #[inline(always)]
 fn numbers_end(window: &[u8; WINDOW]) -> usize {
     let Classes { digits, zeros, dots, minuses, commas } = Classes::of(window);
     let others = !(digits | dots | minuses | commas);
     let is = |byte| within(window, byte, byte);
-    // Most numbers have neither an exponent nor a space before them.
+    // Most numbers have no exponent and no space before them.
     let (exponents, pluses, spaces) = match others {
         0 => (0, 0, 0),
         _ => (is(b'e') | is(b'E'), is(b'+'), is(b' ')),
     };
-    // Places where a value must begin, and where the digits must that follow a dot, an exponent, or nothing.
+    // Positions where a value must begin, and where digits must follow a dot, an exponent, or nothing.
     let values = ((commas << 1 | 1) & !spaces) | spaces << 1;
     let fractions = dots << 1;
     let signs = (minuses | pluses) & exponents << 1;
@@ -49,13 +50,13 @@ fn numbers_end(window: &[u8; WINDOW]) -> usize {
         | exponents << 1 & !(digits | minuses | pluses)
         | ends_of(fractions & digits) & !(commas | exponents)
         | ends_of(powers) & !commas
-        // No other digit follows a zero at the start.
+        // A leading zero may not be followed by another digit.
         | (wholes & zeros) << 1 & digits;
     let right = commas & wrong.wrapping_sub(1) & !wrong;
     WINDOW - right.leading_zeros() as usize
 }
 
-/// Kinds of the bytes of a window: a bit for each, the lowest for the first.
+/// Classes of the bytes of a window: one bit per byte, the lowest for the first.
 struct Classes {
     digits: u64,
     zeros: u64,
@@ -77,7 +78,7 @@ impl Classes {
     }
 }
 
-/// A bit for each byte from `first` to `last`.
+/// Bit mask of the bytes from `first` to `last`.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn within(window: &[u8; WINDOW], first: u8, last: u8) -> u64 {
@@ -96,7 +97,7 @@ fn within(window: &[u8; WINDOW], first: u8, last: u8) -> u64 {
     bits_of(0) | bits_of(16) | bits_of(32) | bits_of(48)
 }
 
-/// A bit for each byte from `first` to `last`.
+/// Bit mask of the bytes from `first` to `last`.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 fn within(window: &[u8; WINDOW], first: u8, last: u8) -> u64 {
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The starts of values that numbers with commas lead to, looked at one by one.
+    /// Starts of values that follow numbers with commas, found byte by byte.
     fn starts(bytes: &[u8]) -> Vec<usize> {
         let mut starts = vec![0];
         while let Some(end) = starts.last().and_then(|start| skip_number(bytes, *start).ok())
@@ -120,7 +121,7 @@ mod tests {
         starts
     }
 
-    /// They are found up to less than a window before the last.
+    /// Checks that the vectorised search agrees, and stops less than a window before the last start.
     fn check(text: &str) -> Result<(), TestCaseError> {
         let bytes = [text.as_bytes(), b"]\n"].concat();
         let (starts, found) = (starts(&bytes), skip_numbers(&bytes, 0));
@@ -150,7 +151,7 @@ mod tests {
             for value in wrong {
                 let bytes = [before, value, ",", after, "9]\n"].concat();
                 let end = skip_numbers(bytes.as_bytes(), 0);
-                // A second space is left to whoever skips spaces.
+                // A second space is left to the function that skips spaces.
                 let is_spaced = value.starts_with(' ') && before.ends_with(',');
                 assert!(end == before.len() || is_spaced && end == before.len() + 1, "{end} of {bytes:?}");
             }

@@ -1,4 +1,4 @@
-//! A piece of a file that somebody looks at: its lines, each judged as the conversion would, in bounded memory and time.
+//! Preview of a piece of a file: its lines, each checked as in a conversion, with bounded memory and time.
 
 use crate::blocks::BOM;
 use crate::defects::describe;
@@ -13,48 +13,48 @@ use millwork_storage::Located;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-/// Bytes of content that a piece has at most, unless its first line is longer: 64 KiB.
+/// Limit of the content of a piece: 64 KiB, unless its first line is longer.
 const PIECE: u64 = 64 << 10;
-/// Longest line that is read to its end, in bytes: 1 MiB. Of a longer one the beginning is shown.
+/// Limit of a line that is read to its end: 1 MiB. Longer lines are shown in part.
 const LONGEST: u64 = 1 << 20;
-/// Lines of a piece: 50, some screens.
+/// Limit of the lines of a piece: 50, some screens.
 const LINES: usize = 50;
-/// Bytes of a compressed file that are passed over to come to a piece: 16 MiB of content, which takes a tenth of a second.
+/// Limit of the content of a compressed file that is skipped to reach a piece: 16 MiB, which takes a tenth of a second.
 const DEEPEST: u64 = 16 << 20;
-/// Bytes of a line that are handed on: 4 KiB around what is wrong with it.
+/// Limit of the text of a line that is returned: 4 KiB around its defect.
 const SHOWN: usize = 4 << 10;
-/// Bytes that the first request to a bucket asks for.
+/// Size of the first request to a bucket, in bytes.
 const FIRST_REQUEST: u64 = 256 << 10;
 
-/// Lines of a file from one place on.
+/// Lines of a file, from an offset on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preview {
     /// Lines.
     pub lines: Vec<PreviewLine>,
-    /// Format of the file, with advice, if it is not NDJSON.
+    /// Format of the file with advice, if it is not NDJSON.
     pub other_format: Option<String>,
-    /// Place where the next piece begins.
+    /// Offset of the next piece.
     pub next: Option<u64>,
-    /// Trouble for which the file cannot be read on from here.
+    /// Error because of which the file cannot be read further.
     pub trouble: Option<String>,
 }
 
-/// A line, and whether it would be a row.
+/// A line, and its defect if it would be rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreviewLine {
-    /// Place where the line begins in the decompressed file, in bytes.
+    /// Offset of the line in the decompressed file, in bytes.
     pub offset: u64,
     /// Length of the line without its newline, in bytes.
     pub length: u64,
-    /// Text of the line, or the part of it around what is wrong, with U+FFFD for what is not UTF-8.
+    /// Text of the line, or the part around its defect, with U+FFFD for invalid UTF-8.
     pub text: String,
-    /// Bytes of the line's text before the part that is here.
+    /// Length of the omitted text before this part, in bytes.
     pub cut_before: u64,
-    /// Kind of the defect, and what is said of it; none of a line that would be a row, or is blank.
+    /// Kind of the defect, and its message; `None` for a line that would be a row, or is blank.
     pub defect: Option<(&'static str, String)>,
 }
 
-/// Reads a piece, from a byte of the content on. Blocks; what takes longer than `patience` is broken off between reads.
+/// Reads a piece, from a byte offset of the content. Blocking; aborted between reads after `patience`.
 pub fn preview(found: &Located, compression: Compression, from: u64, patience: Duration) -> Preview {
     let until = Instant::now() + patience;
     match read(found, compression, from, until) {
@@ -67,12 +67,12 @@ pub fn preview(found: &Located, compression: Compression, from: u64, patience: D
     }
 }
 
-/// Bytes from a place on.
+/// Bytes read from an offset on.
 struct Found {
     text: Vec<u8>,
-    /// True if the file has nothing to read after these lines.
+    /// True if the file ends after these bytes.
     is_all: bool,
-    /// Trouble that ended the reading, if that was not the end of the file.
+    /// Error that ended the reading, if it was not the end of the file.
     fault: Option<String>,
 }
 
@@ -109,7 +109,7 @@ fn read(found: &Located, compression: Compression, from: u64, until: Instant) ->
                 Ok(0) => return Ok(true),
                 Ok(read) => into.extend_from_slice(&buffer[..read]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Bytes before the fault are worth seeing.
+                // Bytes before the error are worth showing.
                 Err(error) if !into.is_empty() => {
                     fault = Some(input.explain(error).to_string());
                     return Ok(true);
@@ -137,7 +137,7 @@ fn read(found: &Located, compression: Compression, from: u64, until: Instant) ->
     Ok(Found { text, is_all, fault })
 }
 
-/// Lines of a text; the last of them only if it is whole, or too long to be read whole.
+/// Lines of a text; the last one only if it is complete, or too long to be read to its end.
 fn piece_of(text: &[u8], from: u64, is_all: bool, compression: Compression) -> Preview {
     let mut preview = Preview::default();
     let other = (from == 0).then(|| OtherFormat::of(text)).flatten();
@@ -171,7 +171,7 @@ fn piece_of(text: &[u8], from: u64, is_all: bool, compression: Compression) -> P
     preview
 }
 
-/// Kind of the defect for which a text line would be rejected, and what is said of it; none of a row or a blank line.
+/// Kind and message of the defect for which a line would be rejected; `None` for a row or a blank line.
 pub fn defect_of(line: &str) -> Option<(&'static str, String)> {
     let ended = [line.as_bytes(), b"\n"].concat();
     scan_line(&ended, 0, &mut Vec::new()).err().map(|defect| describe(defect, 0))
@@ -179,7 +179,7 @@ pub fn defect_of(line: &str) -> Option<(&'static str, String)> {
 
 fn line_of(bytes: &[u8], offset: u64, is_judged: bool) -> PreviewLine {
     let mut text = Vec::new();
-    // A line of a piece is far shorter than the longest that there may be.
+    // Lines of a piece are far shorter than the limit, so that this cannot fail.
     let _ = lossy_line(bytes, &mut text);
     let judged = if is_judged { scan_line(&text, 0, &mut Vec::new()) } else { Ok((Scanned::Blank, 0)) };
     let defect = judged.err();

@@ -1,13 +1,14 @@
-//! Progress of one task: counted where the work is done, read by whoever runs the task.
+//! Progress counters of a task: updated by the threads that work on it, read by its executor.
 //!
-//! Counters are raised a block of lines or a row group at a time, so that they cost nothing that could be measured.
+//! Counters are updated per block of lines or row group, so that their cost is negligible.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-/// Counters of a task. Whoever runs one puts it among the extensions of the session's settings; the sink and the scan find it there.
+/// Counters of a task. The executor adds them to the extensions of the session's configuration, where the sink and the
+/// scan find them.
 #[derive(Debug, Default)]
 pub struct TaskCounters {
     read_bytes: AtomicU64,
@@ -20,44 +21,44 @@ pub struct TaskCounters {
     pace: OnceLock<Arc<dyn Pace>>,
 }
 
-/// Waits of a task's threads for those of others.
+/// Hook by which a task's threads yield to those of others.
 pub trait Pace: std::fmt::Debug + Send + Sync {
-    /// Waits, if others are to go first. Called between blocks of lines.
+    /// Waits if other tasks are to go first. Called between blocks of lines.
     fn keep(&self);
 }
 
 /// Step of a task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TaskStep {
-    /// Input is read, and rows are encoded.
+    /// Input is being read, and rows encoded.
     #[default]
     Converting,
     /// All input is read; the last files are being finished.
     Finishing,
 }
 
-/// Counts of a task at one moment.
+/// Counts of a task at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskCounts {
-    /// Stored bytes of input that were read.
+    /// Stored bytes of input read.
     pub read_bytes: u64,
-    /// Lines that became rows.
+    /// Number of lines that became rows.
     pub rows: u64,
-    /// Lines that were rejected.
+    /// Number of rejected lines.
     pub rejected: u64,
-    /// Bytes of Parquet that were handed to the storage.
+    /// Bytes of Parquet passed to the storage.
     pub written_bytes: u64,
-    /// Output files that were begun.
+    /// Number of output files begun.
     pub parts: u64,
-    /// Time that threads computed for the task, in nanoseconds: reading, scanning, encoding, writing. What the network takes beside
-    /// is not in it.
+    /// CPU time of the task, in nanoseconds: reading, scanning, encoding, writing. Excludes time spent by network
+    /// threads.
     pub cpu_nanos: u64,
-    /// Step that the task is at.
+    /// Current step of the task.
     pub step: TaskStep,
 }
 
 impl TaskCounters {
-    /// The counts now. They only grow.
+    /// Current counts, which never decrease.
     pub fn counts(&self) -> TaskCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         TaskCounts {
@@ -71,41 +72,42 @@ impl TaskCounters {
         }
     }
 
-    /// Has the task's threads keep to a pace; the first counts.
+    /// Sets the pace for the task's threads; only the first call has an effect.
     pub fn keep_to(&self, pace: Arc<dyn Pace>) {
         let _ = self.pace.set(pace);
     }
 
-    /// Waits, if other tasks are to go first. To be called where a thread has little in memory: it may wait for long.
+    /// Waits if other tasks are to go first. May wait for long, so that it must be called where a thread holds little
+    /// memory.
     pub fn keep_pace(&self) {
         if let Some(pace) = self.pace.get() {
             pace.keep();
         }
     }
 
-    /// Adds what was scanned since the last time.
+    /// Adds scanned bytes and lines.
     pub fn scanned(&self, stored_bytes: u64, rows: u64, rejected: u64) {
         self.read_bytes.fetch_add(stored_bytes, Ordering::Relaxed);
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.rejected.fetch_add(rejected, Ordering::Relaxed);
     }
 
-    /// Adds what was written since the last time.
+    /// Adds written bytes.
     pub fn wrote(&self, bytes: u64) {
         self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Notes that another output file was begun.
+    /// Counts another output file.
     pub fn began_part(&self) {
         self.parts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes that nothing more is read.
+    /// Notes that all input has been read.
     pub fn all_read(&self) {
         self.is_all_read.store(true, Ordering::Relaxed);
     }
 
-    /// Does something on this thread, and counts what it computes.
+    /// Runs work on this thread, and adds its CPU time.
     pub fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
         let before = thread_nanos();
         let done = work();
@@ -113,13 +115,13 @@ impl TaskCounters {
         done
     }
 
-    /// A future whose computing is counted, on whatever threads it is polled.
+    /// Wraps a future so that its CPU time is counted, on whichever threads it is polled.
     pub fn timed_future<F: Future>(self: &Arc<Self>, work: F) -> Timed<F> {
         Timed { counters: self.clone(), work: Box::pin(work) }
     }
 }
 
-/// See [`TaskCounters::timed_future`].
+/// Future of [`TaskCounters::timed_future`].
 pub struct Timed<F> {
     counters: Arc<TaskCounters>,
     work: Pin<Box<F>>,
@@ -134,10 +136,10 @@ impl<F: Future> Future for Timed<F> {
     }
 }
 
-/// Time that this thread has computed so far, in nanoseconds; 0 where the system does not tell.
+/// CPU time of this thread, in nanoseconds; 0 where the system does not report it.
 fn thread_nanos() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place for the answer, and nobody else has it.
+    // SAFETY: `time` is valid memory for the result, without other references.
     if unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) } != 0 {
         return 0;
     }

@@ -4,23 +4,23 @@ use millwork_manifest::{Compression, ObjectUri};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// A byte range of a file of the manifest, starting and ending between lines.
+/// A byte range of a file in the manifest, cut at line boundaries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRange {
-    /// The file's place in the manifest.
+    /// Index of the file in the manifest.
     pub file: u32,
     pub uri: ObjectUri,
-    /// The directory that a local file must really be in when it is opened, wherever links lead by then.
+    /// Directory that must contain the real path of a local file when it is opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inside: Option<PathBuf>,
-    /// The entity tag the file had when the attempt was planned.
+    /// Entity tag of the file when the attempt was planned.
     pub etag: String,
-    /// The size of the whole stored object: one that has another is not the one that was planned.
+    /// Size of the whole stored object; another size means that it has changed.
     pub size_bytes: u64,
-    /// The first byte of it, and the one after the last.
+    /// Start of the range, and its end, exclusive.
     pub start: u64,
     pub end: u64,
     pub compression: Compression,
-    /// Lines of the file before this range.
+    /// Number of lines of the file before this range.
     pub lines_before: u64,
 }

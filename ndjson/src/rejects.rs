@@ -19,18 +19,17 @@ use std::io::{self, BufWriter, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Limit of the bytes of a rejected line that its record keeps: 1 MiB, which is enough to see what is wrong with it, and to find it
-/// in its file.
+/// Limit of a rejected line in its record: 1 MiB, which suffices to see the defect, and to find the line in its file.
 pub(crate) const MAX_RAW_BYTES: usize = 1 << 20;
-/// Factor by which escapes may make a line larger than it is. Above it base64 is taken, which takes a third more of any line.
+/// Limit of the factor by which escapes may lengthen a line. Beyond it base64 is used, which adds a third to any line.
 const MAX_ESCAPED_GROWTH: usize = 2;
-/// Bytes beyond that factor that a line may have with escapes, so that short lines stay readable.
+/// Additional bytes that escapes may add, so that short lines stay readable.
 const SPARED_BYTES: usize = 64;
-/// Count of the plans whose rooms are remembered, the newest: one that is forgotten begins again from nothing, and the judgement of
-/// the attempt finds out.
+/// Number of the newest plans whose limits are tracked in this process. An older plan would start again from zero,
+/// which the judgement of the attempt detects.
 const REMEMBERED_PLANS: usize = 1024;
 
-/// Description of a rejected line, which stands before the line itself.
+/// Description of a rejected line, written before the line itself.
 #[derive(Serialize)]
 pub struct Rejection<'a> {
     pub source_file: &'a str,
@@ -58,12 +57,12 @@ struct Record<'a> {
 pub enum RejectError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The room for rejected lines, of so many bytes, is used up.
+    /// The limit for rejected lines, in bytes, is exceeded.
     #[error("more than {0} bytes of rejected lines")]
     NoRoom(u64),
 }
 
-/// Room for the rejected lines of a plan, in bytes of their records, shared by its tasks in this process.
+/// Remaining bytes for the rejected lines of a plan, shared by its tasks in this process.
 #[derive(Clone, Debug)]
 pub struct RejectRoom(Arc<Room>);
 
@@ -74,7 +73,7 @@ struct Room {
     taken: AtomicU64,
 }
 
-/// The rooms of the newest plans.
+/// Remaining bytes of the newest plans.
 struct Rooms(VecDeque<RejectRoom>);
 
 static ROOMS: Mutex<Rooms> = Mutex::new(Rooms(VecDeque::new()));
@@ -94,12 +93,12 @@ impl Rooms {
 }
 
 impl RejectRoom {
-    /// The room of a plan, which has a number of its own.
+    /// Remaining bytes of a plan, by its number.
     pub fn of(plan: u64, limit: u64) -> Self {
         ROOMS.lock().unwrap_or_else(PoisonError::into_inner).of(plan, limit)
     }
 
-    /// Takes some of it, before anything is written.
+    /// Reserves bytes, before anything is written.
     fn take(&self, bytes: usize) -> Result<(), RejectError> {
         let before = self.0.taken.fetch_add(bytes as u64, Ordering::Relaxed);
         if before.saturating_add(bytes as u64) > self.0.limit {
@@ -109,15 +108,15 @@ impl RejectRoom {
     }
 }
 
-/// Writes rejected lines; the file appears with the first of them.
+/// Writer of rejected lines; the file is created with the first one.
 ///
-/// Without a staging directory nothing is kept.
+/// Without a staging directory, lines are discarded.
 pub struct RejectSink {
     to: Option<(Staging, RejectRoom)>,
     /// Number of the task that rejects the lines.
     task: usize,
     writer: Option<BufWriter<StagingWriter>>,
-    /// The record that is being put together.
+    /// Buffer for the current record.
     record: Vec<u8>,
 }
 
@@ -126,7 +125,7 @@ impl RejectSink {
         Self { to, task, writer: None, record: Vec::new() }
     }
 
-    /// A sink that keeps nothing.
+    /// Creates a sink that discards lines.
     pub fn nowhere() -> Self {
         Self::new(None, 0)
     }
@@ -136,7 +135,7 @@ impl RejectSink {
         self.to.is_some()
     }
 
-    /// Writes a line that is at hand.
+    /// Writes a line that is in memory.
     pub fn write(&mut self, rejection: &Rejection<'_>, line: &[u8]) -> Result<(), RejectError> {
         if line.len() <= MAX_RAW_BYTES || !self.is_kept() {
             return self.put(rejection, line, None);
@@ -144,7 +143,7 @@ impl RejectSink {
         self.put(rejection, &line[..MAX_RAW_BYTES], Some(hex(digest(&SHA256, line).as_ref())))
     }
 
-    /// Writes a line that came in pieces.
+    /// Writes a line that was read in pieces.
     pub fn write_long(&mut self, rejection: &Rejection<'_>, line: LongLine) -> Result<(), RejectError> {
         self.put(rejection, &line.start, Some(hex(line.digest.finish().as_ref())))
     }
@@ -168,7 +167,7 @@ impl RejectSink {
         Ok(writer.write_all(&self.record)?)
     }
 
-    /// The finished file, if any line was rejected.
+    /// Finishes the file; `None` if no line was rejected.
     pub fn finish(self) -> StorageResult<Option<StagedFile>> {
         let Some(writer) = self.writer else { return Ok(None) };
         let closed = writer.into_inner().map_err(|e| millwork_storage::StorageError {
@@ -180,7 +179,7 @@ impl RejectSink {
     }
 }
 
-/// A line that comes in pieces: its start, and the digest of all of it.
+/// A line that is read in pieces: its beginning, and a digest of the whole.
 pub struct LongLine {
     start: Vec<u8>,
     digest: Context,
@@ -200,7 +199,7 @@ impl LongLine {
     }
 }
 
-/// The bytes as text, if they are. What was cut off may have cut a character.
+/// The bytes as text, if they are valid UTF-8. If the line was cut, its last character may be incomplete.
 fn as_text(bytes: &[u8], is_cut: bool) -> Option<&str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Some(text),
@@ -209,7 +208,7 @@ fn as_text(bytes: &[u8], is_cut: bool) -> Option<&str> {
     }
 }
 
-/// Tells whether the text takes so much more as a JSON string that base64 is better.
+/// Tells whether escaping lengthens the text so much that base64 is preferable.
 fn grows_too_much(text: &str) -> bool {
     let escaped = |byte: u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x8 | 0xc => 2,
@@ -222,7 +221,7 @@ fn grows_too_much(text: &str) -> bool {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
@@ -276,7 +275,7 @@ mod tests {
         assert_eq!((&records[0]["offset"], &records[0]["sha256"]), (&17.into(), &serde_json::Value::Null));
         assert_eq!(records[1]["raw_base64"], STANDARD.encode(b"\xff\xfe"));
         assert_eq!((&records[2]["raw"], &records[2]["length"]), (&"abcdefg".into(), &7.into()));
-        // From coreutils' sha256sum.
+        // Hash computed by sha256sum.
         assert_eq!(records[2]["sha256"], "7d1a54127b222502f5b79b5fb0803061152a44f92b37e23c6527baf665d4da9a");
         assert_eq!(records[2]["message"], "expected `,}`");
     }
@@ -285,7 +284,7 @@ mod tests {
     fn a_line_keeps_a_mebibyte_and_the_digest_of_all() {
         let root = tempfile::tempdir().unwrap();
         let [whole, cut] = [0, 1].map(|more| "x".repeat(MAX_RAW_BYTES + more));
-        // The limit falls into the é.
+        // The limit falls inside the character é.
         let character = ["x".repeat(MAX_RAW_BYTES - 1), "é".repeat(9)].concat();
         let records = written(root.path(), |sink| {
             for line in [&whole, &cut, &character] {
@@ -324,7 +323,7 @@ mod tests {
         let (size, _) = written_with(root.path(), RejectRoom::of(2, u64::MAX), |sink| {
             sink.write(&rejection(3), b"abc").unwrap();
         });
-        // Two records, by two sinks; a third one finds no room.
+        // Two records, by two sinks, use up the limit for a third.
         let room = |bytes| RejectRoom::of(3, bytes);
         for expected in [size, size, 0] {
             let (size, _) = written_with(root.path(), room(2 * size), |sink| {
@@ -334,7 +333,7 @@ mod tests {
             assert_eq!(size, expected);
             let _ = std::fs::remove_file(root.path().join("published"));
         }
-        // Room of a byte less than a record.
+        // Limit of a byte less than a record needs.
         written_with(root.path(), RejectRoom::of(4, size - 1), |sink| {
             let full = sink.write(&rejection(3), b"abc");
             assert!(matches!(full, Err(RejectError::NoRoom(limit)) if limit == size - 1));

@@ -1,7 +1,8 @@
-//! Rows on their way from a scan to the encoder, column by column.
+//! Rows between a scan and the encoder, as columns.
 //!
-//! Scans and the encoder have a form of their own for text, in which a column costs as much as it has values: most columns of wide
-//! data are mostly empty. A query that does more than choose columns takes record batches, which are made of it.
+//! Scans and the encoder use their own form for text, in which the cost of a column is proportional to its values,
+//! since most columns of wide data are mostly empty. For a query that does more than select columns, rows are converted
+//! to record batches.
 
 use arrow::array::{Array, ArrayRef, AsArray, ByteView, RecordBatch, RecordBatchOptions, StringArray, StringViewArray};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
@@ -13,30 +14,30 @@ use std::sync::Arc;
 /// Rows of a block of lines.
 pub struct Rows {
     pub count: usize,
-    /// The columns of their schema, then those of keys that turned up.
+    /// Columns of the schema, followed by columns of keys that the plan did not know.
     pub columns: Vec<Column>,
-    /// The names of the latter.
+    /// Names of the latter.
     pub late: Arc<[String]>,
 }
 
-/// A column of some rows.
+/// A column of these rows.
 #[derive(Clone)]
 pub enum Column {
-    /// Text, of which no row has any.
+    /// Text column, null in all rows.
     Nulls,
     Text(TextValues),
-    /// A text that is the same in every row.
+    /// Text column with the same value in every row.
     Constant(Arc<str>),
-    /// Values that are no text.
+    /// Column of another type than text.
     Other(ArrayRef),
 }
 
-/// Nullable text: the values that there are, one after the other, and which rows have one.
+/// Nullable text: the existing values, one after another, and the rows that have one.
 #[derive(Clone)]
 pub struct TextValues {
-    /// Without nulls.
+    /// Values of the rows that are not null.
     pub values: StringArray,
-    /// None if all rows have a value.
+    /// Rows that have a value; `None` if all have.
     pub validity: Option<NullBuffer>,
 }
 
@@ -51,15 +52,15 @@ impl Rows {
         self.count == 0
     }
 
-    /// The rows of a record batch.
+    /// Converts a record batch.
     pub fn from_batch(batch: &RecordBatch) -> Result<Self, ArrowError> {
         let columns = batch.columns().iter().map(Column::from_array).collect::<Result<_, _>>()?;
         Ok(Self { count: batch.num_rows(), columns, late: Arc::default() })
     }
 
-    /// Makes a record batch of this schema from the rows.
+    /// Converts the rows to a record batch of this schema.
     pub fn to_batch(&self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-        // There may be no columns.
+        // There may be no columns, so that the number of rows is explicit.
         let options = RecordBatchOptions::new().with_row_count(Some(self.count));
         let arrays = self.columns.iter().map(|column| column.to_array(self.count)).collect();
         RecordBatch::try_new_with_options(schema.clone(), arrays, &options)
@@ -67,7 +68,7 @@ impl Rows {
 }
 
 impl Column {
-    /// Tells whether this is a column of `rows` rows.
+    /// Tells whether this column has `rows` rows.
     pub fn has(&self, rows: usize) -> bool {
         match self {
             Self::Nulls | Self::Constant(_) => true,
@@ -109,7 +110,7 @@ impl Column {
 }
 
 impl TextValues {
-    /// Makes an array of all rows from the values.
+    /// Converts the values to an array of all rows.
     pub fn to_array(&self) -> StringArray {
         let Some(validity) = &self.validity else { return self.values.clone() };
         let ends = self.values.value_offsets();
@@ -119,7 +120,7 @@ impl TextValues {
             ends[value]
         };
         let offsets: Vec<i32> = std::iter::once(ends[0]).chain(validity.iter().map(offset)).collect();
-        // SAFETY: offsets are some of those of an array of the same text, and never fall.
+        // SAFETY: the offsets are a subset of those of an array with the same text, in order.
         unsafe {
             let offsets = OffsetBuffer::new_unchecked(ScalarBuffer::from(offsets));
             StringArray::new_unchecked(offsets, self.values.values().clone(), Some(validity.clone()))
@@ -127,7 +128,7 @@ impl TextValues {
     }
 }
 
-/// The values of an array that has no text in rows without one, as arrays seldom have.
+/// The values of an array without nulls, if null rows have empty text, which is the usual case.
 fn without_nulls(text: &StringArray, validity: &NullBuffer) -> Option<StringArray> {
     let all = text.value_offsets();
     let mut offsets = Vec::with_capacity(all.len() - validity.null_count());
@@ -139,14 +140,14 @@ fn without_nulls(text: &StringArray, validity: &NullBuffer) -> Option<StringArra
             return None;
         }
     }
-    // SAFETY: what was left out are offsets of empty text.
+    // SAFETY: only offsets of empty text were removed.
     Some(unsafe {
         let offsets = OffsetBuffer::new_unchecked(ScalarBuffer::from(offsets));
         StringArray::new_unchecked(offsets, text.values().clone(), None)
     })
 }
 
-/// The value of all rows, if they are views of one text.
+/// The common value of all rows, if they are views of one text.
 fn only_value(array: &StringViewArray) -> Option<&str> {
     let first = array.views().first()?;
     let is_only = array.null_count() == 0 && array.views().iter().all(|view| view == first);
@@ -166,7 +167,7 @@ fn repeated(text: &str, rows: usize) -> ArrayRef {
     };
     let views = ScalarBuffer::from(vec![view; rows]);
     let buffers = if bytes.len() <= 12 { vec![] } else { vec![Buffer::from(bytes)] };
-    // SAFETY: the view is inline, or covers the whole of the one buffer, which is valid UTF-8.
+    // SAFETY: the view is inline, or covers the whole of the only buffer, which is valid UTF-8.
     Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers, None) })
 }
 

@@ -1,4 +1,4 @@
-//! A file, or a byte range of one, as rows of text columns and metadata.
+//! Scan of a file, or a byte range of one, into rows of text columns and metadata.
 
 mod whole;
 
@@ -23,42 +23,43 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Limit of the rows of a batch.
 const BATCH_ROWS: usize = 4096;
-/// Limit of the values of a record batch, null or not; a batch of wide rows has at least [`MIN_BATCH_ROWS`] all the same.
+/// Limit of the values of a record batch, including nulls; a batch of wide rows nevertheless has at least
+/// [`MIN_BATCH_ROWS`].
 const BATCH_VALUES: usize = 2_000_000;
 const MIN_BATCH_ROWS: usize = 64;
-/// Limit of the bytes of lines in a batch, for each column, within bounds: it stays in the cache until it is encoded, and each column has
-/// some values.
+/// Limit of the bytes of lines in a batch, per column and within bounds: a batch stays in the CPU cache until it is
+/// encoded, and each column has some values.
 const BATCH_BYTES_OF_A_COLUMN: usize = 8 << 10;
 const MIN_BATCH_BYTES: usize = 1 << 20;
 const MAX_BATCH_BYTES: usize = 4 << 20;
-/// Limit of the memory for text that is kept from batch to batch, in bytes: 16 MiB, and a little for each column without a value;
-/// huge values leave nothing behind.
+/// Limit of the text memory that is kept between batches: 16 MiB, plus a little for each column without values, so that
+/// huge values do not occupy memory later.
 const MAX_SPARE_BYTES: usize = 16 << 20;
-/// Limit of the fields of a line for which memory is kept from one line to the next.
+/// Limit of the fields of a line for which memory is kept between lines.
 const MAX_SPARE_FIELDS: usize = 1 << 16;
-/// For the text of a line that is not UTF-8, so many bytes of memory are kept.
+/// Limit of the memory that is kept for the text of a line that is not UTF-8, in bytes.
 const MAX_SPARE_TEXT_BYTES: usize = 1 << 20;
 
 static INPUT_BYTES_READ: AtomicU64 = AtomicU64::new(0);
 
-/// Bytes of stored input that this process has read so far in all its scans: for showing progress.
+/// Bytes of stored input that this process has read so far in all scans, for progress display.
 pub fn input_bytes_read() -> u64 {
     INPUT_BYTES_READ.load(Ordering::Relaxed)
 }
 
-/// State that the scans of one lane share, file after file.
+/// State shared by the successive scans of one lane.
 pub struct ScanContext {
     pub source: Arc<RowSource>,
     pub keys: KeyIndex,
     pub rejects: RejectSink,
     pub ledger: Vec<RangeLedger>,
-    /// Files that cannot be converted, each whatever the others are like. Their ranges have no account.
+    /// Files that cannot be converted, each for a reason of its own. Their ranges are not in the ledger.
     pub faults: Vec<FileFault>,
     /// Bytes of stored objects consumed by finished and current scans.
     pub stored_bytes: u64,
-    /// Rows that were given to whoever asked for them.
+    /// Number of rows returned to callers.
     pub given_rows: u64,
-    /// Counters of the task that it is of.
+    /// Counters of the task.
     counters: Arc<TaskCounters>,
     builder: BatchBuilder,
 }
@@ -76,18 +77,18 @@ impl ScanContext {
         Self { source, keys, rejects, ledger, faults, stored_bytes: 0, given_rows: 0, counters, builder }
     }
 
-    /// Makes the scans count for a task.
+    /// Sets the counters of the task.
     pub fn counting(self, counters: Arc<TaskCounters>) -> Self {
         Self { counters, ..self }
     }
 
-    /// Makes batches as long where there are thousands of columns as where there are few: for whoever takes rows as they are,
-    /// in which a column costs as much as it has values.
+    /// Makes batches of thousands of columns as long as others: for callers that use rows directly, where the cost of a
+    /// column is proportional to its values.
     pub fn make_long_batches(&mut self) {
         self.builder.max_rows = BATCH_ROWS;
     }
 
-    /// Takes the memory of rows that nobody needs any more.
+    /// Reuses the memory of rows that are no longer needed.
     pub fn recycle(&mut self, rows: Rows) {
         let mut room = MAX_SPARE_BYTES;
         let late = (self.source.layout.keys.len()..).map(OutputColumn::Input);
@@ -100,7 +101,7 @@ impl ScanContext {
         }
     }
 
-    /// Gives a column to each key that has turned up: they follow all others.
+    /// Adds a column for each key that was not known before, after all others.
     #[cold]
     fn widen(&mut self) {
         let late = self.keys.late();
@@ -108,7 +109,7 @@ impl ScanContext {
         self.builder.late = late.into();
     }
 
-    /// Adds a line whose keys are settled. Returns how many characters were replaced in it.
+    /// Adds a line whose keys are resolved. Returns the number of replaced characters in it.
     #[inline(always)]
     fn append(&mut self, bytes: &[u8], fields: &[Field], line: u64, length: usize) -> u64 {
         if self.builder.columns.len() < self.source.layout.keys.len() + self.keys.late().len() {
@@ -118,27 +119,27 @@ impl ScanContext {
     }
 }
 
-/// The scan of one byte range.
+/// Scan of one byte range.
 pub struct FileScan<R> {
     range: FileRange,
     blocks: Blocks<R>,
     /// Start of the next line in the current block.
     at: usize,
     has_block: bool,
-    /// True if the current block is valid UTF-8 throughout.
+    /// True if the whole current block is valid UTF-8.
     is_utf8: bool,
     is_done: bool,
     counts: RangeLedger,
-    /// Rows and rejected lines that the task's counters have.
+    /// Rows and rejected lines that were already added to the task's counters.
     counted: (u64, u64),
     stored_before: u64,
     fields: Vec<Field>,
-    /// The text of a line that is not UTF-8.
+    /// Lossy text of a line that is not UTF-8.
     text: Vec<u8>,
 }
 
 impl<R: Content> FileScan<R> {
-    /// A scan of `range`, whose bytes `content` holds, decompressed.
+    /// Creates a scan of `range`, whose decompressed bytes `content` provides.
     pub fn new(context: &ScanContext, range: &FileRange, content: R) -> Self {
         let counts = RangeLedger { file: range.file, start: range.start, ..RangeLedger::default() };
         Self {
@@ -156,15 +157,15 @@ impl<R: Content> FileScan<R> {
         }
     }
 
-    /// The bytes of content so far, up to the end of the lines that were scanned last.
+    /// Bytes of content up to the end of the last scanned line.
     pub fn content_bytes(&self) -> u64 {
         self.blocks.offset() - self.range.start + self.at as u64
     }
 
-    /// The next rows, or nothing at the end of the range, when its ledger has been added to the context's.
+    /// Returns the next rows; `None` at the end of the range, after adding its ledger to the context's.
     ///
-    /// Once a key has come that there is no column for, no more rows are built: the rest is only looked
-    /// through for further keys, since the attempt has to be planned again.
+    /// After a key without a column, no more rows are built: the rest is only scanned for further keys, since the
+    /// attempt has to be planned again.
     pub fn next_rows(&mut self, context: &mut ScanContext) -> Result<Option<Rows>, ScanError> {
         while !self.is_done {
             if !self.has_block && !self.next_block(context)? {
@@ -190,7 +191,7 @@ impl<R: Content> FileScan<R> {
         Ok(Some(context.builder.finish(&context.source, self.range.uri.as_str())))
     }
 
-    /// Gives the memory of a long line back: what there is of it in rows is enough.
+    /// Frees the memory of a long line, which was copied into rows.
     fn release(&mut self) {
         if self.blocks.release(self.at) {
             self.at = 0;
@@ -201,7 +202,7 @@ impl<R: Content> FileScan<R> {
         self.text.shrink_to(MAX_SPARE_TEXT_BYTES);
     }
 
-    /// Moves to the next block of lines, past lines that are too long; false at the end.
+    /// Moves to the next block of lines, skipping lines that are too long; returns false at the end.
     fn next_block(&mut self, context: &mut ScanContext) -> Result<bool, ScanError> {
         loop {
             self.release();
@@ -235,7 +236,7 @@ impl<R: Content> FileScan<R> {
     fn finish(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
         self.is_done = true;
         self.blocks.input().check_unchanged()?;
-        // Bytes that were read, not those that were to be read: the ledger compares the two.
+        // Number of bytes actually read, which the ledger compares with the planned ones.
         self.counts.end = self.range.start + self.blocks.input().stored_bytes();
         context.ledger.push(std::mem::take(&mut self.counts));
         Ok(())
@@ -245,7 +246,7 @@ impl<R: Content> FileScan<R> {
         self.range.lines_before + self.counts.lines
     }
 
-    /// Scans lines of the current block until it ends or the batch is full.
+    /// Scans lines of the current block until its end or until the batch is full.
     fn scan_block(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
         let base = self.blocks.offset();
         while self.at < self.blocks.lines().len() && !context.builder.is_full() {
@@ -283,7 +284,7 @@ impl<R: Content> FileScan<R> {
         Ok(())
     }
 
-    /// Scans a line of a block that is not valid UTF-8 throughout.
+    /// Scans a line of a block that is not entirely valid UTF-8.
     fn scan_lossy_line(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
         let (base, start) = (self.blocks.offset(), self.at);
         let block = self.blocks.lines();
@@ -334,11 +335,11 @@ impl<R: Content> FileScan<R> {
     }
 }
 
-/// Rows on their way to a batch.
+/// Builder of a batch of rows.
 struct BatchBuilder {
-    /// By column of the layout, then of the keys that turned up; none for a column that the query does not read.
+    /// Columns of the layout, then those of added keys; `None` for a column that the query does not read.
     columns: Vec<Option<TextColumn>>,
-    /// Names of the columns that turned up late, of keys unknown to the plan.
+    /// Names of the added columns, of keys unknown to the plan.
     late: Arc<[String]>,
     line_numbers: Vec<i64>,
     rows: usize,
@@ -349,7 +350,7 @@ struct BatchBuilder {
 
 impl BatchBuilder {
     fn new(source: &RowSource) -> Self {
-        // Behind all others, there may be one of keys that nobody wants.
+        // The last column may be that of unused keys.
         let count = source.layout.keys.len() + usize::from(source.ignores_others);
         let mut columns: Vec<Option<TextColumn>> = std::iter::repeat_with(|| None).take(count).collect();
         for column in &source.output {
@@ -366,7 +367,7 @@ impl BatchBuilder {
         self.rows >= self.max_rows || self.bytes >= self.max_bytes
     }
 
-    /// Adds a row. Returns how many characters were replaced in it.
+    /// Adds a row. Returns the number of replaced characters in it.
     #[inline(always)]
     fn append(&mut self, bytes: &[u8], fields: &[Field], keys: &KeyIndex, line: u64, length: usize) -> u64 {
         let row = self.rows;
@@ -375,12 +376,13 @@ impl BatchBuilder {
             let Some(column) = &mut self.columns[keys.column(field) as usize] else { continue };
             let (start, end) = (field.start as usize, field.end as usize);
             match field.kind {
-                // SAFETY: lines are valid UTF-8, and the scanner cuts them at ASCII bytes.
+                // SAFETY: lines are valid UTF-8, and the scanner cuts them at ASCII characters.
                 ValueKind::Text | ValueKind::Verbatim => unsafe {
                     column.set(row, |text| push_text(text, bytes, start, end));
                 },
                 ValueKind::Null => column.clear(row),
-                // SAFETY: what is between escapes is cut at ASCII bytes, and escapes are appended as characters.
+                // SAFETY: text between escapes is cut at ASCII characters, and escapes are appended as whole
+                // characters.
                 ValueKind::Escaped => unsafe {
                     column.set(row, |text| replaced += unescape(&bytes[start..end], text));
                 },
@@ -407,7 +409,7 @@ impl BatchBuilder {
             column.as_mut().and_then(|column| column.finish(count)).map_or(Column::Nulls, Column::Text)
         };
         let mut columns = Vec::with_capacity(source.output.len() + self.late.len());
-        // No column is read into two places: that is done by a projection above the scan.
+        // Each column is read at most once; duplicates are made by a projection above the scan.
         for column in &source.output {
             columns.push(match column {
                 OutputColumn::Input(index) => text(&mut self.columns[*index]),
@@ -473,7 +475,7 @@ mod tests {
         }
     }
 
-    /// The values of a text column.
+    /// Values of a text column.
     fn texts(rows: &Rows, column: usize) -> Vec<Option<String>> {
         match &rows.columns[column] {
             Column::Nulls => vec![None; rows.count],
@@ -495,7 +497,8 @@ mod tests {
     fn columns_come_and_go_from_batch_to_batch() {
         let keys = ["a", "b", "c"];
         let mut context = context(&keys);
-        // Batches of one key each, in turns; in each, the first rows have none, and some rows have it twice, or give it back.
+        // Batches of alternating keys; in each, the first rows lack the key, and some rows have it twice, or set it to
+        // null.
         let (mut content, mut expected) = (String::new(), Vec::new());
         for row in 0..7 * BATCH_ROWS {
             let (batch, place) = (row / BATCH_ROWS, row % BATCH_ROWS);
@@ -548,7 +551,7 @@ mod tests {
         assert!(found == expected);
         let late: Vec<_> = context.keys.late_keys().map(|new| new.key).collect();
         assert_eq!((late, context.keys.has_new_keys()), (vec!["y".to_owned(), "x".to_owned()], false));
-        // There is no room for another one: nothing more is built.
+        // The limit of columns is reached: nothing more is built.
         scan_more(&mut context, b"{\"z\":1}\n{\"a\":1}\n");
         assert_eq!(context.keys.new_keys().len(), 1);
     }

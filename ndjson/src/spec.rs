@@ -1,4 +1,4 @@
-//! Description of a scan: the columns and the common values of its rows, and the byte ranges that it reads.
+//! Description of a scan: columns and common values of its rows, and its byte ranges.
 
 use crate::columns::{ColumnLayout, METADATA_COLUMNS};
 use crate::keys::ColumnNames;
@@ -10,7 +10,7 @@ use millwork_storage::Staging;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Description of the rows of one attempt at a manifest: their columns, the values that all have in common, and limits.
+/// Description of the rows of an attempt: their columns, the values they share, and limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowSource {
     pub manifest_id: ManifestId,
@@ -18,23 +18,23 @@ pub struct RowSource {
     pub ingested_at: DateTime<Utc>,
     pub names: ColumnNames,
     pub layout: ColumnLayout,
-    /// The columns that the query reads, in the order in which the scan gives them.
+    /// Columns that the query reads, in the order in which the scan returns them.
     pub output: Vec<OutputColumn>,
-    /// Limit of the keys without a column in the plan that get one where they turn up, after all others.
+    /// Limit of the keys unknown to the plan that get a column during the scan, after all others.
     pub max_late_columns: usize,
-    /// True if keys that the plan has no column for are no matter, since the query names those that it takes.
+    /// True if keys without a column in the plan are ignored, because the query names all columns it uses.
     pub ignores_others: bool,
     pub limits: Limits,
-    /// The number of the plan, by which its tasks in one process share the room for rejected lines.
+    /// Number of the plan, by which its tasks in one process share the limit for rejected lines.
     pub plan: u64,
-    /// Place of the rejected lines; none in a trial, which keeps none.
+    /// Place for rejected lines; `None` in a trial, which discards them.
     pub staging: Option<Staging>,
 }
 
-/// A column that the scan gives.
+/// A column that the scan returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OutputColumn {
-    /// An input column, by its place in the layout.
+    /// An input column, by its index in the layout.
     Input(usize),
     SourceFile,
     SourceLine,
@@ -51,27 +51,27 @@ const METADATA: [OutputColumn; METADATA_COLUMNS.len()] = [
     OutputColumn::IngestedAt,
 ];
 
-/// Place of the number of the line among the metadata columns.
+/// Index of the line number among the metadata columns.
 pub const LINE_PLACE: usize = 1;
 
-/// Limit of the keys unknown to the plan of an attempt that get columns where they turn up. With more of them the attempt is
-/// planned again, as each file has all of them in the end, and the size of row groups depends on the number of columns.
+/// Limit of the keys unknown to the plan that get columns during an attempt. With more of them the attempt is planned
+/// again, since all files get all columns in the end, and the size of row groups depends on the number of columns.
 pub const MAX_LATE_COLUMNS: usize = 500;
 
 impl RowSource {
-    /// Every column there is: the input columns, then the metadata.
+    /// All columns: input columns, then metadata columns.
     pub fn all_columns(layout: &ColumnLayout) -> Vec<OutputColumn> {
         (0..layout.keys.len()).map(OutputColumn::Input).chain(METADATA).collect()
     }
 
-    /// The schema of [`Self::all_columns`].
+    /// Schema of [`Self::all_columns`].
     pub fn full_schema(&self) -> SchemaRef {
         let input = self.layout.names.iter().map(|name| Field::new(name, DataType::Utf8, true));
         Arc::new(Schema::new(input.chain(metadata_fields()).collect::<Vec<_>>()))
     }
 }
 
-/// The metadata columns, with their types.
+/// Metadata columns with their types.
 pub fn metadata_fields() -> impl Iterator<Item = Field> {
     METADATA.iter().zip(METADATA_COLUMNS).map(|(column, name)| {
         let kind = match column {

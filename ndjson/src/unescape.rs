@@ -1,15 +1,15 @@
-//! The text that a JSON string with escapes stands for.
+//! Unescaping of JSON strings.
 
 use super::columns::push_text;
 use super::json::next_special;
 
-/// Appends the text of a string whose escapes the scanner has accepted. Returns how many lone surrogates were
-/// replaced by U+FFFD.
+/// Appends the text of a string whose escapes the scanner has validated. Returns the number of lone surrogates replaced
+/// by U+FFFD.
 pub fn unescape(source: &[u8], into: &mut Vec<u8>) -> u64 {
     let (mut replaced, mut at) = (0, 0);
     while at < source.len() {
         if source[at] != b'\\' {
-            // No quote or control character stands in a string as it is.
+            // The string contains no unescaped quotes or control characters, so that only backslashes are found.
             let plain = next_special(source, at + 1);
             push_text(into, source, at, plain);
             at = plain;
@@ -32,7 +32,7 @@ pub fn unescape(source: &[u8], into: &mut Vec<u8>) -> u64 {
     replaced
 }
 
-/// Tells whether the text of a string is longer than `limit` bytes once it is unescaped. Memory is bounded by `limit`, too.
+/// Tells whether a string is longer than `limit` bytes after unescaping. Memory is bounded by `limit` as well.
 pub(super) fn unescaped_is_longer(source: &[u8], limit: usize) -> bool {
     if source.len() > limit.saturating_mul(LONGEST_ESCAPE) {
         return true;
@@ -42,10 +42,10 @@ pub(super) fn unescaped_is_longer(source: &[u8], limit: usize) -> bool {
     text.len() > limit
 }
 
-/// The bytes of an escape, `\u0041`, that stands for one byte.
+/// Length of an escape such as `\u0041`, which can stand for one byte.
 const LONGEST_ESCAPE: usize = 6;
 
-/// Returns the byte that a backslash and this letter stand for.
+/// Byte for a backslash followed by this letter.
 #[inline(always)]
 fn simple_escape(letter: u8) -> u8 {
     match letter {
@@ -62,12 +62,12 @@ fn simple_escape(letter: u8) -> u8 {
 fn push_char(into: &mut Vec<u8>, character: char) {
     let mut utf8 = [0; 4];
     let kept = into.len() + character.encode_utf8(&mut utf8).len();
-    // Copying four bytes is one move.
+    // Copying four bytes takes a single instruction.
     into.extend_from_slice(&utf8);
     into.truncate(kept);
 }
 
-/// The length of the escape that `text` starts with, and its character; none for a lone surrogate.
+/// Length of the escape at the start of `text`, and its character; `None` for a lone surrogate.
 #[inline(always)]
 fn unicode_escape(text: &[u8]) -> (usize, Option<char>) {
     let first = hex4(&text[2..]).unwrap_or(0);
@@ -81,7 +81,7 @@ fn unicode_escape(text: &[u8]) -> (usize, Option<char>) {
     }
 }
 
-/// Value of each byte as a hexadecimal digit; [`NO_DIGIT`] if it is none.
+/// Value of each byte as a hexadecimal digit; [`NO_DIGIT`] for other bytes.
 const DIGITS: [u8; 256] = {
     let mut digits = [NO_DIGIT; 256];
     let mut value = 0;
@@ -95,7 +95,7 @@ const DIGITS: [u8; 256] = {
 };
 const NO_DIGIT: u8 = 0xff;
 
-/// The number that four hexadecimal digits at the start of `text` make.
+/// Number formed by the four hexadecimal digits at the start of `text`.
 #[inline(always)]
 pub(super) fn hex4(text: &[u8]) -> Option<u32> {
     let digits = text.first_chunk::<4>()?.map(|digit| DIGITS[usize::from(digit)]);

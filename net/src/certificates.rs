@@ -1,40 +1,40 @@
-//! Ends of the certificates that the process uses now.
+//! Expiry times of the certificates that this process uses.
 
 use chrono::NaiveDateTime;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
-/// Tags of DER (X.690, "Encoding of tag"), as far as the beginning of a certificate has them.
+/// DER tags (X.690, "Encoding of tag") that occur at the beginning of a certificate.
 const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
-/// End of the certificates of one file.
+/// Expiry of the certificates of one file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CertificateEnd {
-    /// Purpose of the connections that the file is for, such as `api`.
+    /// Purpose of the connections that use the file, such as `api`.
     pub purpose: &'static str,
     /// The PEM file.
     pub file: PathBuf,
-    /// Last second in which the file is of use, since 1970.
+    /// Last valid second, in Unix time.
     pub ends: i64,
 }
 
-/// Tells the ends of the certificates of one server or client; none, once that is gone.
+/// Callback that returns the expiry times of a server or client; `None` once that is gone.
 type Teller = Box<dyn Fn() -> Option<Vec<CertificateEnd>> + Send>;
 
-/// Servers and clients with TLS in this process: a handful, each opened once.
+/// Servers and clients with TLS in this process: a handful, each registered once.
 static IN_USE: Mutex<Vec<Teller>> = Mutex::new(Vec::new());
 
-/// Adds a server or a client to those that [`certificate_ends`] asks.
+/// Registers a server or client for [`certificate_ends`].
 pub(crate) fn put_in_use(teller: impl Fn() -> Option<Vec<CertificateEnd>> + Send + 'static) {
     IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(teller));
 }
 
-/// Ends of all certificates in use, in order, each file and purpose once. Files that have changed are read again for it.
+/// Expiry times of all certificates in use, sorted, without duplicates. Files that have changed are read again.
 pub fn certificate_ends() -> Vec<CertificateEnd> {
     let mut ends = Vec::new();
     let mut tell = |teller: &Teller| teller().map(|told| ends.extend(told)).is_some();
@@ -44,7 +44,7 @@ pub fn certificate_ends() -> Vec<CertificateEnd> {
     ends
 }
 
-/// Last second of a certificate, since 1970; none, if it cannot be read.
+/// Last valid second of a certificate, in Unix time; `None` if it cannot be parsed.
 pub(crate) fn end(certificate: &CertificateDer<'_>) -> Option<i64> {
     let (certificate, _) = value(certificate, SEQUENCE)?;
     let (signed, _) = value(certificate, SEQUENCE)?;
@@ -57,14 +57,14 @@ pub(crate) fn end(certificate: &CertificateDer<'_>) -> Option<i64> {
     time(last).map(|(last, _)| last)
 }
 
-/// A moment in seconds since 1970, and what comes after it.
+/// Parses a time into Unix seconds. Also returns the remaining bytes.
 fn time(der: &[u8]) -> Option<(i64, &[u8])> {
     if let Some((text, rest)) = value(der, GENERALIZED_TIME) {
         return Some((seconds(std::str::from_utf8(text).ok()?)?, rest));
     }
     let (text, rest) = value(der, UTC_TIME)?;
     let text = std::str::from_utf8(text).ok()?;
-    // RFC 5280, 4.1.2.5.1: two digits of a year from 1950 to 2049.
+    // RFC 5280, 4.1.2.5.1: two-digit years are from 1950 to 2049.
     let century = if text.get(..2)? < "50" { "20" } else { "19" };
     Some((seconds(&format!("{century}{text}"))?, rest))
 }
@@ -73,13 +73,13 @@ fn seconds(text: &str) -> Option<i64> {
     Some(NaiveDateTime::parse_from_str(text, "%Y%m%d%H%M%SZ").ok()?.and_utc().timestamp())
 }
 
-/// The content of the element at the beginning, if it has this tag, and what comes after it.
+/// Content of the first element, if it has this tag, and the remaining bytes.
 fn value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&found, rest) = der.split_first()?;
     let (&first, mut rest) = rest.split_first()?;
     let mut length = usize::from(first);
     if first >= 0x80 {
-        // Up to four bytes: PEM files are small.
+        // Lengths of up to four bytes, which is enough for PEM files.
         let digits = rest.get(..usize::from(first & 0x7f)).filter(|digits| digits.len() <= 4)?;
         length = digits.iter().fold(0, |length, digit| (length << 8) | usize::from(*digit));
         rest = &rest[digits.len()..];

@@ -2,12 +2,11 @@
 
 use std::io;
 
-/// Raises the limit of open files (`RLIMIT_NOFILE`) to what the system lets the process have, and returns it. Called once, at
-/// the start of a service: connections, objects that are read and files that are written share it, and the limit that a
-/// shell or a supervisor hands on is often 1,024.
+/// Raises the limit of open files (`RLIMIT_NOFILE`) to the hard limit, and returns it. Called once at the start of a
+/// service: connections, objects and files share this limit, which shells and supervisors often set to 1,024.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid place for the answer, and nobody else has it.
+    // SAFETY: `limit` is valid memory for the result, without other references.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
         return Err(io::Error::last_os_error());
     }

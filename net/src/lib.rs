@@ -1,7 +1,7 @@
 //! Connections: TLS whose certificates are read again when they change, an HTTP server that no client can exhaust, and the
 //! file descriptors that both need.
 //!
-//! Nothing here knows what is said over a connection, nor who may say it.
+//! This crate is independent of the content of connections, and of access rights.
 
 mod certificates;
 mod descriptors;

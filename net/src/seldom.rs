@@ -1,9 +1,9 @@
-//! Messages that a client could cause without end.
+//! Rate limit for log messages that clients could cause in any number.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Pause between two messages of a kind in the log; keeps a flood of connections from becoming one of lines.
+/// Least interval between two messages of a kind, so that a flood of connections does not flood the log.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A kind of message that is logged at most once a second.
@@ -17,7 +17,7 @@ struct State {
 }
 
 impl Seldom {
-    /// Number of times that it happened since it was told of, if it is time to tell.
+    /// Counts an occurrence. Returns the number since the last message, if another one is due.
     pub fn happened(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.untold += 1;

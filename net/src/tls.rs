@@ -1,4 +1,4 @@
-//! TLS by rustls, with certificates and keys from PEM files that are read again when they change.
+//! TLS with rustls, and certificates and keys from PEM files that are read again when they change.
 
 use crate::Watched;
 use crate::certificates::{CertificateEnd, end, put_in_use};
@@ -14,55 +14,55 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 /// A certificate that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file that is not there, or holds something else.
+    /// The file does not exist, or has other content.
     #[error("cannot read {what} from `{}`: {cause}; it must be a PEM file", path.display())]
     File {
-        /// The kind of content that was looked for.
+        /// Kind of the expected content.
         what: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The cause.
         cause: pem::Error,
     },
-    /// A certificate that rustls refuses.
+    /// The certificate was refused by rustls.
     #[error("cannot use `{}` for TLS: {cause}", path.display())]
     Unusable {
         /// The certificate's file.
         path: PathBuf,
-        /// The cause, such as a key of another certificate.
+        /// Cause, such as a key that does not match.
         cause: rustls::Error,
     },
-    /// Authorities that cannot be trusted in.
+    /// The certificate authorities cannot be used.
     #[error("cannot check certificates of clients by `{}`: {cause}", path.display())]
     Authority {
-        /// The authorities' file.
+        /// File of the authorities.
         path: PathBuf,
         /// The cause.
         cause: rustls::server::VerifierBuilderError,
     },
 }
 
-/// A certificate, with those that lead to its authority, and its key: two PEM files.
+/// PEM files of a certificate with its chain, and of its key.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// The certificate first, then its chain.
+    /// Certificate, followed by its chain.
     pub certificate: PathBuf,
-    /// The private key.
+    /// Private key.
     pub key: PathBuf,
 }
 
-/// Certificates that a server asks of its clients.
+/// Client certificates that a server requests.
 #[derive(Clone, Debug)]
 pub enum ClientTrust {
-    /// None.
+    /// No certificate is requested.
     Unasked,
-    /// A certificate of one of these authorities, if the client has any: a client without is served all the same.
+    /// A certificate of one of these authorities is requested; a client without one is accepted.
     Asked(PathBuf),
-    /// A certificate of one of these authorities: a client without is refused in the handshake.
+    /// A certificate of one of these authorities is required; a client without one is refused in the handshake.
     Required(PathBuf),
 }
 
-/// The settings of one side as the files say them, and the ends of these.
+/// Loaded settings of one side, with the expiry of its certificates.
 struct Loaded<C> {
     config: Arc<C>,
     ends: Vec<CertificateEnd>,
@@ -73,7 +73,8 @@ struct Loaded<C> {
 pub struct ServerTls(Arc<Watched<Loaded<ServerConfig>>>);
 
 impl ServerTls {
-    /// Reads the files. `purpose` names the connections in metrics, `protocols` are the names for ALPN, such as `http/1.1` or `h2`.
+    /// Loads the files. `purpose` labels the connections in metrics, `protocols` are ALPN names, such as `http/1.1` or
+    /// `h2`.
     pub fn open(
         purpose: &'static str,
         identity: Identity,
@@ -93,18 +94,18 @@ impl ServerTls {
         Ok(Self(watched("certificates of a server", paths, load)?))
     }
 
-    /// Takes connections with the files as they are now.
+    /// Acceptor with the current files.
     pub fn acceptor(&self) -> TlsAcceptor {
         self.0.current().config.clone().into()
     }
 }
 
-/// TLS of a client that trusts in the authorities of a file, and in no others.
+/// TLS of a client that trusts only the authorities of a file.
 #[derive(Clone)]
 pub struct ClientTls(Arc<Watched<Loaded<ClientConfig>>>);
 
 impl ClientTls {
-    /// Reads the files. `purpose` names the connections in metrics, `identity` is shown to servers that ask.
+    /// Loads the files. `purpose` labels the connections in metrics, `identity` is sent to servers that request it.
     pub fn open(
         purpose: &'static str,
         authorities: PathBuf,
@@ -120,13 +121,14 @@ impl ClientTls {
         Ok(Self(watched("certificates of a client", paths, load)?))
     }
 
-    /// Makes connections with the files as they are now.
+    /// Connector with the current files.
     pub fn connector(&self) -> TlsConnector {
         self.0.current().config.clone().into()
     }
 }
 
-/// Settings that are read again when their files change, and whose certificates [`crate::certificate_ends`] tells of.
+/// Settings that are reloaded when their files change, and whose certificates are included in
+/// [`crate::certificate_ends`].
 fn watched<C: Send + Sync + 'static>(
     name: &'static str,
     paths: Vec<PathBuf>,
@@ -138,7 +140,8 @@ fn watched<C: Send + Sync + 'static>(
     Ok(watched)
 }
 
-/// Ends of the files of one side. A chain breaks with the first of its certificates; of authorities, the last keeps the file of use.
+/// Expiry of the files of one side: a chain expires with the first of its certificates, a set of authorities with the
+/// last.
 fn ends(
     purpose: &'static str,
     identity: Option<&Identity>,
@@ -157,13 +160,13 @@ fn ends(
     Ok(found)
 }
 
-/// Names that a certificate is for: of hosts, and URIs such as `spiffe://…`. None, if it cannot be read.
+/// Names in a certificate: of hosts, and URIs such as `spiffe://…`. None if it cannot be parsed.
 pub fn certificate_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let Ok(certificate) = webpki::EndEntityCert::try_from(certificate) else { return Vec::new() };
     certificate.valid_dns_names().chain(certificate.valid_uri_names()).map(str::to_owned).collect()
 }
 
-/// The one provider of cryptography; others in the process are of libraries that bring their own.
+/// Cryptography provider for all TLS of Millwork; libraries in the process may use others.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
@@ -228,7 +231,7 @@ fn read_authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// At least one.
+/// Reads certificates, of which the file must have at least one.
 fn read_certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |cause| TlsError::File { what, path: path.to_owned(), cause };
     let found = CertificateDer::pem_file_iter(path).map_err(failed)?;

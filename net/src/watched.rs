@@ -1,4 +1,4 @@
-//! Values that are read from files, and read again when the files change.
+//! Values read from files, and reloaded when the files change.
 
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt;
@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Pause between two looks at the files; bounds the calls of the system, and the time until a change is seen.
+/// Least interval between checks of the files; bounds the number of system calls, and the delay until a change is
+/// noticed.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A value of files that may change while it is used, such as certificates. The files are looked at when the value is asked
-/// for, at most once a second; links are followed, so that a directory that is exchanged as a whole is seen, too. Files that
-/// cannot be used leave the value as it was, and are told of in the log.
+/// A value from files that may change while it is used, such as certificates. The files are checked when the value is
+/// requested, at most once a second; links are followed, so that the replacement of a whole directory is noticed. If
+/// the new files are invalid, the value is kept, and the error logged.
 pub struct Watched<T> {
     /// Name of the value in the log.
     name: &'static str,
@@ -28,24 +29,24 @@ struct State<T> {
     looked: Instant,
 }
 
-/// Facts of a file that change with its content: device, inode, size, time of change in seconds and nanoseconds.
+/// Attributes of a file that change with its content: device, inode, size, change time in seconds and nanoseconds.
 type Mark = (u64, u64, u64, i64, i64);
 
 impl<T> Watched<T> {
-    /// Reads the value for the first time.
+    /// Loads the value for the first time.
     pub fn open<E: Display>(
         name: &'static str,
         paths: Vec<PathBuf>,
         load: impl Fn() -> Result<T, E> + Send + Sync + 'static,
     ) -> Result<Self, E> {
-        // Before the content: what is written between the two is seen at the next look.
+        // Read before the content, so that a write in between is noticed at the next check.
         let marks = marks(&paths);
         let state = State { value: Arc::new(load()?), marks, looked: Instant::now() };
         let load = Box::new(move || load().map_err(|error| error.to_string()));
         Ok(Self { name, paths, load, state: Mutex::new(state) })
     }
 
-    /// The value as the files say it.
+    /// Current value.
     pub fn current(&self) -> Arc<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.looked.elapsed() >= LOOK {
@@ -55,7 +56,7 @@ impl<T> Watched<T> {
         state.value.clone()
     }
 
-    /// Looks at the files, however short ago that was.
+    /// Checks the files now, regardless of the interval.
     #[cfg(test)]
     pub(crate) fn look_now(&self) {
         self.look(&mut self.state.lock().unwrap());

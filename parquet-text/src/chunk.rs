@@ -1,7 +1,7 @@
-//! A column chunk of text: values come in batches, pages go out.
+//! Encoder of a text column chunk: takes values in batches, and produces pages.
 //!
-//! A chunk starts with a dictionary. One that turns out not to pay is dropped: for the whole chunk if no page is
-//! finished yet, else for the pages that follow.
+//! A chunk starts with a dictionary. If that turns out not to save space, it is dropped: for the whole chunk if no page
+//! is finished yet, else for the following pages.
 
 mod nulls;
 
@@ -21,28 +21,29 @@ use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncod
 use parquet::schema::types::ColumnDescPtr;
 use std::ops::Range;
 
-/// Limit of the rows of a page with values; where there are thousands of columns, of fewer values.
+/// Limit of the rows of a page with values. With thousands of columns, pages have fewer values.
 const PAGE_ROWS: usize = 20_000;
-/// Limit of the rows of a page of nulls only, which takes a few bytes whatever their number: 20,000 columns that are nearly always absent make
-/// no pages to speak of. Readers decode the levels of a page at once: two megabytes of them.
+/// Limit of the rows of a page of nulls only, which takes a few bytes whatever their number, so that 20,000 almost
+/// empty columns need hardly any pages. Readers decode the levels of a page at once, which takes two megabytes.
 const NULL_PAGE_ROWS: usize = 1 << 20;
 /// Limit of the bytes of a page before compression: 256 KiB.
 const PAGE_BYTES: usize = 256 << 10;
-/// A dictionary ends at this many bytes.
+/// Limit of the size of a dictionary, in bytes.
 const DICTIONARY_BYTES: usize = 1 << 20;
-/// After this many values a dictionary is judged by what it saves.
+/// Number of values after which the savings of a dictionary are evaluated.
 const TRIAL_VALUES: usize = 8192;
-/// Limit of the indices of the open pages of all columns of an encoder: 32 Mi of four bytes each.
+/// Limit of the dictionary indices in the open pages of all columns of an encoder: 32 Mi of four bytes each.
 const OPEN_INDICES: usize = 32 << 20;
 const MIN_PAGE_VALUES: usize = 1024;
-/// Limit of the memory that all columns of an encoder keep from row group to row group, in bytes, for each of the buffers that a column has,
-/// of which none keeps more than [`MAX_SPARE_BYTES`]. Else columns that are large by turns would all stay so.
+/// Limit of the memory that all columns of an encoder keep between row groups, in bytes, for each kind of buffer of a
+/// column, none of which keeps more than [`MAX_SPARE_BYTES`]. Without it, columns that are large in different row
+/// groups would all keep their largest size.
 const SPARE_BYTES: usize = 64 << 20;
 const MIN_SPARE_BYTES: usize = 4 << 10;
-/// Room before the text of an open page for its levels: at least a bit for each of [`PAGE_ROWS`].
+/// Space reserved for levels before the text of an open page: at least one bit for each of [`PAGE_ROWS`].
 const HEADROOM: usize = 4096;
 
-/// Limits of one column of an encoder: its part of what all columns may have together.
+/// Limits of one column of an encoder: its share of the limits for all columns.
 #[derive(Clone, Copy)]
 pub(super) struct Share {
     page_values: usize,
@@ -59,7 +60,7 @@ impl Share {
     }
 }
 
-/// A column chunk that is being encoded. Its memory is used again for the next one.
+/// A column chunk that is being encoded. Its memory is reused for the next one.
 pub(super) struct TextChunk {
     descriptor: ColumnDescPtr,
     compression: Compression,
@@ -67,25 +68,25 @@ pub(super) struct TextChunk {
     dictionary: Dictionary,
     has_dictionary: bool,
     is_judged: bool,
-    /// Values so far, and their bytes in the encoding PLAIN.
+    /// Number of values so far, and their size in PLAIN encoding.
     values: usize,
     plain_bytes: usize,
     open: OpenPage,
-    /// Bytes of the finished pages.
+    /// Encoded finished pages.
     encoded: ChunkBytes,
     pages: Vec<DataPage>,
     statistics: ChunkStatistics,
 }
 
-/// The page that is being filled. Its values are either indices into the dictionary, or text.
+/// The page that is being filled. Its values are either dictionary indices or text.
 struct OpenPage {
     levels: Levels,
     indices: Vec<u32>,
-    /// Text in the encoding PLAIN, after [`HEADROOM`].
+    /// Text in PLAIN encoding, after [`HEADROOM`].
     plain: Vec<u8>,
     bounds: Bounds,
     text_bytes: usize,
-    /// Buffer in which the levels and indices of a page are put together.
+    /// Buffer in which levels and indices of a page are assembled.
     content: Vec<u8>,
 }
 
@@ -121,18 +122,18 @@ impl TextChunk {
         }
     }
 
-    /// About how many bytes the chunk would have if it ended now.
+    /// Approximate size of the chunk in the file if it ended now, in bytes.
     pub(super) fn estimated_bytes(&self) -> usize {
         let indices = index_bytes(self.open.indices.len(), &self.dictionary);
         self.encoded.len() + self.open.plain.len() - HEADROOM + indices + self.dictionary.page().len()
     }
 
-    /// About how much memory its open page and its dictionary take, whatever there was before.
+    /// Approximate memory of its open page and dictionary, independent of earlier chunks, in bytes.
     pub(super) fn open_bytes(&self) -> usize {
         self.open.plain.len() - HEADROOM + self.open.indices.len() * size_of::<u32>() + self.dictionary.memory_bytes()
     }
 
-    /// Adds rows with these values.
+    /// Appends rows with these values.
     pub(super) fn write(&mut self, text: &TextValues, compressor: &mut Compressor) -> Result<(), ParquetError> {
         let TextValues { values, validity } = text;
         let rows = validity.as_ref().map_or(values.len(), NullBuffer::len);
@@ -149,7 +150,7 @@ impl TextChunk {
             let validity = validity.map(|validity| if now < rows - row { validity.slice(0, now) } else { validity });
             if self.has_dictionary {
                 if let Some(full_at) = self.add_to_dictionary(values, value..value + many) {
-                    // The rest waits for the next page.
+                    // The rest goes to the next page.
                     let now = row_of(full_at, validity.as_ref());
                     self.open.levels.append(now, validity.map(|validity| validity.slice(0, now)).as_ref());
                     self.drop_dictionary(compressor)?;
@@ -166,7 +167,7 @@ impl TextChunk {
         Ok(())
     }
 
-    /// Adds rows without a value.
+    /// Appends null rows.
     pub(super) fn write_nulls(&mut self, rows: usize, compressor: &mut Compressor) -> Result<(), ParquetError> {
         let mut left = rows;
         while left > 0 {
@@ -178,7 +179,7 @@ impl TextChunk {
         Ok(())
     }
 
-    /// Adds the same value many times.
+    /// Appends the same value many times.
     pub(super) fn write_run(
         &mut self,
         value: &str,
@@ -212,7 +213,7 @@ impl TextChunk {
         Ok(())
     }
 
-    /// Adds some values. Returns which of them the dictionary does not take, if there is one.
+    /// Adds values to the dictionary. Returns the index of the first one that it does not accept, if any.
     fn add_to_dictionary(&mut self, values: &StringArray, range: Range<usize>) -> Option<usize> {
         let offsets = &values.value_offsets()[range.start..=range.end];
         let page = self.pages.len() as u32 + 1;
@@ -231,7 +232,7 @@ impl TextChunk {
         if self.open.levels.rows() >= PAGE_ROWS { self.finish_page(compressor) } else { Ok(()) }
     }
 
-    /// Ends what has reached its end: the dictionary, the page.
+    /// Ends the dictionary and the page, as far as they have reached their limits.
     fn end_step(&mut self, compressor: &mut Compressor) -> Result<(), ParquetError> {
         let is_page_full = self.open.levels.rows() >= self.open.max_rows()
             || self.open.indices.len() >= self.share.page_values
@@ -248,18 +249,19 @@ impl TextChunk {
         if is_page_full { self.finish_page(compressor) } else { Ok(()) }
     }
 
-    /// Tells whether the dictionary and the indices are at least a tenth smaller than the text.
+    /// Tells whether dictionary and indices are at least a tenth smaller than the text.
     fn dictionary_pays(&self) -> bool {
         let bytes = self.dictionary.page().len() + index_bytes(self.values, &self.dictionary);
         bytes * 10 < self.plain_bytes * 9
     }
 
-    /// Tells whether nearly all values differ, so that the dictionary will be full long before the chunk ends. Among n values of N
-    /// there are about n²/2N that came before, as long as these are few, which tells N before all have come.
+    /// Tells whether nearly all values are distinct, so that the dictionary will be full long before the chunk ends.
+    /// Among n values drawn from N distinct ones, about n²/2N are repetitions while these are few, which gives an
+    /// estimate of N early.
     fn dictionary_is_hopeless(&self) -> bool {
         let (distinct, bytes) = (self.dictionary.len(), self.dictionary.page().len());
         let repeated = self.values - distinct;
-        // Values that come in turns differ for a while, too.
+        // Values that repeat in a cycle are distinct for a while, too.
         if repeated * 8 >= distinct || bytes < DICTIONARY_BYTES / 4 {
             return false;
         }
@@ -267,7 +269,7 @@ impl TextChunk {
         expected.saturating_mul(bytes / distinct) > 2 * DICTIONARY_BYTES
     }
 
-    /// Goes on without a dictionary. Where it has not paid yet, it is as if there had been none.
+    /// Continues without a dictionary. If it has not saved space yet, the result is as if there had been none.
     fn drop_dictionary(&mut self, compressor: &mut Compressor) -> Result<(), ParquetError> {
         if self.pages.is_empty() && !self.dictionary_pays() {
             self.open.make_plain(&self.dictionary);
@@ -284,7 +286,7 @@ impl TextChunk {
 
     fn finish_page(&mut self, compressor: &mut Compressor) -> Result<(), ParquetError> {
         let is_first = self.pages.is_empty();
-        // Values that nearly all differ in the first page will do so in the next.
+        // Values that are nearly all distinct in the first page will be so in the next.
         if self.has_dictionary && is_first && self.dictionary.len() * 50 > self.values * 49 && self.values > 64 {
             self.open.make_plain(&self.dictionary);
             self.dictionary.clear();
@@ -345,7 +347,7 @@ impl OpenPage {
         }
     }
 
-    /// Limit of its rows, by what it has so far.
+    /// Limit of the rows of the page, depending on its content so far.
     fn max_rows(&self) -> usize {
         if self.levels.nulls() == self.levels.rows() { NULL_PAGE_ROWS } else { PAGE_ROWS }
     }
@@ -354,8 +356,8 @@ impl OpenPage {
         self.plain.len() - HEADROOM + self.indices.len() * 4
     }
 
-    /// Counts the rows, of at most `most`, that the page has room for, and their values, whose offsets are `offsets`: at least one
-    /// row, and the value that ends the page may reach over its end.
+    /// Number of rows, of at most `most`, that the page has room for, and of their values, whose offsets are `offsets`:
+    /// at least one row; the last value may exceed the limit of the page.
     fn what_fits(
         &self,
         offsets: &[i32],
@@ -381,7 +383,7 @@ impl OpenPage {
         (if fitting == values { most } else { row_of(fitting, validity) }, fitting)
     }
 
-    /// Adds some values as text.
+    /// Appends values as text.
     fn add_plain(&mut self, values: &StringArray, range: Range<usize>) {
         let (text, offsets) = (values.value_data(), &values.value_offsets()[range.start..=range.end]);
         for value in offsets.windows(2) {
@@ -394,7 +396,7 @@ impl OpenPage {
         self.text_bytes += (offsets[range.len()] - offsets[0]) as usize;
     }
 
-    /// Puts the text in place of the indices.
+    /// Replaces the indices by the text.
     fn make_plain(&mut self, dictionary: &Dictionary) {
         self.bounds = Bounds::default();
         for index in self.indices.drain(..) {
@@ -405,7 +407,7 @@ impl OpenPage {
         }
     }
 
-    /// The content of the page: levels, then indices of this width, or else text.
+    /// Content of the page: levels, followed by indices of this width, or text.
     fn content(&mut self, has_levels: bool, index_width: Option<u8>) -> &[u8] {
         self.content.clear();
         if has_levels {
@@ -438,7 +440,7 @@ impl OpenPage {
         (self.bounds, self.text_bytes) = (Bounds::default(), 0);
     }
 
-    /// Keeps no more memory than this for each buffer. To be called when the page is empty.
+    /// Reduces each buffer to this size. Must be called when the page is empty.
     fn give_back(&mut self, spare_bytes: usize) {
         self.plain.shrink_to(HEADROOM + spare_bytes);
         self.content.clear();
@@ -447,18 +449,18 @@ impl OpenPage {
     }
 }
 
-/// The row of a value, both counted from zero.
+/// Row of a value, both counted from zero.
 fn row_of(value: usize, validity: Option<&NullBuffer>) -> usize {
     let Some(validity) = validity else { return value };
     validity.valid_indices().nth(value).unwrap_or(validity.len())
 }
 
-/// The bytes of so many indices.
+/// Size of encoded indices, in bytes.
 fn index_bytes(indices: usize, dictionary: &Dictionary) -> usize {
     indices * usize::from(index_width(dictionary.len())) / 8
 }
 
-/// Puts together what the file will say of a chunk.
+/// Metadata of a finished chunk.
 fn finished(
     descriptor: ColumnDescPtr,
     compression: Compression,

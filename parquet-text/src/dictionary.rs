@@ -1,49 +1,50 @@
-//! The distinct values of a column chunk, each with its index, found with one look at a table.
+//! Dictionary of a column chunk: its distinct values with their indices, in a hash table with one lookup per value.
 
 use super::pages::MAX_SPARE_BYTES;
 use super::statistics::{Bounds, prefix};
 use crate::prefetch::prefetch;
 use millwork_ndjson::same;
 
-/// Value that a key of the table stands for: up to seven bytes and their length, or, with the highest bit set, 31 bits of the hash
-/// of a longer value, and below them the place of that value in the page.
+/// Key of a table slot: up to seven bytes of a value with their length, or, marked by the highest bit, 31 bits of the
+/// hash of a longer value, followed by its position in the page.
 type Word = u64;
 
 const LONG: Word = 1 << 63;
 const PLACE: Word = u32::MAX as Word;
-/// The longest value that a word holds.
+/// Length of the longest value that a word contains.
 const MAX_SHORT: usize = 7;
-/// Limit of the slots that are looked at before the dictionary is given up: whoever makes values collide gains nothing. Other
-/// values never have so many slots in a row, whatever the size of the table, which depends on the chunks before.
+/// Limit of the slots probed before the dictionary is given up, against values that collide on purpose. Other values
+/// never occupy so many consecutive slots, whatever the size of the table, which depends on earlier chunks.
 const MAX_PROBES: usize = 1024;
 const MIN_SLOTS: usize = 64;
-/// Number of values that are looked up at once, so that memory is asked for ahead.
+/// Number of values that are looked up together, so that memory can be prefetched.
 const AHEAD: usize = 32;
-/// Limit of the bytes of a value: 1 MiB. It would end the dictionary; so it need not be copied to be taken back.
+/// Limit of a value's length: 1 MiB. A longer one would exceed the dictionary's limit anyway, and need not be copied
+/// first.
 const MAX_VALUE_BYTES: usize = 1 << 20;
-/// A larger table is not kept.
+/// Limit of the slots of a table that is kept for reuse.
 const MAX_SPARE_SLOTS: usize = 1 << 16;
 
 #[derive(Clone, Copy)]
 struct Slot {
     word: Word,
-    /// The index of the value, or [`FREE`].
+    /// Index of the value, or [`FREE`].
     index: u32,
-    /// The page in which the value stood last.
+    /// Number of the page in which the value last occurred.
     page: u32,
 }
 
 const FREE: u32 = u32::MAX;
 const EMPTY: Slot = Slot { word: 0, index: FREE, page: 0 };
 
-/// The dictionary of one column chunk.
+/// Dictionary of one column chunk.
 pub(super) struct Dictionary {
     slots: Vec<Slot>,
-    /// The length of the table is two to the power of 64 less this.
+    /// 64 minus the binary logarithm of the table's size.
     shift: u32,
-    /// The dictionary page: each value after its length.
+    /// Dictionary page: each value preceded by its length.
     page: Vec<u8>,
-    /// Place in the page of the length of each value.
+    /// Position of each value's length in the page.
     starts: Vec<u32>,
 }
 
@@ -57,20 +58,20 @@ impl Dictionary {
         self.starts.len()
     }
 
-    /// The dictionary page so far, in the encoding PLAIN.
+    /// Dictionary page so far, in PLAIN encoding.
     pub(super) fn page(&self) -> &[u8] {
         &self.page
     }
 
-    /// A value with its length before it.
+    /// A value preceded by its length.
     pub(super) fn plain(&self, index: u32) -> &[u8] {
         let start = self.starts[index as usize] as usize;
         let end = self.starts.get(index as usize + 1).map_or(self.page.len(), |next| *next as usize);
         &self.page[start..end]
     }
 
-    /// Forgets all values; the memory of their text is kept, unless it is more than usual. The next chunk gets a table that does for
-    /// about as many: a large one would take long to empty, and be further away than the nearest caches.
+    /// Removes all values. The memory of their text is kept, unless unusually large. The next chunk gets a table for
+    /// about as many values: a larger one would take long to clear, and not fit in the CPU caches.
     pub(super) fn clear(&mut self) {
         if self.starts.is_empty() {
             return;
@@ -91,13 +92,13 @@ impl Dictionary {
         self.starts.clear();
     }
 
-    /// About how much memory the values take, with a table that is as large as they make it.
+    /// Approximate memory of the values, with a table of the size that they require.
     pub(super) fn memory_bytes(&self) -> usize {
-        // A table is doubled when five of eight slots are taken.
+        // The table is doubled when five of eight slots are in use.
         self.page.len() + self.starts.len() * (size_of::<u32>() + 2 * size_of::<Slot>() * 8 / 5)
     }
 
-    /// Keeps no more memory than this for the values and for the table. To be called when there are none.
+    /// Reduces the memory for values, and for the table, to this size each. Must be called when there are no values.
     pub(super) fn give_back(&mut self, spare_bytes: usize) {
         self.page.shrink_to(spare_bytes);
         self.starts.shrink_to(spare_bytes / size_of::<u32>());
@@ -106,8 +107,8 @@ impl Dictionary {
         }
     }
 
-    /// The index of the value that stands at `start..end` of `text`; none if there is no more room. If the value is new to
-    /// page number `page`, which starts at 1, its `bounds` learn of it.
+    /// Index of the value at `start..end` of `text`; `None` if there is no more room. If the value is new to page
+    /// number `page` (from 1), `bounds` are updated.
     pub(super) fn index(
         &mut self,
         text: &[u8],
@@ -119,7 +120,8 @@ impl Dictionary {
         self.index_of(word(text, start, end), &text[start..end], page, bounds)
     }
 
-    /// Appends the indices of values, whose offsets in `text` these are. Returns which of them there was no more room for.
+    /// Appends the indices of values, whose offsets in `text` are given. Returns the first one for which there was no
+    /// more room, if any.
     pub(super) fn push_indices(
         &mut self,
         (text, offsets): (&[u8], &[i32]),
@@ -132,8 +134,8 @@ impl Dictionary {
         into.reserve(values);
         for from in (0..values).step_by(AHEAD) {
             let to = values.min(from + AHEAD);
-            // Table and values are larger than the nearest caches: what each look leads to is asked for before the first of these
-            // values needs it, the slot, then the value if it is a longer one.
+            // Table and values exceed the CPU caches: for each value, the slot and, for longer values, the text are
+            // prefetched before the first value of the group is looked up.
             let mut words = [0; AHEAD];
             for (word, value) in words.iter_mut().zip(from..to) {
                 let (start, end) = place(value);
@@ -193,7 +195,7 @@ impl Dictionary {
         None
     }
 
-    /// Tells whether this value stands at a place of the page, after its length.
+    /// Tells whether this value is at a position of the page, after its length.
     #[inline(always)]
     fn stands_at(&self, place: usize, value: &[u8]) -> bool {
         let there = &self.page[place..];
@@ -201,7 +203,7 @@ impl Dictionary {
         length == value.len() && same(&there[4..4 + length], value)
     }
 
-    /// Adds a value to the page. Returns its place.
+    /// Appends a value to the page. Returns its position.
     fn add(&mut self, value: &[u8]) -> u32 {
         let place = self.page.len() as u32;
         self.starts.push(place);
@@ -231,12 +233,12 @@ impl Dictionary {
     }
 }
 
-/// By how much a hash is shifted to be a place in a table of this size, a power of two.
+/// Shift that turns a hash into a slot index of a table of this size, a power of two.
 fn shift_for(size: usize) -> u32 {
     64 - size.trailing_zeros()
 }
 
-/// The word of the value at `start..end` of `text`.
+/// Word of the value at `start..end` of `text`.
 #[inline(always)]
 fn word(text: &[u8], start: usize, end: usize) -> Word {
     let length = end - start;
@@ -258,20 +260,20 @@ fn eight(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(padded)
 }
 
-/// The prefix of the value that a word stands for.
+/// Comparison prefix of the value of a word.
 #[inline(always)]
 fn word_prefix(word: Word, value: &[u8]) -> u64 {
     if word & LONG == 0 { (word & ((1 << 56) - 1)).swap_bytes() } else { prefix(value, 0, value.len()) }
 }
 
-/// Two numbers made into one that depends on all of their bits.
+/// Mixes two numbers into one that depends on all their bits.
 #[inline(always)]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }
 
-/// A hash of eight bytes and more.
+/// Hash of a value of at least eight bytes.
 #[inline(always)]
 fn hash(value: &[u8]) -> u64 {
     const A: u64 = 0xa076_1d64_78bd_642f;
@@ -284,12 +286,12 @@ fn hash(value: &[u8]) -> u64 {
         state = fold(first(rest) ^ B, first(&rest[8..]) ^ state);
         rest = &rest[16..];
     }
-    // The last sixteen bytes, some of them for the second time; of a shorter value all, from both ends.
+    // The last sixteen bytes, some of them for the second time; a shorter value is covered from both ends.
     let tail = &value[value.len().saturating_sub(16)..];
     fold(first(tail) ^ B, last(tail) ^ state)
 }
 
-/// Values that make a dictionary give up, since they collide.
+/// Values that collide, so that the dictionary is given up.
 #[cfg(test)]
 pub(super) fn colliding() -> Vec<String> {
     let dictionary = Dictionary { shift: shift_for(2 * MAX_PROBES), ..Dictionary::new() };
@@ -333,7 +335,7 @@ mod tests {
     fn a_table_is_as_large_as_the_values_before_make_it() {
         let texts: Vec<String> = (0..20_000).map(|n| format!("{}{n}", "x".repeat(n % 9))).collect();
         let mut dictionary = Dictionary::new();
-        // Each chunk begins with the table that the one before has left.
+        // Each chunk begins with the table of the previous one.
         for (values, table, kept) in
             [(20_000, 32_768, 32_768), (100, 32_768, 256), (200, 512, 512), (0, 512, 512), (3000, 8192, 8192)]
         {

@@ -1,10 +1,10 @@
-//! Settling the columns of finished Parquet files, without touching their data.
+//! Settling of the columns of finished Parquet files, without changing their data.
 //!
-//! An attempt is planned with the columns that samples show. Which others there are, and in which order all of them first appear,
-//! is known only when every line has been read. That is a matter of the footer alone: column chunks are found by offset, and those
-//! of a column without a value are a few bytes. So the footer is written anew, while the file is still private.
+//! An attempt is planned with the columns found in samples. Further columns, and the order of first occurrence of all,
+//! are known only when every line has been read. Only the footer depends on them: column chunks are located by offset,
+//! and chunks of nulls take a few bytes. The footer is therefore rewritten while the file is still private.
 //!
-//! Footers come from executors. What they say is looked through before it is decoded, and compared with what was reported.
+//! Footers come from executors: they are validated before decoding, and compared with the reports.
 
 mod order;
 mod shape;
@@ -23,32 +23,32 @@ use std::io;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 
-/// The length of what ends a Parquet file: the footer's length, and the magic bytes, with which it also begins.
+/// Length of the trailer of a Parquet file: the footer's length, and the magic bytes, with which the file also begins.
 const TAIL_BYTES: usize = 8;
 const MAGIC_BYTES: i64 = 4;
 const MAGIC: &[u8] = b"PAR1";
-/// The key under which a footer names its manifest.
+/// Metadata key under which a footer contains the manifest's id.
 pub const MANIFEST_ID_KEY: &str = "millwork.manifest_id";
 
-/// Place that a column of the settled file comes from.
+/// Source of a column of the settled file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Number of the column among the columns of the file, and those that turned up after them.
+    /// Number among the columns of the file, including those added after them.
     At(usize),
-    /// The file has no column of this name: it has no value.
+    /// The file has no column of this name, so that the column is null.
     Nowhere(String),
 }
 
-/// Contents that a file has to have by its task's report and its plan.
+/// Contents that a file must have, by its task's report and its plan.
 pub struct Reported<'a> {
     pub rows: u64,
     pub row_groups: u64,
     pub manifest_id: &'a str,
-    /// The names of its columns, of which each may have others in it.
+    /// Names of its top-level columns, each of which may be nested.
     pub columns: &'a [String],
 }
 
-/// Checks that the footer at the end of a file says what was reported, and speaks of nothing outside the file's data.
+/// Checks that the footer at the end of a file agrees with the report, and refers only to data within the file.
 pub fn check_footer(tail: &Tail<'_>, reported: &Reported<'_>) -> Result<(), ParquetError> {
     let start = footer_start(tail.bytes)?;
     let metadata = decode(tail.bytes)?;
@@ -86,7 +86,7 @@ pub fn check_footer(tail: &Tail<'_>, reported: &Reported<'_>) -> Result<(), Parq
     Ok(())
 }
 
-/// Checks the numbers of rows and row groups that a footer tells of.
+/// Checks the numbers of rows and row groups in a footer.
 fn check_rows(metadata: &ParquetMetaData, rows: u64, row_groups: u64) -> Result<(), ParquetError> {
     let of_groups = metadata.row_groups().iter().map(|group| u64::try_from(group.num_rows()).ok());
     let found = of_groups.sum::<Option<u64>>();
@@ -101,8 +101,9 @@ fn check_rows(metadata: &ParquetMetaData, rows: u64, row_groups: u64) -> Result<
     Ok(())
 }
 
-/// Rewrites the end of a file with flat columns, footer included, so that it has the columns of these places. `late` is what is to be
-/// said of the columns that turned up, if there are any. The file has so many rows and row groups.
+/// Rewrites the end of a file with flat columns, including the footer, so that it has the columns given by `places`.
+/// `late` is the footer of added columns, if there are any. The file must have the reported numbers of rows and row
+/// groups.
 pub fn settle_columns(
     tail: &Tail<'_>,
     late: &[u8],
@@ -112,7 +113,7 @@ pub fn settle_columns(
     let start = footer_start(tail.bytes)?;
     let metadata = decode(tail.bytes)?;
     check_rows(&metadata, rows, row_groups)?;
-    // The page indexes stay where they are: the chunks' metadata says where.
+    // Page indexes keep their positions, which the metadata of chunks contains.
     let mut end = End { bytes: tail.bytes[..start].to_vec(), offset: tail.offset };
     let rows: Vec<i64> = metadata.row_groups().iter().map(RowGroupMetaData::num_rows).collect();
     let missing: Vec<String> = places.iter().filter_map(Place::missing).cloned().collect();
@@ -124,10 +125,10 @@ pub fn settle_columns(
     Ok(end.bytes)
 }
 
-/// The end of a file that is being written anew.
+/// The end of a file that is being rewritten.
 struct End {
     bytes: Vec<u8>,
-    /// Place in the file of the first of these bytes.
+    /// Position of these bytes in the file.
     offset: u64,
 }
 
@@ -143,7 +144,7 @@ impl Append for End {
 }
 
 impl End {
-    /// Appends the page indexes of added columns. Returns what the footer is to say of these.
+    /// Appends the page indexes of added columns. Returns their metadata for the footer.
     fn add(&mut self, added: &[u8]) -> Result<ParquetMetaData, ParquetError> {
         let indexes = self.offset() as i64;
         self.append(&added[..footer_start(added)?])?;
@@ -166,7 +167,7 @@ impl End {
     }
 }
 
-/// The names of the columns that a footer tells of, in order; none if there is no footer.
+/// Names of the columns in a footer, in order; none if there is no footer.
 pub fn names_in(footer: &[u8]) -> Result<Vec<String>, ParquetError> {
     if footer.is_empty() {
         return Ok(Vec::new());
@@ -174,7 +175,7 @@ pub fn names_in(footer: &[u8]) -> Result<Vec<String>, ParquetError> {
     names_of(&decode(footer)?)
 }
 
-/// The names of the columns of a footer that has to tell of these rows and row groups, as [`names_in`] gives them.
+/// Names of the columns in a footer, like [`names_in`]; the footer must have these numbers of rows and row groups.
 pub fn names_in_footer_of(footer: &[u8], rows: u64, row_groups: u64) -> Result<Vec<String>, ParquetError> {
     if footer.is_empty() {
         return Ok(Vec::new());
@@ -196,7 +197,7 @@ fn decode(end: &[u8]) -> Result<ParquetMetaData, ParquetError> {
         let everything = ParquetMetaDataOptions::new().with_encoding_stats_as_mask(false);
         ParquetMetaDataReader::decode_metadata_with_options(thrift, Some(&everything))
     };
-    // Of the right shape, it can still hold what the decoder does not expect.
+    // A footer of valid structure can still have contents that make the decoder panic.
     catch_unwind(decode).unwrap_or_else(|_| Err(bad("its footer cannot be decoded")))
 }
 
@@ -210,7 +211,7 @@ fn footer_start(tail: &[u8]) -> Result<usize, ParquetError> {
     end.checked_sub(length as usize).ok_or_else(too_long)
 }
 
-/// The metadata of a file with the columns of these places: its own, and those that were added, with missing ones last.
+/// Metadata of a file with the columns given by `places`: its own ones, added ones, and missing ones, which are last.
 fn settle(
     file: &ParquetMetaData,
     added: &[ParquetMetaData],
@@ -238,7 +239,7 @@ fn settle(
         groups.push(builder.build()?);
     }
     let (created_by, pairs) = (old.created_by().map(str::to_owned), old.key_value_metadata().cloned());
-    // Orders are those of the types, which the writer knows.
+    // Column orders follow from the types, and are set by the writer.
     let file = FileMetaData::new(old.version(), old.num_rows(), created_by, pairs, schema, None);
     Ok(ParquetMetaData::new(file, groups))
 }
@@ -252,7 +253,7 @@ impl Place {
     }
 }
 
-/// Puts what was found in these places, all of it, once each; what was missing before stands at the end of it.
+/// Reorders all items by their places, each used exactly once; items for missing columns are at the end of `found`.
 fn pick<T: Clone>(places: &[Place], found: &[T]) -> Result<Vec<T>, ParquetError> {
     let missing = places.iter().filter_map(Place::missing).count();
     let mut missing = found.len().saturating_sub(missing)..found.len();
@@ -274,7 +275,7 @@ fn bad(what: &str) -> ParquetError {
     ParquetError::General(what.to_owned())
 }
 
-/// Turns the error of a failed rewrite into an I/O error.
+/// Converts the error of a failed rewrite into an I/O error.
 pub fn as_io(error: ParquetError) -> io::Error {
     match error {
         ParquetError::External(inner) => match inner.downcast::<io::Error>() {
@@ -310,7 +311,7 @@ mod tests {
         writer.write(&batch).unwrap();
         writer.close().unwrap();
         let before = std::fs::metadata(&path).unwrap().len();
-        // Any end of the file will do that has the footer in it.
+        // Any end of the file that contains the footer is accepted.
         let content = std::fs::read(&path).unwrap();
         let (data, tail) = content.split_at(content.len() - 3000);
         let offset = data.len() as u64;
@@ -332,7 +333,7 @@ mod tests {
         assert_eq!(metadata.offset_index().unwrap().len(), 3);
     }
 
-    /// The end of a file of two columns, as Millwork writes it but for the name of its manifest.
+    /// End of a file with two columns, as Millwork writes it except for the manifest's id.
     fn small_file() -> Vec<u8> {
         let a: ArrayRef = Arc::new(StringArray::from_iter_values((0..50).map(|i| format!("v{}", i % 7))));
         let b: ArrayRef = Arc::new(Int64Array::from_iter_values(0..50));
@@ -366,7 +367,7 @@ mod tests {
             let error = checked(&file, rows, id, columns).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
-        // A footer in front of which there is less than it speaks of.
+        // A footer that refers to more data than precedes it.
         let footer = &file[footer_start(&file).unwrap()..];
         let error = checked(footer, (50, 3), "m", &["a", "b"]).unwrap_err();
         assert!(error.contains("stands outside the file's data"), "{error}");

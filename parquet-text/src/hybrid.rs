@@ -1,12 +1,12 @@
-//! Parquet's mix of runs and bit-packed groups, for dictionary indices and for definition levels.
+//! Parquet's RLE/bit-packing hybrid encoding, for dictionary indices and definition levels.
 //!
-//! A run is a header `count << 1` and the value; a bit-packed stretch is a header `groups << 1 | 1` and groups of eight
+//! A run is a header `count << 1` and the value; a bit-packed section is a header `groups << 1 | 1` and groups of eight
 //! values. Both headers are LEB128.
 
-/// A shorter run than this many values is packed with its neighbours.
+/// Least length of a run; shorter ones are packed with their neighbours.
 const MIN_RUN: usize = 16;
 
-/// Number of bits that the largest of `count` dictionary indices has.
+/// Number of bits of the largest of `count` dictionary indices.
 pub(super) fn index_width(count: usize) -> u8 {
     (usize::BITS - count.saturating_sub(1).leading_zeros()) as u8
 }
@@ -19,7 +19,7 @@ fn put_varint(into: &mut Vec<u8>, mut value: usize) {
     into.push(value as u8);
 }
 
-/// Appends `indices`, each of at most `width` bits.
+/// Appends `indices` of at most `width` bits each.
 pub(super) fn put_indices(into: &mut Vec<u8>, indices: &[u32], width: u8) {
     let (mut packed_from, mut at) = (0, 0);
     while let Some(group) = indices.get(at..at + 8) {
@@ -42,7 +42,7 @@ pub(super) fn put_indices(into: &mut Vec<u8>, indices: &[u32], width: u8) {
     put_packed(into, &indices[packed_from..], width);
 }
 
-/// Appends a bit-packed stretch; its last group is filled up with zeros.
+/// Appends a bit-packed section, whose last group is padded with zeros.
 fn put_packed(into: &mut Vec<u8>, indices: &[u32], width: u8) {
     if indices.is_empty() {
         return;
@@ -69,13 +69,14 @@ fn put_packed(into: &mut Vec<u8>, indices: &[u32], width: u8) {
     }
 }
 
-/// Appends a run of levels, each zero or one.
+/// Appends a run of levels, which are zero or one.
 pub(super) fn put_level_run(into: &mut Vec<u8>, level: bool, count: usize) {
     put_varint(into, count << 1);
     into.push(u8::from(level));
 }
 
-/// Appends `count` levels from a bitmap, whose bits past the last level are zero. Runs are those that have all of eight groups at once.
+/// Appends `count` levels from a bitmap, whose bits beyond the last level are zero. Runs are formed only from whole
+/// groups of eight equal levels.
 pub(super) fn put_level_bits(into: &mut Vec<u8>, bitmap: &[u8], count: usize) {
     let whole = &bitmap[..count / 8];
     let eight = |at: usize| whole.get(at..).and_then(<[u8]>::first_chunk).map(|groups| u64::from_le_bytes(*groups));
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Reads a mix of runs and packed groups.
+    /// Decodes runs and packed groups.
     fn read(mut from: &[u8], width: u8, count: usize) -> Vec<u32> {
         let mut values = Vec::new();
         while values.len() < count {

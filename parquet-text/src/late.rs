@@ -1,6 +1,6 @@
-//! Columns that turn up on the way. Only the row groups that have values for them have chunks of them at first, behind those of
-//! all other columns; the rows before the first value are null. When a file ends, the other row groups get chunks of nulls; what
-//! page indexes and footer are to say of them is kept apart, and becomes part of the file's before the commit.
+//! Columns that are added during a conversion. At first only row groups with values for them have their chunks, after
+//! those of all other columns; rows before the first value are null. When a file ends, the other row groups get chunks
+//! of nulls. Their page indexes and metadata are kept separately, and merged into the file's footer before the commit.
 
 use super::chunk::{EncodedText, Share, TextChunk};
 use super::pages::{Compressor, SpareBlocks};
@@ -21,29 +21,29 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::sync::Arc;
 
-/// The late columns of the row group that is being encoded, by name: in the same order whichever lane met them first.
+/// Added columns of the current row group, sorted by name, so that the order does not depend on the lanes.
 #[derive(Default)]
 pub(super) struct LateChunks(BTreeMap<String, LateChunk>);
 
 struct LateChunk {
     text: TextChunk,
-    /// The rows so far; none as long as the row group has no value.
+    /// Number of rows so far; 0 while the row group has no value.
     rows: usize,
 }
 
-/// A finished chunk of a late column.
+/// A finished chunk of an added column.
 pub struct EncodedLate {
     name: String,
     text: EncodedText,
 }
 
 impl LateChunks {
-    /// Bytes that the columns would have in the file if they ended now, about.
+    /// Approximate size of the columns in the file if they ended now, in bytes.
     pub(super) fn estimated_bytes(&self) -> usize {
         self.0.values().filter(|chunk| chunk.rows > 0).map(|chunk| chunk.text.estimated_bytes()).sum()
     }
 
-    /// Adds rows to a row group that has some already.
+    /// Appends rows to a row group that has `before` rows already.
     pub(super) fn write(
         &mut self,
         rows: &Rows,
@@ -76,7 +76,7 @@ impl LateChunks {
 
     /// Ends the row group, which has this number of rows.
     pub(super) fn close(&mut self, rows: usize, compressor: &mut Compressor) -> Result<Vec<EncodedLate>, ParquetError> {
-        // A column without a value in this row group may never come again.
+        // A column without a value in this row group may never occur again.
         self.0.retain(|_, chunk| chunk.rows > 0);
         let close = |(name, chunk): (&String, &mut LateChunk)| {
             chunk.text.write_nulls(rows - chunk.rows, compressor)?;
@@ -94,15 +94,15 @@ impl EncodedLate {
     }
 }
 
-/// The schema of some text columns, as that of all others.
+/// Schema of text columns, with the same properties as all others.
 pub(crate) fn text_columns<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<SchemaDescPtr, ParquetError> {
     let fields: Vec<Field> = names.into_iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
     Ok(Arc::new(ArrowSchemaConverter::new().convert(&Schema::new(fields))?))
 }
 
-/// File that the chunks of added columns are appended to.
+/// File to which the chunks of added columns are appended.
 pub trait Append {
-    /// Place in the file of the next byte.
+    /// Position of the next byte in the file.
     fn offset(&self) -> u64;
     fn append(&mut self, bytes: &[u8]) -> Result<(), ParquetError>;
 }
@@ -120,15 +120,15 @@ impl<W: Write + Send> Append for SerializedFileWriter<W> {
 /// Columns that are added to a file, after all others.
 #[derive(Default)]
 pub struct AddedColumns {
-    /// Names of the columns, in the order in which row groups have them.
+    /// Names of the columns, in the order of their chunks in row groups.
     names: Vec<String>,
     places: HashMap<String, usize>,
-    /// The chunks there are, by row group and column.
+    /// Existing chunks, by row group and column.
     chunks: HashMap<(usize, usize), ColumnCloseResult>,
 }
 
 impl AddedColumns {
-    /// Columns that have no values.
+    /// Creates columns without any values.
     pub fn of_nulls(names: Vec<String>) -> Self {
         Self { names, ..Self::default() }
     }
@@ -150,8 +150,8 @@ impl AddedColumns {
         Ok(())
     }
 
-    /// Appends chunks of nulls for row groups that lack columns; these are the rows of each. Returns what is to be said of the
-    /// columns, as the page indexes and the footer of a file that has only them; nothing if there are none.
+    /// Appends chunks of nulls to row groups that lack columns; `rows` has the number of rows of each group. Returns
+    /// the metadata of the columns, as page indexes and footer of a file with only these; empty if there are none.
     pub fn finish(mut self, rows: &[i64], to: &mut impl Append) -> Result<Vec<u8>, ParquetError> {
         if self.names.is_empty() {
             return Ok(Vec::new());
@@ -187,7 +187,7 @@ impl AddedColumns {
     }
 }
 
-/// A column chunk of nulls alone.
+/// A column chunk with only nulls.
 fn null_chunk(column: ColumnDescPtr, rows: usize) -> Result<EncodedText, ParquetError> {
     let mut text = TextChunk::new(column, Compression::UNCOMPRESSED, Share::of_one_in(1), SpareBlocks::default());
     let mut compressor = Compressor::new(Compression::UNCOMPRESSED)?;
@@ -195,7 +195,7 @@ fn null_chunk(column: ColumnDescPtr, rows: usize) -> Result<EncodedText, Parquet
     text.close(&mut compressor)
 }
 
-/// Appends a chunk. Returns what is to be said of it where it stands.
+/// Appends a chunk. Returns its metadata at that position.
 fn append_chunk(text: EncodedText, to: &mut impl Append) -> Result<ColumnCloseResult, ParquetError> {
     let EncodedText { pages, mut close } = text;
     let start = to.offset() as i64;

@@ -1,14 +1,14 @@
-//! The definition levels of a page: which rows have a value.
+//! Definition levels of a page: which rows have a value.
 
 use super::hybrid::{put_level_bits, put_level_run};
 use arrow::array::BooleanBufferBuilder;
 use arrow::buffer::NullBuffer;
 
-/// The levels of the rows of an open page. As long as rows are alike, they are only counted.
+/// Levels of the rows of an open page. While all are equal, they are only counted.
 pub(super) struct Levels {
     rows: usize,
     nulls: usize,
-    /// The levels so far, unless all are the same.
+    /// Levels so far; `None` while all are equal.
     bits: Option<BooleanBufferBuilder>,
     spare: Option<BooleanBufferBuilder>,
 }
@@ -26,12 +26,12 @@ impl Levels {
         self.nulls
     }
 
-    /// Adds rows without a value.
+    /// Appends null rows.
     pub(super) fn append_nulls(&mut self, rows: usize) {
         self.add(rows, rows, None);
     }
 
-    /// Adds `rows` rows, all of them with a value or, if `validity` says so, some.
+    /// Appends `rows` rows, all of them with a value unless `validity` is given.
     pub(super) fn append(&mut self, rows: usize, validity: Option<&NullBuffer>) {
         self.add(rows, validity.map_or(0, NullBuffer::null_count), validity);
     }
@@ -56,7 +56,7 @@ impl Levels {
         self.nulls += nulls;
     }
 
-    /// Appends the levels as a data page (version 1) starts with them, and begins anew.
+    /// Appends the levels in the form of a data page (version 1), and starts again.
     pub(super) fn flush(&mut self, into: &mut Vec<u8>) {
         let start = into.len();
         into.extend_from_slice(&[0; 4]);
@@ -72,7 +72,7 @@ impl Levels {
         (self.rows, self.nulls) = (0, 0);
     }
 
-    /// Begins anew.
+    /// Starts again.
     pub(super) fn clear(&mut self) {
         self.spare = self.bits.take().or(self.spare.take());
         (self.rows, self.nulls) = (0, 0);

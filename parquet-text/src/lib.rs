@@ -1,9 +1,9 @@
-//! Parquet files of text columns: row groups, of which rows go in and encoded column chunks come out, and footers that are written anew
-//! once all columns are known. Nothing here knows of DataFusion.
+//! Parquet files of text columns: encoding of rows into row groups, and rewriting of footers once all columns are
+//! known. Independent of DataFusion.
 //!
-//! Text columns, which is what conversions are made of, have an encoder of their own (`chunk.rs`): it knows that a column
-//! is its values, one after the other, and a bitmap, and does no more with it than has to be done. Other columns that a query
-//! makes are left to the `parquet` crate.
+//! Text columns, the main part of conversions, have a specialised encoder (`chunk.rs`), which takes a column as
+//! contiguous values and a bitmap. Columns of other types, which a query may produce, are encoded by the `parquet`
+//! crate.
 
 mod chunk;
 mod dictionary;
@@ -34,14 +34,14 @@ use parquet::schema::types::{SchemaDescPtr, TypePtr};
 use std::io::Write;
 use std::sync::Arc;
 
-/// Schema, properties and memory that the row groups of one schema have in common.
+/// Schema, properties and memory shared by the row groups of a file.
 pub struct RowGroups {
     schema: SchemaRef,
     descriptor: SchemaDescPtr,
     properties: WriterPropertiesPtr,
-    /// Makes writers for the leaves of the columns that are not text.
+    /// Factory of writers for columns that are not text.
     others: ArrowRowGroupWriterFactory,
-    /// Memory of pages that are written, for all row groups.
+    /// Reusable memory of written pages, for all row groups.
     spare: SpareBlocks,
 }
 
@@ -56,7 +56,7 @@ impl RowGroups {
         Ok(Self { schema, descriptor, properties, others, spare: SpareBlocks::default() })
     }
 
-    /// Starts a file of the row groups that this encoder makes.
+    /// Starts a file for the row groups of this encoder.
     pub fn start_file<W: Write + Send>(&self, to: W) -> Result<SerializedFileWriter<W>, ParquetError> {
         let root: TypePtr = self.descriptor.root_schema_ptr();
         SerializedFileWriter::new(to, root, self.properties.clone())
@@ -71,11 +71,11 @@ fn is_text(field: &Field) -> bool {
     matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View)
 }
 
-/// Encodes one row group after the other.
+/// Encoder of row groups, one after another.
 pub struct RowGroupEncoder {
     groups: Arc<RowGroups>,
     texts: Vec<TextChunk>,
-    /// The writers of the leaves of other columns, in a row group that has begun.
+    /// Writers for other columns, in the current row group.
     others: Vec<ArrowColumnWriter>,
     late: LateChunks,
     compressor: Compressor,
@@ -84,9 +84,9 @@ pub struct RowGroupEncoder {
 
 /// A finished row group.
 pub struct EncodedRowGroup {
-    /// The chunks of the schema's columns, in order.
+    /// Chunks of the schema's columns, in order.
     pub chunks: Vec<EncodedChunk>,
-    /// Chunks of columns that turned up on the way.
+    /// Chunks of added columns.
     pub late: Vec<EncodedLate>,
 }
 
@@ -109,25 +109,25 @@ impl RowGroupEncoder {
         Ok(Self { texts, others: Vec::new(), late: LateChunks::default(), compressor, rows: 0, groups })
     }
 
-    /// The rows of the row group so far.
+    /// Number of rows of the current row group.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// About how many bytes the row group would have if it ended now.
+    /// Approximate size of the row group in the file if it ended now, in bytes.
     pub fn estimated_bytes(&self) -> usize {
         let texts: usize = self.texts.iter().map(TextChunk::estimated_bytes).sum();
         let others: usize = self.others.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum();
         texts + others + self.late.estimated_bytes()
     }
 
-    /// About how much memory open pages and dictionaries take, which is a multiple of [`Self::estimated_bytes`] where many columns have
-    /// short values that differ. It depends on the rows only: the same rows make the same row groups.
+    /// Approximate memory of open pages and dictionaries, in bytes: a multiple of [`Self::estimated_bytes`] where many
+    /// columns have short distinct values. Depends only on the rows, so that the same rows make the same row groups.
     pub fn open_bytes(&self) -> usize {
         self.texts.iter().map(TextChunk::open_bytes).sum()
     }
 
-    /// Adds rows, of these columns and those that turned up.
+    /// Appends rows, which have the columns of the schema and perhaps added ones.
     pub fn write(&mut self, rows: &Rows) -> Result<(), ParquetError> {
         let known = rows.columns.len() - rows.late.len();
         if known != self.groups.schema.fields().len() || rows.columns.iter().any(|column| !column.has(rows.count)) {
@@ -205,7 +205,7 @@ impl EncodedChunk {
         }
     }
 
-    /// Writes it as the next column of a row group.
+    /// Writes the chunk as the next column of a row group.
     pub fn append_to<W: Write + Send>(self, group: &mut SerializedRowGroupWriter<'_, W>) -> Result<(), ParquetError> {
         match self {
             Self::Text(text) => group.append_column(&text.pages, text.close),

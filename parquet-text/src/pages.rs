@@ -1,4 +1,4 @@
-//! Pages as they stand in the file: a header in Thrift's compact protocol, and compressed content.
+//! Pages in their file format: a header in Thrift's compact protocol, and compressed content.
 
 use super::snappy::Snappy;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Compresses pages; what it needs for that is kept from page to page.
+/// Compressor of pages, whose state is reused for each page.
 pub(super) struct Compressor {
     codec: Codec,
     output: Vec<u8>,
@@ -18,7 +18,7 @@ pub(super) struct Compressor {
 enum Codec {
     None,
     Snappy(Snappy),
-    /// Zstandard, and its level of compression.
+    /// Zstandard compressor, with its level.
     Zstd(zstd::bulk::Compressor<'static>, i32),
 }
 
@@ -36,7 +36,7 @@ impl Compressor {
         Ok(Self { codec, output: Vec::new(), header: Vec::new() })
     }
 
-    /// Appends a page of `content`.
+    /// Appends a page with this content.
     pub(super) fn page(
         &mut self,
         header: &PageHeader,
@@ -73,7 +73,8 @@ impl Compressor {
         Ok(PageSize { compressed: header + compressed.len(), uncompressed: header + content.len() })
     }
 
-    /// Appends a page that a huge value has made large. It is compressed piece by piece, and takes no more memory than it has bytes then.
+    /// Appends a page that is large because of a huge value. Compressed piece by piece, so that it needs only the
+    /// memory of the result.
     #[cold]
     fn large_page(
         &mut self,
@@ -95,7 +96,7 @@ impl Compressor {
         self.header.clear();
         header.write(content.len(), length, &mut self.header)?;
         into.extend(&self.header);
-        // Each block is free again as soon as it is copied.
+        // Each block is freed as soon as it is copied.
         for block in compressed.take() {
             into.extend(&block);
         }
@@ -104,14 +105,14 @@ impl Compressor {
     }
 }
 
-/// A buffer that a huge value has made larger than this is not kept.
+/// Limit of the size of a buffer that is kept; those enlarged by a huge value are freed.
 pub(super) const MAX_SPARE_BYTES: usize = 4 << 20;
 
 fn external(error: impl std::error::Error + Send + Sync + 'static) -> ParquetError {
     ParquetError::External(Box::new(error))
 }
 
-/// Header that stands before the content of a page.
+/// Header before the content of a page.
 pub(super) struct PageHeader {
     pub(super) kind: PageType,
     pub(super) encoding: Encoding,
@@ -119,21 +120,21 @@ pub(super) struct PageHeader {
 }
 
 impl PageHeader {
-    /// `PageHeader` of the Parquet format with a `DataPageHeader` or a `DictionaryPageHeader` inside.
+    /// Writes a `PageHeader` of the Parquet format with a `DataPageHeader` or a `DictionaryPageHeader`.
     fn write(&self, content: usize, compressed: usize, into: &mut Vec<u8>) -> Result<(), ParquetError> {
         let is_dictionary = self.kind == PageType::DICTIONARY_PAGE;
         for number in [self.kind as usize, content, compressed] {
             put_i32(into, number)?;
         }
-        // The field has the number 7 or 5.
+        // The inner header is field 7 or 5.
         into.push(if is_dictionary { 4 << 4 } else { 2 << 4 } | STRUCT);
         put_i32(into, self.values)?;
         put_i32(into, self.encoding as usize)?;
         if is_dictionary {
-            // `is_sorted`: the dictionary is not.
+            // `is_sorted` is false.
             into.push(NEXT_FIELD | FALSE);
         } else {
-            // The encodings of both kinds of levels.
+            // Encodings of definition and repetition levels.
             put_i32(into, Encoding::RLE as usize)?;
             put_i32(into, Encoding::RLE as usize)?;
         }
@@ -148,7 +149,7 @@ const STRUCT: u8 = 12;
 const FALSE: u8 = 2;
 const STOP: u8 = 0;
 
-/// A field with the number after the last one's.
+/// Writes a field whose id follows that of the previous one.
 fn put_i32(into: &mut Vec<u8>, value: usize) -> Result<(), ParquetError> {
     let number = i32::try_from(value).map_err(|_| ParquetError::General(format!("a page of {value} bytes")))?;
     into.push(NEXT_FIELD | I32);
@@ -161,19 +162,19 @@ fn put_i32(into: &mut Vec<u8>, value: usize) -> Result<(), ParquetError> {
     Ok(())
 }
 
-/// The size of a finished page with its header, in bytes.
+/// Size of a finished page with its header, in bytes.
 #[derive(Clone, Copy, Default)]
 pub(super) struct PageSize {
     pub(super) compressed: usize,
-    /// Before compression.
+    /// Size before compression.
     pub(super) uncompressed: usize,
 }
 
-/// Size of a piece of memory in which a chunk's pages are kept, in bytes: 64 KiB.
+/// Size of the memory blocks for a chunk's pages: 64 KiB.
 const BLOCK_BYTES: usize = 64 << 10;
 
-/// Memory for the pages of a task, in blocks of one size that are used again once they are written: new memory is dear, since the
-/// system clears it first, and what grows in one piece takes twice as much of it.
+/// Memory for the pages of a task, in blocks of one size that are reused after they are written: new memory is
+/// expensive, since the system clears it, and a contiguous growing buffer needs twice as much.
 #[derive(Clone, Default)]
 pub(super) struct SpareBlocks(Arc<Mutex<Vec<Vec<u8>>>>);
 
@@ -183,10 +184,10 @@ impl SpareBlocks {
     }
 }
 
-/// The pages of a chunk while it grows.
+/// Pages of a chunk that is being encoded.
 pub(super) struct ChunkBytes {
     spare: SpareBlocks,
-    /// Grows as it has to, since most columns of wide rows have little; it is none of the spare ones.
+    /// First block, which grows on demand, since most columns of wide rows have little data. Not reused.
     first: Vec<u8>,
     full: Vec<Bytes>,
     last: Option<Vec<u8>>,
@@ -215,7 +216,7 @@ impl ChunkBytes {
         }
     }
 
-    /// Takes the bytes of the pages so far; nothing is left.
+    /// Takes the encoded pages, and leaves none.
     pub(super) fn take(&mut self) -> Vec<Bytes> {
         let mut blocks = vec![Bytes::from(std::mem::take(&mut self.first))];
         blocks.append(&mut self.full);
@@ -235,7 +236,7 @@ impl Write for ChunkBytes {
     }
 }
 
-/// A block that comes back when nobody reads it any more.
+/// Shares a block, which is returned for reuse once nobody reads it any more.
 fn lend(block: Vec<u8>, to: &SpareBlocks) -> Bytes {
     Bytes::from_owner(Lent { block, to: to.clone() })
 }
@@ -258,7 +259,7 @@ impl Drop for Lent {
     }
 }
 
-/// The pages of a column chunk, one after the other.
+/// Pages of a column chunk, in order.
 pub(super) struct Pages(Arc<[Bytes]>);
 
 impl Pages {
@@ -293,7 +294,7 @@ impl ChunkReader for Pages {
     }
 }
 
-/// Reads pages from a place on.
+/// Reader of pages from a position on.
 pub(super) struct PagesReader {
     pages: Arc<[Bytes]>,
     page: usize,

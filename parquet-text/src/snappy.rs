@@ -1,46 +1,46 @@
-//! Snappy, for pages of text: the compression that most of a conversion's time goes into.
+//! Snappy compressor for pages of text, which take the largest part of a conversion's time.
 //!
-//! The format is that of any other encoder (`format_description.txt` of google/snappy); which matches are looked for is
-//! our own. Against the `snap` crate, a match is also extended to the left, so that not each place has to be looked at: where
-//! nothing matches, steps are two bytes at once and soon more. Most of the time goes into waiting: for the place that the
-//! last match's length leads to, and where a guess of the processor about the next match was wrong. So what comes next
-//! depends on as little as possible, and what is rare stands apart.
+//! The output format is standard (`format_description.txt` of google/snappy); only the search for matches differs.
+//! Unlike in the `snap` crate, a match is also extended to the left, so that not every position has to be tried:
+//! without matches, steps are two bytes and grow quickly. Most of the time is spent on latency: on loading the position
+//! after a match, and on branch mispredictions. Dependencies between steps are therefore kept short, and rare cases
+//! moved out of the main path.
 
 use std::hint::select_unpredictable;
 
-/// Matches are looked for within blocks of this size: two bytes are enough for a distance.
+/// Size of the blocks within which matches are searched: distances then fit in two bytes.
 const BLOCK: usize = 1 << 16;
 const TABLE_BITS: u32 = 14;
-/// A small block has a smaller table: to empty a large one takes a good part of the time that compressing it does.
+/// Size up to which a block gets a smaller table: clearing a large one would take a considerable part of the time.
 const SMALL_BLOCK: usize = 2 << 10;
 const SMALL_TABLE_BITS: u32 = 11;
-/// Number of bytes that the hash of a place depends on. Five find fewer of the matches that save next to nothing, such as the
-/// lengths of values.
+/// Number of bytes that are hashed. With five, fewer useless short matches are found, such as those of value lengths.
 const HASHED_BYTES: u32 = 5;
-/// Number of bytes that the hash depends on where next to everything matches something: with four, a guess that the next bytes
-/// match as well is wrong less often.
+/// Number of bytes that are hashed where nearly everything matches: with four, branch predictions for consecutive
+/// matches fail less often.
 const HASHED_BYTES_DENSE: u32 = 4;
-/// A block is dense when less than one byte of so many of the block before has no match.
+/// Divisor for the literal bytes of the previous block, below which a block counts as dense.
 const DENSE_SHARE: usize = 4;
-/// The least length of a match.
+/// Least length of a match.
 const MIN_MATCH: usize = 4;
-/// The first step is this over [`STEP_SHARE`], and each one that finds nothing makes the next longer by one over that.
+/// First step, in units of 1/[`STEP_SHARE`] byte; each step without a match lengthens the next by one unit.
 const FIRST_STEP: usize = 40;
 const STEP_SHARE: usize = 16;
-/// Short literals are copied as so many bytes, whatever their length.
+/// Number of bytes that are copied for a short literal, whatever its length.
 const SHORT_LITERAL: usize = 32;
-/// From here to the end of a block no match is looked for, so that eight bytes can be loaded anywhere before it.
+/// Distance from the end of a block in which no match is searched, so that eight bytes can be loaded at any searched
+/// position.
 const MARGIN: usize = 16;
 
 type Table = [u16; 1 << TABLE_BITS];
-/// A block with what follows it, so that a short literal can be loaded from any place in it.
+/// A block with the following bytes, so that a short literal can be loaded from any position in it.
 type BlockBytes = [u8; BLOCK + SHORT_LITERAL];
 
-/// Compresses one content after the other.
+/// Compressor with a reusable table.
 pub(super) struct Snappy {
-    /// The last place in the block with a hash.
+    /// Last position in the block for each hash.
     table: Box<Table>,
-    /// A block that too little follows.
+    /// Copy of a block that too few bytes follow.
     end: Box<BlockBytes>,
 }
 
@@ -49,13 +49,13 @@ impl Snappy {
         Self { table: Box::new([0; 1 << TABLE_BITS]), end: Box::new([0; BLOCK + SHORT_LITERAL]) }
     }
 
-    /// Limit of the bytes that this much content becomes.
+    /// Limit of the compressed size for this much content, in bytes.
     pub(super) fn max_bytes(content: usize) -> usize {
         32 + content + content / 6
     }
 
-    /// Compresses `content`, of less than 4 GiB. Returns how many bytes of `into`, which has room for
-    /// [`Self::max_bytes`], are used.
+    /// Compresses `content`, of less than 4 GiB. Returns the number of bytes used in `into`, which must have room for
+    /// [`Self::max_bytes`].
     pub(super) fn compress(&mut self, content: &[u8], into: &mut [u8]) -> usize {
         let mut output = Output { bytes: into, at: 0, literals: 0 };
         output.put_length(content.len());
@@ -63,7 +63,7 @@ impl Snappy {
         output.at
     }
 
-    /// Compresses `content`, and hands the output out in pieces.
+    /// Compresses `content`, and passes the output on in pieces.
     pub(super) fn compress_in_pieces(&mut self, content: &[u8], mut piece: impl FnMut(&[u8])) {
         let mut bytes = vec![0; Self::max_bytes(BLOCK)];
         let mut output = Output { bytes: &mut bytes, at: 0, literals: 0 };
@@ -74,7 +74,7 @@ impl Snappy {
         });
     }
 
-    /// Compresses `content` block by block; `done` is told of each that is written.
+    /// Compresses `content` block by block; `done` is called after each.
     #[inline(always)]
     fn compress_blocks(&mut self, content: &[u8], output: &mut Output<'_>, mut done: impl FnMut(&mut Output<'_>)) {
         let (mut rest, mut is_dense) = (content, false);
@@ -101,29 +101,29 @@ impl Snappy {
     }
 }
 
-/// Block in which matches are looked for.
+/// Block in which matches are searched.
 struct Block<'a> {
     bytes: &'a BlockBytes,
     length: usize,
     table: &'a mut Table,
 }
 
-/// A place whose bytes were there before.
+/// A match: a position whose bytes occurred before.
 struct Match {
     place: usize,
     before: usize,
-    /// In which of eight bytes the two differ: not in the first four.
+    /// XOR of eight bytes at both positions; the first four are equal.
     differ: u64,
 }
 
 impl Block<'_> {
-    // Called for each block; so profiles name it.
+    // A separate function per block, so that profiles show it.
     #[inline(never)]
     fn compress<const HASHED: u32, const BITS: u32>(mut self, output: &mut Output<'_>) {
         let mut done = 0;
         if self.length > MARGIN + 1 {
             self.table[..1 << BITS].fill(0);
-            // Never more than the latter; so the compiler knows that loads up to there need no checks.
+            // The minimum lets the compiler omit bounds checks for loads up to there.
             let last = (self.length - MARGIN).min(BLOCK - MARGIN);
             let mut at = 1;
             while let Some(found) = self.next_match::<HASHED, BITS>(at, last) {
@@ -136,7 +136,7 @@ impl Block<'_> {
         output.literal(self.bytes, done, self.length);
     }
 
-    /// Eight bytes.
+    /// Loads eight bytes.
     #[inline(always)]
     fn load(&self, at: usize) -> u64 {
         if at > BLOCK + SHORT_LITERAL - 8 {
@@ -145,14 +145,14 @@ impl Block<'_> {
         self.bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// Puts this place in the table. Returns the one that was there before.
+    /// Stores a position in the table. Returns the one that was there before.
     #[inline(always)]
     fn swap<const HASHED: u32, const BITS: u32>(&mut self, bytes: u64, place: usize) -> u16 {
         let hash = (bytes << (64 - 8 * HASHED)).wrapping_mul(0x9e37_79b1_85eb_ca87) >> (64 - BITS);
         std::mem::replace(&mut self.table[hash as usize], place as u16)
     }
 
-    /// The match at a place with these bytes, which is put in the table, if there is one.
+    /// Match at a position with these bytes, if there is one. Stores the position in the table.
     #[inline(always)]
     fn match_at<const HASHED: u32, const BITS: u32>(&mut self, place: usize, bytes: u64) -> Option<Match> {
         let before = usize::from(self.swap::<HASHED, BITS>(bytes, place));
@@ -160,7 +160,7 @@ impl Block<'_> {
         (differ as u32 == 0).then_some(Match { place, before, differ })
     }
 
-    /// The next match from `at` to `last`.
+    /// Next match from `at` to `last`.
     #[inline(always)]
     fn next_match<const HASHED: u32, const BITS: u32>(&mut self, mut at: usize, last: usize) -> Option<Match> {
         let mut step = FIRST_STEP;
@@ -174,8 +174,8 @@ impl Block<'_> {
         None
     }
 
-    /// Writes a match, with what was not written before it, and those that follow at once. Returns where to look next, and
-    /// up to where all is written.
+    /// Writes a match, preceded by pending literals, and matches that follow immediately. Returns the next position to
+    /// search, and the position up to which everything is written.
     #[inline(always)]
     fn put_matches<const HASHED: u32, const BITS: u32>(
         &mut self,
@@ -202,7 +202,7 @@ impl Block<'_> {
         }
     }
 
-    /// Finds the end of a match.
+    /// End of a match.
     #[inline(always)]
     fn end_of(&self, found: &Match) -> usize {
         if found.differ != 0 {
@@ -222,7 +222,7 @@ impl Block<'_> {
         a
     }
 
-    /// Counts the bytes, of up to eight before a match, that are the same, too.
+    /// Number of equal bytes before a match, up to eight.
     #[inline(always)]
     fn same_before(&self, found: &Match) -> usize {
         let (a, b) = (found.place, found.before);
@@ -233,11 +233,11 @@ impl Block<'_> {
     }
 }
 
-/// Compressed bytes, element by element: a tag, and what belongs to it.
+/// Compressed output as a sequence of elements, each with a tag.
 struct Output<'a> {
     bytes: &'a mut [u8],
     at: usize,
-    /// Number of bytes of the block that were written as they are.
+    /// Number of bytes of the block written as literals.
     literals: usize,
 }
 
@@ -248,7 +248,7 @@ impl Output<'_> {
         self.at += 1;
     }
 
-    /// The length of the content, which stands before all else.
+    /// Writes the length of the content, which precedes everything else.
     fn put_length(&mut self, mut length: usize) {
         while length >= 0x80 {
             self.put(length as u8 | 0x80);
@@ -257,7 +257,7 @@ impl Output<'_> {
         self.put(length as u8);
     }
 
-    /// Bytes as they are, if there are any.
+    /// Writes bytes as a literal, if there are any.
     #[inline(always)]
     fn literal(&mut self, block: &BlockBytes, from: usize, to: usize) {
         let length = to - from;
@@ -274,10 +274,10 @@ impl Output<'_> {
         }
     }
 
-    /// Bytes that stand a distance before. One element has up to 64 of them.
+    /// Writes a copy of earlier bytes at a distance. An element covers up to 64 bytes.
     #[inline(always)]
     fn copy(&mut self, distance: usize, mut length: usize) {
-        // Elements of 64 bytes leave a rest that is enough for an element of its own.
+        // Elements of 64 bytes, such that the rest is long enough for an element of its own.
         while length >= 64 + MIN_MATCH {
             self.put_copy(distance, 64);
             length -= 64;
@@ -289,7 +289,7 @@ impl Output<'_> {
         self.put_copy(distance, length);
     }
 
-    /// Two bytes where length and distance are small, else three.
+    /// Writes an element of two bytes if length and distance are small, else of three.
     #[inline(always)]
     fn put_copy(&mut self, distance: usize, length: usize) {
         let is_small = length <= 11 && distance < 2048;
@@ -301,7 +301,7 @@ impl Output<'_> {
     }
 }
 
-/// Writes a literal of any length. Returns how many bytes it takes.
+/// Writes a literal of any length. Returns its size.
 #[inline(never)]
 fn put_literal(into: &mut [u8], bytes: &[u8]) -> usize {
     let Some(length) = bytes.len().checked_sub(1) else { return 0 };
@@ -332,7 +332,7 @@ mod tests {
         length
     }
 
-    /// Bytes that repeat others from before, and some that do not.
+    /// Bytes that partly repeat earlier ones.
     fn content(rng: &mut Rng) -> Vec<u8> {
         let scale = rng.u32(1..19);
         let wanted = rng.usize(..1 << scale);

@@ -1,4 +1,4 @@
-//! The smallest and largest values of pages and chunks, and what readers are told of them.
+//! Minimum and maximum values of pages and chunks, for Parquet statistics and page indexes.
 
 use parquet::basic::{BoundaryOrder, Type};
 use parquet::data_type::ByteArray;
@@ -7,19 +7,19 @@ use parquet::file::metadata::{ColumnIndexBuilder, LevelHistogram};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::{Statistics, ValueStatistics};
 
-/// Longer values are cut to this many bytes, as the `parquet` crate does it.
+/// Limit of the length of bounds in statistics, as in the `parquet` crate; longer values are truncated.
 const MAX_BYTES: usize = 64;
 
-/// The smallest and largest value of an open page, as places in a buffer of values in the encoding PLAIN.
+/// Smallest and largest value of an open page, as positions in a buffer of PLAIN-encoded values.
 #[derive(Default)]
 pub(super) struct Bounds {
     places: Option<[u32; 2]>,
-    /// The first bytes of the two.
+    /// Comparison prefixes of the two values.
     prefixes: [u64; 2],
 }
 
 impl Bounds {
-    /// Takes in a value with this prefix; its length stands at `place` of `plain`.
+    /// Adds a value with this prefix; its length is at `place` of `plain`.
     #[inline(always)]
     pub(super) fn add(&mut self, value: &[u8], prefix: u64, plain: &[u8], place: impl Fn() -> u32) {
         let Some(places) = &mut self.places else {
@@ -35,13 +35,13 @@ impl Bounds {
         }
     }
 
-    /// The smallest and the largest value.
+    /// Smallest and largest value.
     pub(super) fn values<'a>(&self, plain: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         self.places.map(|[min, max]| (plain_value(plain, min), plain_value(plain, max)))
     }
 }
 
-/// The first eight bytes of `text[start..end]`, as a number that compares as they do.
+/// First eight bytes of `text[start..end]`, as a number with the same order.
 #[inline(always)]
 pub(super) fn prefix(text: &[u8], start: usize, end: usize) -> u64 {
     let length = (end - start).min(8);
@@ -60,16 +60,16 @@ fn plain_value(plain: &[u8], place: u32) -> &[u8] {
     rest.get(..u32::from_le_bytes(*length) as usize).unwrap_or_default()
 }
 
-/// A value that bounds others, and whether it has been cut.
+/// A bound for values, and whether it was truncated.
 type Bound = (Vec<u8>, bool);
 
-/// Statistics of the values of a column chunk, gathered page by page.
+/// Statistics of a column chunk, collected page by page.
 pub(super) struct ChunkStatistics {
     is_nullable: bool,
     index: ColumnIndexBuilder,
-    /// The smallest and, if it can be told, the largest value, cut like those of the pages: they may be huge.
+    /// Smallest and, if it can be expressed, largest value, truncated like those of pages, since values may be huge.
     bounds: Option<(Bound, Option<Bound>)>,
-    /// Bounds, smallest and largest, that the index has of the last page with values.
+    /// Bounds in the index of the last page with values.
     last: Option<(Vec<u8>, Vec<u8>)>,
     is_ascending: bool,
     is_descending: bool,
@@ -95,7 +95,7 @@ impl ChunkStatistics {
         self.rows
     }
 
-    /// Takes in a page. One without bounds has nothing but nulls.
+    /// Adds a page. A page without bounds has only nulls.
     pub(super) fn add_page(&mut self, rows: usize, nulls: usize, bounds: Option<(&[u8], &[u8])>) {
         self.rows += rows as u64;
         self.nulls += nulls as u64;
@@ -111,7 +111,7 @@ impl ChunkStatistics {
             Some(((min, _), Some((max, _)))) => Some((min, max)),
             None => None,
         };
-        // Readers rely on the order of the bounds as they stand in the index.
+        // Readers rely on the order of the bounds in the index.
         if let (Some((last_min, last_max)), Some((min, max))) = (&self.last, &bounds) {
             self.is_ascending &= last_min <= min && last_max <= max;
             self.is_descending &= last_min >= min && last_max >= max;
@@ -122,17 +122,17 @@ impl ChunkStatistics {
         self.index.append_histograms(&None, &self.histogram(rows as u64, nulls as u64));
     }
 
-    /// Number of rows without a value, and with one; none where all rows must have a value.
+    /// Number of null and of other rows; `None` where nulls are not allowed.
     fn histogram(&self, rows: u64, nulls: u64) -> Option<LevelHistogram> {
         self.is_nullable.then(|| LevelHistogram::from(vec![nulls as i64, (rows - nulls) as i64]))
     }
 
-    /// The histogram of the whole chunk.
+    /// Histogram of the whole chunk.
     pub(super) fn levels(&self) -> Option<LevelHistogram> {
         self.histogram(self.rows, self.nulls)
     }
 
-    /// The statistics of the whole chunk.
+    /// Statistics of the whole chunk.
     pub(super) fn of_chunk(&self) -> Statistics {
         let (min, max) = self.bounds.clone().map_or((None, None), |(min, max)| (Some(min), max));
         let is_exact = |bound: &Option<Bound>| bound.as_ref().is_some_and(|(_, is_cut)| !is_cut);
@@ -142,7 +142,7 @@ impl ChunkStatistics {
         Statistics::ByteArray(statistics.with_min_is_exact(min_is_exact).with_max_is_exact(max_is_exact))
     }
 
-    /// The column index; [`ColumnIndexMetaData::NONE`] if the largest value of a page cannot stand there.
+    /// Column index; [`ColumnIndexMetaData::NONE`] if the maximum of a page cannot be expressed.
     pub(super) fn into_index(mut self) -> Result<ColumnIndexMetaData, ParquetError> {
         if !self.index.valid() {
             return Ok(ColumnIndexMetaData::NONE);
@@ -156,18 +156,18 @@ impl ChunkStatistics {
     }
 }
 
-/// Finds the place at which text is to be cut so that characters stay whole: at most at `MAX_BYTES`.
+/// Position of at most `MAX_BYTES` at which a text can be truncated between characters.
 fn cut(text: &[u8]) -> usize {
     let is_start = |at: &usize| text[*at] & 0xc0 != 0x80;
     (MAX_BYTES - 3..=MAX_BYTES).rev().find(is_start).unwrap_or(MAX_BYTES)
 }
 
-/// A value that is not larger, of at most 64 bytes, and whether it is another one.
+/// Lower bound of at most 64 bytes, and whether it differs from the value.
 fn truncated_min(value: &[u8]) -> Bound {
     if value.len() <= MAX_BYTES { (value.to_vec(), false) } else { (value[..cut(value)].to_vec(), true) }
 }
 
-/// A value that is not smaller, of at most 64 bytes, and whether it is another one; none if there is no such value.
+/// Upper bound of at most 64 bytes, and whether it differs from the value; `None` if there is none.
 fn truncated_max(value: &[u8]) -> Option<Bound> {
     if value.len() <= MAX_BYTES {
         return Some((value.to_vec(), false));
@@ -175,10 +175,10 @@ fn truncated_max(value: &[u8]) -> Option<Bound> {
     Some((incremented(std::str::from_utf8(&value[..cut(value)]).ok()?)?, true))
 }
 
-/// The text up to its last character that has a next one for which there is room, with that one in its place.
+/// The text up to its last character that has a successor which fits, with that successor in its place.
 fn incremented(text: &str) -> Option<Vec<u8>> {
     text.char_indices().rev().find_map(|(at, last)| {
-        // Ranges of characters leave out what is none.
+        // Iterating over `char` skips surrogates.
         let next = (last..=char::MAX).nth(1).filter(|next| at + next.len_utf8() <= MAX_BYTES)?;
         let mut larger = text.as_bytes()[..at].to_vec();
         larger.extend_from_slice(next.encode_utf8(&mut [0; 4]).as_bytes());

@@ -1,4 +1,4 @@
-//! The text encoder against the `parquet` crate: its reader, and the statistics that its own writer gives.
+//! Comparison of the text encoder with the `parquet` crate: its reader, and the statistics of its writer.
 
 use super::*;
 use crate::footer::{Place, names_in, settle_columns};
@@ -53,7 +53,7 @@ fn encode(groups: &[Vec<RecordBatch>], compression: Compression) -> Vec<u8> {
     file.into_inner().unwrap()
 }
 
-/// Writes row groups of these batches with the `parquet` crate's own writer.
+/// Writes row groups of these batches with the `parquet` crate's writer.
 fn encode_with_arrow(groups: &[Vec<RecordBatch>]) -> Vec<u8> {
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), groups[0][0].schema(), Some(properties)).unwrap();
@@ -73,7 +73,7 @@ fn read(file: Vec<u8>) -> (RecordBatch, Arc<ParquetMetaData>) {
     (concat_batches(&batches[0].schema(), &batches).unwrap(), metadata)
 }
 
-/// Writes the columns with both writers, and compares what is read and what is known of it.
+/// Writes the columns with both writers, and compares values and statistics.
 fn check(columns: &[Values], rows_per_batch: usize, compression: Compression) -> Arc<ParquetMetaData> {
     let batches = batches_of(columns, rows_per_batch);
     let half = batches.len() / 2;
@@ -127,7 +127,7 @@ fn column(rows: usize, value: impl Fn(usize) -> Option<String>) -> Values {
     (0..rows).map(value).collect()
 }
 
-/// A number that looks random.
+/// A pseudo-random number.
 fn scrambled(i: usize) -> u64 {
     let mixed = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -142,11 +142,11 @@ fn every_way_a_chunk_can_go_is_read_back() {
         column(rows, |i| Some(format!("{:x}", scrambled(i)))),
         column(rows, |i| Some(["a", "", "true", "a longer value"][i % 4].to_owned())),
         column(rows, |i| (i % 7 == 0).then(|| format!("{}", scrambled(i) % 10_000))),
-        // The dictionary pays, and overflows.
+        // The dictionary saves space, and overflows.
         column(rows, |i| Some(format!("{:0300}", scrambled(i) % 7000))),
-        // Nothing in the first pages, different values after that.
+        // Only nulls in the first pages, then distinct values.
         column(rows, |i| (i > 30_000).then(|| format!("{:x}", scrambled(i)))),
-        // Repeated at first, different values later.
+        // Repeated values at first, then distinct ones.
         column(rows, |i| Some(if i < 9_000 { "same".to_owned() } else { format!("{:x}", scrambled(i)) })),
         column(rows, |i| (i < 3).then(|| "few".to_owned())),
         column(rows, |_| Some(String::new())),
@@ -175,7 +175,7 @@ fn huge_values_have_pages_of_their_own() {
     assert!(metadata.offset_index().unwrap()[1][0].page_locations().len() > 3);
 }
 
-/// Pages that are compressed piece by piece, of values that compress well and not at all, after a dictionary that pays.
+/// Pages compressed piece by piece, with values that compress well or not at all, after a dictionary that saves space.
 #[test]
 fn values_of_many_megabytes_are_read_back_whatever_the_compression() {
     let noise: String = (0..900_000).map(|i| format!("{:08x}", scrambled(i) as u32)).collect();
@@ -222,7 +222,7 @@ fn values_that_collide_end_a_dictionary_wherever_they_stand() {
     let colliding = dictionary::colliding();
     let rows = 2 * colliding.len();
     for before in [0, 5, 25_000] {
-        // A finished page before them or none, rows without a value between them.
+        // With or without a finished page before, and with null rows between.
         let value = |row: usize| match row.checked_sub(before) {
             None => Some("often".to_owned()),
             Some(row) if row % 2 == 1 => colliding.get(row / 2).cloned(),
@@ -244,7 +244,7 @@ fn long_runs_of_one_value_end_pages_too() {
     assert_eq!(metadata.offset_index().unwrap()[0][0].page_locations().len(), 4);
 }
 
-/// Writes one column of the encoder's.
+/// Writes one column with the encoder.
 fn encode_column(values: Vec<Option<String>>) -> Vec<u8> {
     let array: ArrayRef = Arc::new(StringArray::from(values));
     let batch = RecordBatch::try_from_iter_with_nullable([("c", array, true)]).unwrap();
@@ -281,7 +281,7 @@ fn no_value_is_put_whole_into_the_footer() {
 #[test]
 fn the_order_of_pages_is_that_of_the_bounds_that_stand_in_the_index() {
     let start = "a".repeat(62);
-    // The second one is larger, but has to be cut before its last character.
+    // The second one is larger, but has to be truncated before its last character.
     let minima = [format!("{start}zz"), format!("{start}\u{10000}")];
     let large = ["b", "c"].map(|letter| letter.repeat(1 << 20));
     let values = minima.into_iter().zip(large).flat_map(|(min, max)| [Some(min), Some(max)]);
@@ -313,13 +313,13 @@ proptest! {
     }
 }
 
-/// The rows of a batch, whose columns beyond the first are late.
+/// Rows of a batch whose columns after the first are added ones.
 fn late_of(batch: &RecordBatch) -> Rows {
     let late = batch.schema().fields()[1..].iter().map(|field| field.name().clone()).collect();
     Rows { late, ..Rows::from_batch(batch).unwrap() }
 }
 
-/// Writes row groups whose batches have late columns, and settles the file's columns: all of these names, in order.
+/// Writes row groups whose batches have added columns, and settles the columns of the file to these names, in order.
 fn encode_late(groups: &[Vec<RecordBatch>], settled: &[&str]) -> Vec<u8> {
     let known = Arc::new(groups[0][0].schema().project(&[0]).unwrap());
     let shared = Arc::new(RowGroups::new(known, properties(Compression::SNAPPY)).unwrap());
@@ -348,7 +348,7 @@ fn encode_late(groups: &[Vec<RecordBatch>], settled: &[&str]) -> Vec<u8> {
 
 #[test]
 fn a_column_that_turns_up_may_have_no_column_index() {
-    // Nothing is larger than this, and it is too long for an index.
+    // The largest possible text, which is too long for an index.
     let large = char::MAX.to_string().repeat(1000);
     let texts = |values: Vec<Option<&str>>| Arc::new(StringArray::from(values)) as ArrayRef;
     let columns = [("known", texts(vec![Some("a"), Some("b")])), ("x", texts(vec![None, Some(&large)]))];
@@ -373,7 +373,8 @@ proptest! {
         first in prop::collection::vec(0.0f64..1.3, 3),
         batches_per_group in 1usize..40,
     ) {
-        // Each late column has values from a place on, if that is not beyond the end; batches have it from then on, in any order.
+        // Each added column has values from a random row on, which may be beyond the end; batches contain it from then
+        // on, in any order.
         let values: Values = seed.iter().cycle().take(seed.len() * copies).cloned().collect();
         let starts: Vec<usize> = first.iter().map(|share| (share * values.len() as f64) as usize).collect();
         let late: Vec<Values> = starts.iter().map(|start| {

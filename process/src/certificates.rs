@@ -1,11 +1,11 @@
-//! Ends of the certificates of the process, in the text format of Prometheus.
+//! Expiry of the process's certificates, in Prometheus text format.
 
 use millwork_net::{CertificateEnd, certificate_ends};
 use std::fmt::Write;
 
 const NAME: &str = "millwork_tls_certificate_expiry_timestamp_seconds";
 
-/// The metric of all certificates in use; nothing, if there are none.
+/// Metric of all certificates in use; empty if there are none.
 pub(crate) fn render() -> String {
     written(&certificate_ends())
 }
@@ -25,7 +25,7 @@ fn written(ends: &[CertificateEnd]) -> String {
     text
 }
 
-/// The value of a label, which anybody may have named.
+/// Escapes the value of a label, which may be any text.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

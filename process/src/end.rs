@@ -1,8 +1,8 @@
-//! The end of a program.
+//! End of a program.
 
 use std::process::ExitCode;
 
-/// Ends a program. An error is told on stderr, in one line, whatever names from outside are in it.
+/// Ends a program. An error is printed on stderr in one line, with control characters escaped.
 pub fn ended(program: &str, done: anyhow::Result<ExitCode>) -> ExitCode {
     match done {
         Ok(code) => code,

@@ -1,4 +1,4 @@
-//! Health and metrics over HTTP, for a service that has nothing else to say there.
+//! Health checks and metrics over HTTP, for services without another HTTP API.
 
 use crate::Metrics;
 use axum::Router;
@@ -13,24 +13,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// Connections at once, if the process may open enough files: probes, and a few that ask for metrics.
+/// Limit of the connections, if the process may open enough files: for health checks, and a few scrapes of metrics.
 const MAX_CONNECTIONS: usize = 128;
-/// Pause between two times that old numbers of histograms are put together.
+/// Interval at which histogram samples are aggregated.
 const KEEP_SMALL: Duration = Duration::from_secs(5);
 
-/// The address, and its being open to others.
+/// Address, and permission to expose it.
 #[derive(Clone, Copy, Debug)]
 pub struct HealthOptions {
-    /// Address that it listens on.
+    /// Listening address.
     pub address: SocketAddr,
-    /// Permission to listen where others can reach it, though they need no token.
+    /// True if the address may be reachable from other hosts, although no token is needed.
     pub insecure: bool,
 }
 
-/// An answer to a probe: all is well, or the reason why not, in a few words that tell nothing of what is converted.
+/// Result of a health check: success, or a short reason that reveals nothing about conversions.
 pub type Check = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
-/// Answers that the service gives.
+/// State that the handlers share.
 #[derive(Clone)]
 struct Shared {
     alive: Check,
@@ -38,14 +38,14 @@ struct Shared {
     metrics: Metrics,
 }
 
-/// Health and metrics, as they are served.
+/// A running server for health checks and metrics.
 pub struct HealthServer {
     address: SocketAddr,
     server: HttpServer,
 }
 
 impl HealthOptions {
-    /// Refuses an address that others can reach, unless that is as it should be.
+    /// Refuses an address that other hosts can reach, unless that is allowed.
     pub fn check(self) -> anyhow::Result<Self> {
         anyhow::ensure!(
             self.address.ip().is_loopback() || self.insecure,
@@ -58,8 +58,8 @@ impl HealthOptions {
 }
 
 impl HealthServer {
-    /// Serves `/healthz`, `/livez`, `/readyz` and `/metrics` from now on. `descriptors` is how many files the process may open.
-    /// The error is that of the address.
+    /// Starts serving `/healthz`, `/livez`, `/readyz` and `/metrics`. `descriptors` is the number of files that the
+    /// process may open. Errors concern the address.
     pub async fn start(
         address: SocketAddr,
         metrics: Metrics,
@@ -84,8 +84,8 @@ impl HealthServer {
         Ok(Self { address, server: HttpServer::start(listener, routes, limits, None) })
     }
 
-    /// Serves likewise; none if another process has the address and it is only the one that is taken where none is given: several of
-    /// a kind may run on a machine.
+    /// Starts likewise; `None` if the address is the default one and another process uses it, since several services
+    /// may run on one machine.
     pub async fn start_if_free(
         (address, is_given): (SocketAddr, bool),
         metrics: Metrics,
@@ -103,12 +103,12 @@ impl HealthServer {
         }
     }
 
-    /// Address that it listens on.
+    /// Listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Ends when the requests that came are answered.
+    /// Stops once requests in progress are answered.
     pub async fn shut_down(self) {
         self.server.shut_down().await;
     }

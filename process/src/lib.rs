@@ -1,7 +1,7 @@
-//! A process as its operators see it, the same for every binary: variables for all of its options, presets of them, logs, traces, metrics of the
-//! process itself, health and metrics over HTTP, its end.
+//! Common functions of all binaries for their operators: environment variables for all options, presets, logs, traces,
+//! process metrics, health checks and metrics over HTTP, and exit handling.
 //!
-//! Nothing here knows what the process is for.
+//! Independent of the purpose of the process.
 
 mod certificates;
 mod end;

@@ -1,7 +1,7 @@
-//! Logs: lines on stderr, of text or of JSON.
+//! Logging to stderr, as text or JSON lines.
 //!
-//! A line of the log is one line whatever it tells of: control characters in names and messages are written as `\u001b`, so that
-//! nothing that comes from outside forges lines or steers a terminal.
+//! Every message is a single line: control characters in names and messages are escaped, as in `\u001b`, so that
+//! untrusted text can neither forge lines nor control a terminal.
 
 use crate::traces;
 use std::io::{self, IsTerminal, Write};
@@ -10,27 +10,27 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// The variable that tells the form of lines.
+/// Variable that selects the format of lines.
 const VARIABLE: &str = "MILLWORK_LOG";
 
 /// Libraries that tell in their own words what errors of ours tell in plain ones, or what any stranger can make them tell.
 const QUIET_LIBRARIES: &str = "aws_config=error,h2=error";
 
-/// The form of lines.
+/// Format of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Text,
     Json,
 }
 
-/// Begins to log what passes the filter: that in `RUST_LOG`, else this one. The lines are text, or JSON if `MILLWORK_LOG` is `json`. In a
-/// runtime it also begins to send traces under the name of the service, if somebody wants them.
+/// Starts logging with the filter in `RUST_LOG`, else the given one, as text, or as JSON if `MILLWORK_LOG` is `json`.
+/// Within a runtime it also starts to send traces under the name of the service, if they are on.
 pub fn start_logs(service: &'static str, default_filter: &str) -> anyhow::Result<()> {
     let default_filter = format!("{default_filter},{QUIET_LIBRARIES}");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default_filter.into());
     let form = form(std::env::var(VARIABLE).ok().as_deref())?;
     let colours = form == Form::Text && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    // A reader of the log may go; that must end nothing.
+    // The reader of the log may be gone, which must not end the process.
     let lines = tracing_subscriber::fmt::layer().log_internal_errors(false).with_ansi(colours);
     let lines = lines.with_writer(Stderr { colours });
     let lines = match form {
@@ -50,7 +50,7 @@ fn form(said: Option<&str>) -> anyhow::Result<Form> {
     }
 }
 
-/// Makes writers to stderr.
+/// Factory of writers to stderr.
 struct Stderr {
     colours: bool,
 }
@@ -63,10 +63,10 @@ impl<'a> MakeWriter<'a> for Stderr {
     }
 }
 
-/// Writes lines without control characters. Each write is one line with its end.
+/// Writer that escapes control characters. Each write is one line with its newline.
 struct Escaped<W> {
     to: W,
-    /// Colours, which are escape sequences, are let through.
+    /// True if colours, which are escape sequences, are passed through.
     colours: bool,
 }
 
@@ -81,7 +81,7 @@ impl<W: Write> Write for Escaped<W> {
     }
 }
 
-/// The line without control characters, but for its end and for colours, if there are any.
+/// The line with control characters escaped, except for its newline and, if allowed, colours.
 fn escaped(line: &str, colours: bool) -> String {
     let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
     let mut text = String::with_capacity(line.len() + 1);
@@ -98,7 +98,7 @@ fn escaped(line: &str, colours: bool) -> String {
     text
 }
 
-/// Characters that turn the direction of what follows, or end lines where no control character does.
+/// Tells whether a character changes the direction of text, or breaks lines without being a control character.
 fn is_direction(letter: char) -> bool {
     matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,23 +1,23 @@
-//! The place where the metrics of the process go, and the form in which they are shown.
+//! Metrics recorder of the process, and its output.
 
 use crate::{certificates, usage};
 use anyhow::Context;
 use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// The commit that the program was built from: that in `MILLWORK_COMMIT` when it was built, else `unknown`.
+/// Commit that the program was built from: `MILLWORK_COMMIT` at build time, else `unknown`.
 pub const COMMIT: &str = match option_env!("MILLWORK_COMMIT") {
     Some(commit) if !commit.is_empty() => commit,
     _ => "unknown",
 };
 
-/// The metrics of the process, for Prometheus.
+/// Metrics of the process, for Prometheus.
 #[derive(Clone)]
 pub struct Metrics(PrometheusHandle);
 
 impl Metrics {
-    /// Makes this the place where metrics go; once in a process. `buckets` are those of histograms, by the whole name or by its end;
-    /// the first that fits counts. `version` is that of the program.
+    /// Installs the metrics recorder, once per process. `buckets` are those of histograms, by full name or suffix; the
+    /// first match applies. `version` is that of the program.
     pub fn install(version: &'static str, buckets: &[(Matcher, &[f64])]) -> anyhow::Result<Self> {
         let set = |builder: PrometheusBuilder, (matcher, bounds): &(Matcher, &[f64])| {
             builder.set_buckets_for_metric(matcher.clone(), bounds)
@@ -29,7 +29,7 @@ impl Metrics {
         Ok(Self(handle))
     }
 
-    /// All metrics in the text format of Prometheus, those of the process itself included.
+    /// All metrics in Prometheus text format, including those of the process itself.
     pub fn render(&self) -> String {
         let mut text = self.0.render();
         text.push_str(&certificates::render());
@@ -37,7 +37,7 @@ impl Metrics {
         text
     }
 
-    /// Makes room for what comes; to be called now and then, as the numbers of histograms wait for it.
+    /// Aggregates pending histogram samples, which take memory; must be called regularly.
     pub fn keep_small(&self) {
         self.0.run_upkeep();
     }

@@ -1,8 +1,8 @@
 //! Environment variables for options.
 //!
-//! Every option can be given by a variable, so that a container needs no command line. An option that names its variable keeps it; the
-//! others get `MILLWORK_`, the subcommands that lead to it, and its own name: `--listen` is `MILLWORK_LISTEN`, and `--prefix` of
-//! `backfill` is `MILLWORK_BACKFILL_PREFIX`.
+//! Every option can be set by a variable, so that a container needs no command line. An option that names a variable
+//! keeps it; others get `MILLWORK_`, their subcommands, and their own name: `--listen` is `MILLWORK_LISTEN`, and
+//! `--prefix` of `backfill` is `MILLWORK_BACKFILL_PREFIX`.
 
 use crate::profile::{self, Profile};
 use clap::builder::{FalseyValueParser, Resettable};
@@ -12,27 +12,28 @@ use std::env;
 use std::error::Error;
 use std::ffi::OsString;
 
-/// The beginning of variables that are named after their option.
+/// Prefix of variables that are named after their option.
 const PREFIX: &str = "MILLWORK";
-/// Options that confirm what cannot be undone: a variable that is left set would confirm everything.
+/// Options that confirm irreversible actions, and get no variable: one that remains set would confirm everything.
 const CONFIRMATIONS: [&str; 1] = ["yes"];
 
-/// A command line as it was read, together with the environment and the profile.
+/// A parsed command line, including the environment and the profile.
 pub struct Parsed<T> {
-    /// The options.
+    /// Parsed options.
     pub options: T,
-    /// The command, with the variables of its options and the values of the profile as defaults.
+    /// Definition of the command, with variables, and with the profile's values as defaults.
     pub command: Command,
-    /// Values of the options, each with its origin.
+    /// Values of the options, with their sources.
     pub matches: ArgMatches,
 }
 
-/// Reads the command line and the environment; ends the process with a message if they make no sense, or help is asked for.
+/// Parses the command line and the environment; ends the process with a message if they are invalid, or help is
+/// requested.
 pub fn parse<T: CommandFactory + FromArgMatches>() -> T {
     try_parse_from(env::args_os()).unwrap_or_else(|error| error.exit()).options
 }
 
-/// Reads a command line and the environment.
+/// Parses a command line and the environment.
 pub fn try_parse_from<T: CommandFactory + FromArgMatches>(
     line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<Parsed<T>, clap::Error> {
@@ -41,7 +42,7 @@ pub fn try_parse_from<T: CommandFactory + FromArgMatches>(
     Ok(Parsed { options, command, matches })
 }
 
-/// Reads a command line for a command that has its variables: twice if a profile is chosen, since its values are defaults.
+/// Parses a command line for a command with variables: twice if a profile is chosen, since its values become defaults.
 pub fn read(
     mut command: Command,
     line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
@@ -100,7 +101,7 @@ fn variable_of(command: &Command, option: &str, value: &str, line: &[OsString]) 
     named.map(|name| name.into_owned()).next().or_else(below)
 }
 
-/// Gives a command's options a variable each, and sets its texts for any width. A variable that is empty is as good as none.
+/// Gives each option of a command a variable, and formats help texts for any width. An empty variable counts as unset.
 pub fn with_variables(command: Command) -> Command {
     below(command, PREFIX)
 }
@@ -119,8 +120,8 @@ fn below(command: Command, prefix: &str) -> Command {
     })
 }
 
-/// Sets a command's texts: a summary is no sentence with a full stop, and the lines of a paragraph are one, which each terminal breaks
-/// where it ends.
+/// Formats help texts of a command: summaries without a full stop, and each paragraph as one line, which is wrapped by
+/// the terminal.
 fn with_set_texts(command: Command) -> Command {
     let summary = command.get_about().map(|about| about.to_string());
     let text = command.get_long_about().map(|about| paragraphs(&about.to_string()));
@@ -134,7 +135,7 @@ fn with_set_texts(command: Command) -> Command {
     }
 }
 
-/// Joins the lines of each paragraph. Lines that begin with a blank, as examples do, stay as they are.
+/// Joins the lines of each paragraph. Lines that begin with a blank, such as examples, are kept.
 fn paragraphs(text: &str) -> String {
     let (mut set, mut is_open) = (String::with_capacity(text.len()), false);
     for line in text.lines() {
@@ -156,7 +157,7 @@ fn with_variable(arg: Arg, prefix: &str) -> Arg {
         arg
     };
     let arg = match arg.get_long().filter(|_| is_configurable(&arg) && arg.get_env().is_none()) {
-        // The variable's name is leaked: it lives as long as the process, which names each option once.
+        // The name is leaked: it is needed until the process ends, and created once per option.
         Some(long) => {
             let name: &'static str = Box::leak(format!("{prefix}_{}", upper(long)).into_boxed_str());
             let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
@@ -171,7 +172,7 @@ fn with_variable(arg: Arg, prefix: &str) -> Arg {
     }
 }
 
-/// Tells whether an option is one that a variable can give: no position, no confirmation, nothing retired, neither help nor version.
+/// Tells whether an option gets a variable: not a positional argument, confirmation, retired option, help or version.
 fn is_configurable(arg: &Arg) -> bool {
     let asks =
         matches!(arg.get_action(), ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version);
@@ -183,8 +184,8 @@ fn upper(name: &str) -> String {
     name.to_uppercase().replace('-', "_")
 }
 
-/// Options of a command that no variable gives, and variables that give options of different names: both are none in a command that
-/// is complete. For tests.
+/// Options of a command without a variable, and variables shared by options of different names: both are empty for a
+/// correct command. For tests.
 pub fn unnamed(command: Command) -> Vec<String> {
     let mut found = Vec::new();
     let mut names = Vec::new();

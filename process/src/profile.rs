@@ -1,9 +1,9 @@
-//! Presets of options: values for what neither the command line nor the environment says.
+//! Presets of options, used for values given neither on the command line nor in the environment.
 
 use clap::builder::PossibleValue;
 use clap::{Arg, ArgMatches, Command, ValueEnum, value_parser};
 
-/// Name of the option that chooses a profile, and its variable.
+/// Name of the option that selects a profile, and its variable.
 pub(crate) const OPTION: &str = "profile";
 const VARIABLE: &str = "MILLWORK_PROFILE";
 
@@ -29,8 +29,8 @@ impl ValueEnum for Profile {
     }
 }
 
-/// Variables with their values in the profiles dev and prod: those of the pipeline that Millwork replaces. Its times for locks (300 s
-/// and 10 s) are no presets, since they are the defaults.
+/// Variables with their values in the profiles dev and prod, taken from the pipeline that Millwork replaces. Its lock
+/// times (300 s and 10 s) are omitted, since they are the defaults.
 const PRESETS: [(&str, &str, &str); 8] = [
     ("MAX_FILES_PER_MANIFEST", "50", "100"),
     ("MAX_BATCH_SIZE_GB", "200", "500"),
@@ -43,7 +43,7 @@ const PRESETS: [(&str, &str, &str); 8] = [
 ];
 
 impl Profile {
-    /// The value that the profile gives an option, if it gives it one.
+    /// Value of an option in the profile; `None` if it has no preset.
     pub fn preset(self, arg: &Arg) -> Option<&'static str> {
         let variable = arg.get_env()?;
         let (_, dev, prod) = PRESETS.into_iter().find(|(name, ..)| variable == *name)?;
@@ -53,7 +53,7 @@ impl Profile {
         })
     }
 
-    /// Gives the options of a command and of those below it the profile's values as defaults.
+    /// Sets the profile's values as defaults of the options of a command and its subcommands.
     #[must_use]
     pub fn apply(self, command: Command) -> Command {
         let command = command.mut_args(|arg| match self.preset(&arg) {
@@ -64,14 +64,14 @@ impl Profile {
         below.into_iter().fold(command, |command, name| command.mut_subcommand(name, |below| self.apply(below)))
     }
 
-    /// The profile that a command line or the environment has chosen.
+    /// Profile selected by the command line or the environment.
     pub fn chosen(matches: &ArgMatches) -> Option<Self> {
         let own = matches.try_get_one::<Self>(OPTION).ok().flatten().copied();
         own.or_else(|| matches.subcommand().and_then(|(_, below)| Self::chosen(below)))
     }
 }
 
-/// The option that chooses a profile, for a command some of whose options have presets.
+/// Option that selects a profile, for a command with presets.
 pub(crate) fn option_of(command: &Command) -> Option<Arg> {
     let has_preset = command.get_arguments().any(|arg| Profile::Dev.preset(arg).is_some());
     let is_new = command.get_arguments().all(|arg| arg.get_id() != OPTION);

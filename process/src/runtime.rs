@@ -1,9 +1,10 @@
-//! The runtime of a process.
+//! Tokio runtime of a process.
 
 use crate::traces;
 use std::future::Future;
 
-/// Runs the work of a process to its end. Threads that are still at something then are left: what was worth waiting for has been.
+/// Runs the work of a process to its end. Threads that are still running then are abandoned, since everything important
+/// was awaited.
 pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     report_large_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -13,8 +14,8 @@ pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
     done
 }
 
-/// Makes a write beyond the limit of a file's size (`ulimit -f`) fail. By default it ends the process.
+/// Makes a write beyond the file size limit (`ulimit -f`) return an error. By default it kills the process.
 pub fn report_large_files() {
-    // SAFETY: no handler is installed; from here on the signal is ignored.
+    // SAFETY: no handler is installed; the signal is ignored from here on.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }

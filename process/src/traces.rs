@@ -1,7 +1,8 @@
-//! Traces over OTLP (gRPC): off unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set. All else is as the standard variables of OpenTelemetry say.
+//! Traces over OTLP (gRPC): off unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set. Configured by the standard variables of
+//! OpenTelemetry.
 //!
-//! A run is one trace through several processes: a process hands on where it is as text, as [W3C Trace
-//! Context](https://www.w3.org/TR/trace-context/) has it.
+//! A run is one trace through several processes, which pass its context on as text in the format of [W3C Trace
+//! Context](https://www.w3.org/TR/trace-context/).
 
 use anyhow::Context;
 use opentelemetry::propagation::TextMapPropagator;
@@ -20,11 +21,11 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Name of the header, which is the name of what is handed on.
+/// Name of the trace context header.
 const TRACEPARENT: &str = "traceparent";
-/// Length of one: version, trace, span and flags in hexadecimal, with dashes between.
+/// Length of a trace context: version, trace, span and flags in hexadecimal, separated by dashes.
 const LENGTH: usize = 55;
-/// Time that the last spans have to be sent when the process ends.
+/// Time limit for sending the last spans when the process ends.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
@@ -33,14 +34,14 @@ fn is_set(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
-/// Tells whether there is somebody who wants traces.
+/// Tells whether traces are on.
 fn are_wanted() -> bool {
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found.eq_ignore_ascii_case(value));
     let has_endpoint = is_set("OTEL_EXPORTER_OTLP_ENDPOINT") || is_set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
     has_endpoint && !is("OTEL_SDK_DISABLED", "true") && !is("OTEL_TRACES_EXPORTER", "none")
 }
 
-/// Maker of the process's spans, if somebody wants them. To be called in a runtime, whose threads send them.
+/// Tracer of the process; `None` if traces are off. Must be called within a runtime, whose threads send the spans.
 fn tracer(service: &'static str) -> anyhow::Result<Option<SdkTracer>> {
     if !are_wanted() || tokio::runtime::Handle::try_current().is_err() {
         return Ok(None);
@@ -51,12 +52,12 @@ fn tracer(service: &'static str) -> anyhow::Result<Option<SdkTracer>> {
     let resource = if is_set("OTEL_SERVICE_NAME") { resource } else { resource.with_service_name(service) };
     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
     let tracer = provider.tracer("millwork");
-    // The provider is set once in a process.
+    // Set only once per process.
     let _ = PROVIDER.set(provider);
     Ok(Some(tracer))
 }
 
-/// The layer that makes spans of what the programs themselves tell, if somebody wants them.
+/// Tracing layer that exports the program's own spans; `None` if traces are off.
 pub(crate) fn layer<S>(service: &'static str) -> anyhow::Result<Option<impl Layer<S> + Send + Sync>>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync + 'static,
@@ -67,7 +68,7 @@ where
     }))
 }
 
-/// Sends what is left. Blocks for a moment.
+/// Sends remaining spans. Blocks briefly.
 pub(crate) fn end() {
     if let Some(provider) = PROVIDER.get()
         && let Err(error) = provider.shutdown_with_timeout(LAST_SPANS)
@@ -76,7 +77,7 @@ pub(crate) fn end() {
     }
 }
 
-/// The place of a span in its trace, to be handed on to another process; none if nobody wants traces.
+/// Trace context of a span, for another process; `None` if traces are off.
 pub fn traceparent(span: &Span) -> Option<String> {
     PROVIDER.get()?;
     let mut headers = HashMap::new();
@@ -84,29 +85,30 @@ pub fn traceparent(span: &Span) -> Option<String> {
     headers.remove(TRACEPARENT)
 }
 
-/// Puts a span below one of another process. What is no place in a trace is left out.
+/// Sets the parent of a span from another process. An invalid trace context is ignored.
 pub fn put_below(span: &Span, traceparent: &str) {
     if let Some(place) = place(traceparent) {
-        // Fails where nobody wants traces.
+        // Fails if traces are off.
         let _ = span.set_parent(place);
     }
 }
 
-/// Links a span to one of another trace, such as that of a batch which brought work for it. What is no place in a trace is left out.
+/// Links a span to one of another trace, such as that of a batch which brought its work. An invalid trace context is
+/// ignored.
 pub fn link(span: &Span, traceparent: &str) {
     if let Some(place) = place(traceparent) {
         span.add_link(place.span().span_context().clone());
     }
 }
 
-/// The place of another process's span, if it is one and somebody wants traces.
+/// Context of another process's span; `None` if it is invalid, or traces are off.
 fn place(traceparent: &str) -> Option<opentelemetry::Context> {
     PROVIDER.get().filter(|_| traceparent.len() == LENGTH && traceparent.is_ascii())?;
     let headers = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
     Some(TraceContextPropagator::new().extract(&headers))
 }
 
-/// The number of a span's trace, for the log; none if nobody wants traces.
+/// Trace id of a span, for the log; `None` if traces are off.
 pub fn trace_id(span: &Span) -> Option<String> {
     PROVIDER.get()?;
     let context = span.context();

@@ -1,9 +1,11 @@
-//! Processor time, memory and descriptors of the process, as Prometheus names them: read from the system when it is asked for.
+//! CPU time, memory and descriptors of the process under their standard Prometheus names, read from the system on
+//! request.
 
 use std::fmt::Write;
 use std::fs;
 
-/// Fields of `/proc/self/stat` after the name in brackets, from 0: time in user mode and in the system, threads, start, memory.
+/// Indexes of the fields of `/proc/self/stat` after the name in brackets, from 0: user and system time, threads, start,
+/// memory.
 const USER_TICKS: usize = 11;
 const SYSTEM_TICKS: usize = 12;
 const THREADS: usize = 17;
@@ -11,7 +13,7 @@ const START_TICKS: usize = 19;
 const VIRTUAL_BYTES: usize = 20;
 const RESIDENT_PAGES: usize = 21;
 
-/// The metrics of the process, in the text format of Prometheus. What the system does not tell is left out.
+/// Metrics of the process, in Prometheus text format. Values that the system does not report are omitted.
 pub(crate) fn render() -> String {
     let mut text = String::new();
     if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().and_then(|stat| of_stat(&stat)) {
@@ -29,7 +31,7 @@ pub(crate) fn render() -> String {
             put(&mut text, "process_start_time_seconds", "gauge", "When the process started, since 1970", start);
         }
     }
-    // The listing itself has one of the open files: it is not counted.
+    // Listing the directory opens one of the files, which is not counted.
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
         put(
             &mut text,
@@ -59,7 +61,7 @@ struct Stat {
 }
 
 fn of_stat(stat: &str) -> Option<Stat> {
-    // The name of the program can have anything in it.
+    // The program's name can contain anything, including brackets.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<f64>().ok();
     let (second, page) = (system(libc::_SC_CLK_TCK)?, system(libc::_SC_PAGESIZE)?);
@@ -73,12 +75,12 @@ fn of_stat(stat: &str) -> Option<Stat> {
 }
 
 fn system(name: libc::c_int) -> Option<f64> {
-    // SAFETY: it takes a number and has no effect.
+    // SAFETY: the call takes a number and has no side effects.
     let value = unsafe { libc::sysconf(name) };
     (value > 0).then_some(value as f64)
 }
 
-/// Start of the machine, in seconds since 1970.
+/// Boot time of the machine, in Unix seconds.
 fn boot_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()

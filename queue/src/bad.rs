@@ -1,45 +1,45 @@
-//! Reasons for which a message can never be processed.
+//! Reasons why a message can never be processed.
 
 use std::fmt;
 
-/// Limit of a fault's details, in bytes: they quote what a stranger wrote.
+/// Limit of the details of a fault, in bytes, since they quote untrusted text.
 const MAX_DETAIL_BYTES: usize = 1000;
 
-/// Reason for which a message, or a record in it, can never be processed.
+/// Reason why a message, or a record in it, can never be processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BadReason {
     /// The message is not JSON.
     NotJson,
-    /// The message is JSON, but none of the shapes known.
+    /// The message is JSON, but has no known form.
     UnknownShape,
     /// The event version is not 2.x.
     UnknownVersion,
     /// The record lacks a bucket, a key, a size or an entity tag, or one is not valid.
     BadRecord,
-    /// The key is not encoded as it should be.
+    /// The key is not encoded correctly.
     BadKey,
-    /// The record tells of an object in a place that Millwork writes to.
+    /// The record names an object in a place that Millwork writes to.
     OwnObject,
-    /// The record tells of an object outside the places that may be read, or of a manifest that lists one.
+    /// The record names an object outside the allowed places, or a manifest that lists one.
     ForeignObject,
-    /// The record tells of an object that is not there.
+    /// The record names an object that does not exist.
     MissingObject,
-    /// The record tells of a manifest that is larger than manifests may be.
+    /// The record names a manifest that exceeds the size limit.
     TooLarge,
-    /// The record tells of an object that is no manifest document, or that lists nothing.
+    /// The record names an object that is not a manifest document, or lists nothing.
     NotAManifest,
-    /// The record tells of a manifest with files of several dates.
+    /// The record names a manifest with files of several dates.
     MixedDates,
-    /// The record tells of a manifest that lists a file twice.
+    /// The record names a manifest that lists a file twice.
     DuplicateFile,
-    /// The record tells of a manifest with a file that is in another one, or converted.
+    /// The record names a manifest with a file that is in another one, or converted.
     FileTaken,
-    /// The record tells of a manifest whose run is known with other files.
+    /// The record names a manifest whose run is known with other files.
     Conflict,
 }
 
 impl BadReason {
-    /// The name under which the reason is counted and shown.
+    /// Name under which the reason is counted and shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotJson => "not-json",
@@ -63,14 +63,14 @@ impl BadReason {
 /// A message, or a record in it, that can never be processed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadMessage {
-    /// The kind of fault.
+    /// Kind of the fault.
     pub reason: BadReason,
-    /// Details of the fault, for a person.
+    /// Details of the fault, as shown to people.
     pub detail: String,
 }
 
 impl BadMessage {
-    /// Makes a bad message with this fault.
+    /// Creates a fault.
     pub fn new(reason: BadReason, detail: impl fmt::Display) -> Self {
         let mut detail = detail.to_string();
         detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));

@@ -1,4 +1,4 @@
-//! Messages, received and handled until told to stop.
+//! Consumer of an SQS queue: receives and handles messages until told to stop.
 
 use crate::dead_letters::client_from_env;
 use crate::words::why;
@@ -12,59 +12,58 @@ use aws_sdk_sqs::types::{
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Limit of the messages that one receive brings (Amazon SQS API reference, ReceiveMessage).
+/// Limit of the messages per receive request (Amazon SQS API reference, ReceiveMessage).
 const BATCH: i32 = 10;
-/// The pauses after failures: the first, doubled up to the last.
+/// Pauses after failures: the first one, doubled up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LAST_PAUSE: Duration = Duration::from_secs(20);
-/// Time that a message is hidden that could not be handled, in seconds: at first, and at most. It grows fourfold with each
-/// delivery, so that the five that a redrive policy commonly grants outlast an outage of ten minutes.
+/// Time for which a message that could not be handled stays hidden, in seconds: at first, and at most. Grows fourfold
+/// with each delivery, so that the usual five deliveries of a redrive policy outlast an outage of ten minutes.
 const FIRST_RETRY_SECONDS: i32 = 10;
 const MAX_RETRY_SECONDS: i32 = 900;
-/// Time that a receive goes on after the order to stop: one second. It lets messages come that the queue has handed out
-/// already, which are given back; one that waits for messages is broken off then.
+/// Time for which a pending receive continues after the stop signal: one second. Messages that SQS has already assigned
+/// then still arrive and can be released; after that the request is aborted.
 const LAST_RECEIVE: Duration = Duration::from_secs(1);
 
-/// Verdict on a message that was handled.
+/// Result of handling a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// All that the message says is durable.
+    /// The effect of the message is durable.
     Done,
-    /// The message, or a record in it, can never be processed; the rest of what it says is durable.
+    /// The message, or a record in it, can never be processed; the effect of the rest is durable.
     Bad(BadMessage),
-    /// The message could not be processed now.
+    /// The message could not be processed now, and is retried.
     Retry(String),
 }
 
-/// Part that works on messages.
+/// Handler of messages.
 #[async_trait]
 pub trait Handler: Send + Sync {
-    /// Takes in a batch, and returns a verdict for each message, in their order. A message that is taken in twice must
-    /// change nothing the second time, and one that cannot be taken in must hold up none of the others. One without a
-    /// verdict comes again.
+    /// Handles a batch, and returns a result for each message, in order. Must be idempotent, and a message that fails
+    /// must not stop the others. A message without a result is delivered again.
     async fn handle(&self, messages: &[Message]) -> Vec<Verdict>;
 
-    /// Hears that a message is in the dead-letter queue now.
+    /// Called after a message was moved to the dead-letter queue.
     async fn put_away(&self, _message: &Message, _bad: &BadMessage) {}
 
-    /// Hears that the queue has answered, with messages or without.
+    /// Called after each answer of the queue, with or without messages.
     fn answered(&self) {}
 }
 
-/// Settings for reading a queue.
+/// Settings of a consumer.
 #[derive(Clone, Debug)]
 pub struct ConsumerOptions {
-    /// The queue that is read.
+    /// URL of the queue.
     pub queue_url: String,
-    /// Queue for messages that can never be processed; else the one of the queue's redrive policy.
+    /// URL of the dead-letter queue; by default that of the queue's redrive policy.
     pub dead_letter_queue_url: Option<String>,
-    /// Time that a message stays hidden while it is handled, in seconds; extended while that goes on.
+    /// Visibility timeout while a message is handled, in seconds; extended as long as that takes.
     pub visibility_seconds: u32,
-    /// Time that a receive waits for messages, in seconds.
+    /// Time for which a receive waits for messages, in seconds.
     pub poll_seconds: u32,
 }
 
-/// Reads a queue. Any number of workers can share one.
+/// Consumer of a queue. Any number of workers can share one.
 pub struct Consumer {
     client: Client,
     url: String,
@@ -74,7 +73,7 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Makes a consumer in AWS as the environment says. Fails if there is no dead-letter queue.
+    /// Creates a consumer with AWS settings from the environment. Fails if there is no dead-letter queue.
     pub async fn connect(options: ConsumerOptions) -> anyhow::Result<Self> {
         let client = client_from_env(options.poll_seconds).await;
         Ok(Self {
@@ -86,13 +85,13 @@ impl Consumer {
         })
     }
 
-    /// The client, and the queues that it works on: the one that is read, and that of dead letters.
+    /// Client, URL of the queue, and URL of its dead-letter queue.
     pub(crate) fn queues(&self) -> (&Client, &str, &str) {
         (&self.client, &self.url, self.dead_letters.url())
     }
 
-    /// Receives and handles messages until `stop`; what was received by then is finished or released. A receive that still
-    /// waits is broken off, whatever its wait: what the queue hands out to nobody then is seen again after its time.
+    /// Receives and handles messages until `stop`; received messages are then finished or released. A waiting receive
+    /// is aborted: messages that SQS has assigned to it become visible again after their timeout.
     pub async fn work(&self, handler: &dyn Handler, stop: &CancellationToken) {
         let mut pause = FIRST_PAUSE;
         while !stop.is_cancelled() {
@@ -103,7 +102,7 @@ impl Consumer {
             };
             let is_well = match received {
                 Ok(received) if stop.is_cancelled() => {
-                    // Nothing of it is begun: others can have it at once.
+                    // Nothing was begun, so that the messages are released to others at once.
                     return self.hide(received.iter().map(|message| (message, 0))).await;
                 }
                 Ok(received) => {
@@ -134,7 +133,7 @@ impl Consumer {
         Ok(received.messages.unwrap_or_default())
     }
 
-    /// Handles a batch, and keeps it hidden from others meanwhile. Whether any of it could be handled.
+    /// Handles a batch while keeping it hidden from other consumers. Returns whether any message could be handled.
     async fn handle_hidden(&self, handler: &dyn Handler, received: &[SqsMessage]) -> bool {
         let handling = self.handle_batch(handler, received);
         tokio::pin!(handling);
@@ -166,7 +165,7 @@ impl Consumer {
             if is_finished { finished.push(raw) } else { released.push(raw) }
         }
         self.delete(&finished).await;
-        // Not at once, or a store that is down would be asked without end.
+        // Hidden for a while, to avoid a busy loop while the store is down.
         self.hide(released.into_iter().map(|raw| (raw, retry_seconds(deliveries(raw), self.visibility_seconds)))).await;
         !finished.is_empty()
     }
@@ -192,7 +191,7 @@ impl Consumer {
         if entries.is_empty() {
             return;
         }
-        // A message that is not deleted comes again, and changes nothing then.
+        // A message that cannot be deleted is delivered again, without effect.
         let deleted = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await;
         match deleted {
             Ok(done) if done.failed().is_empty() => {}
@@ -201,7 +200,7 @@ impl Consumer {
         }
     }
 
-    /// Hides messages, each for a number of seconds from now.
+    /// Changes the visibility of messages, each to a number of seconds from now.
     async fn hide(&self, messages: impl Iterator<Item = (&SqsMessage, i32)>) {
         let entries: Vec<_> = messages
             .enumerate()
@@ -227,20 +226,20 @@ impl Consumer {
     }
 }
 
-/// Ends when a receive is to be broken off.
+/// Waits until a pending receive is to be aborted.
 async fn last_receive(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(LAST_RECEIVE).await;
 }
 
-/// Number of times a message has been delivered; 1 if SQS does not say.
+/// Number of deliveries of a message; 1 if SQS does not tell.
 fn deliveries(message: &SqsMessage) -> u32 {
     let counts = message.attributes();
     let count = counts.and_then(|counts| counts.get(&MessageSystemAttributeName::ApproximateReceiveCount));
     count.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// Time that a message is hidden that could not be handled, in seconds, after a number of deliveries.
+/// Time for which a message that could not be handled stays hidden, in seconds, after this number of deliveries.
 fn retry_seconds(deliveries: u32, visibility_seconds: i32) -> i32 {
     let growth = 4_i32.saturating_pow(deliveries.saturating_sub(1));
     visibility_seconds.min(FIRST_RETRY_SECONDS).saturating_mul(growth).min(MAX_RETRY_SECONDS)

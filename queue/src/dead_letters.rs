@@ -1,4 +1,4 @@
-//! The queue for messages that can never be processed.
+//! Dead-letter queue, for messages that can never be processed.
 
 use crate::words::why;
 use crate::{BadMessage, Message};
@@ -9,15 +9,15 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use std::time::Duration;
 
-/// Time that the server has to accept a connection, and to answer. The SDK itself waits for an answer for ever.
+/// Time limits for connecting, and for an answer. The SDK has no default for the latter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Limit of the text in a message attribute, in characters.
+/// Limit of a message attribute, in characters.
 const MAX_ATTRIBUTE_CHARS: usize = 1000;
-/// Size of a body, in bytes, from which the attributes may be more than a queue takes beside it: its limit is 256 KiB, or 1 MiB in newer ones.
+/// Size of a body from which there may be no room for attributes: queues accept 256 KiB, or 1 MiB if newer.
 const LARGE_BODY_BYTES: usize = 240 << 10;
 
-/// The queue for messages that can never be processed.
+/// Dead-letter queue.
 #[derive(Clone)]
 pub struct DeadLetters {
     client: Client,
@@ -25,12 +25,12 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// The queue with this URL, in AWS as the environment says.
+    /// Creates the dead-letter queue for this URL, with AWS settings from the environment.
     pub async fn from_env(url: String) -> Self {
         Self { client: client_from_env(0).await, url }
     }
 
-    /// The one with this URL, else the one that the queue's redrive policy names.
+    /// Creates the dead-letter queue for this URL, or for that in the queue's redrive policy.
     pub(crate) async fn find(client: &Client, queue: &str, url: Option<String>) -> anyhow::Result<Self> {
         let url = match url {
             Some(url) => url,
@@ -44,8 +44,8 @@ impl DeadLetters {
         &self.url
     }
 
-    /// Puts a message there, with the attributes `reason`, `detail` and `source_message_id`. One that the queue has no room for with
-    /// these goes without them, or else its beginning with them: it must not come back for ever.
+    /// Sends a message with the attributes `reason`, `detail` and `source_message_id`. If the queue has no room for
+    /// these, the message is sent without them, or else truncated with them, so that it is not delivered for ever.
     pub async fn put(&self, message: &Message, bad: &BadMessage) -> anyhow::Result<()> {
         let attribute = |text: &str| {
             MessageAttributeValue::builder().data_type("String").string_value(attribute_text(text)).build()
@@ -75,21 +75,21 @@ impl DeadLetters {
     }
 }
 
-/// A text as SQS takes it in an attribute: not empty, and without what XML has no characters for.
+/// A text that SQS accepts as attribute: not empty, and without characters that XML cannot represent.
 fn attribute_text(text: &str) -> String {
     let is_text = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
     let text: String = text.chars().filter(is_text).take(MAX_ATTRIBUTE_CHARS).collect();
     if text.is_empty() { "-".to_owned() } else { text }
 }
 
-/// A client as the environment says, whose receives wait so long for messages.
+/// Client configured by the environment, whose receive requests wait for this time.
 pub(crate) async fn client_from_env(poll_seconds: u32) -> Client {
     let answer_timeout = ANSWER_TIMEOUT + Duration::from_secs(poll_seconds.into());
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(answer_timeout).build();
     Client::new(&aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await)
 }
 
-/// The dead-letter queue that the queue's redrive policy names.
+/// URL of the dead-letter queue in the queue's redrive policy.
 async fn url_in_policy(client: &Client, queue: &str) -> anyhow::Result<String> {
     let advice = || {
         format!(
@@ -103,7 +103,7 @@ async fn url_in_policy(client: &Client, queue: &str) -> anyhow::Result<String> {
     let policy = attributes.attributes().and_then(|all| all.get(&QueueAttributeName::RedrivePolicy));
     let policy: serde_json::Value = serde_json::from_str(policy.with_context(advice)?)?;
     let arn = policy.get("deadLetterTargetArn").and_then(|arn| arn.as_str()).with_context(advice)?;
-    // arn:aws:sqs:REGION:ACCOUNT:NAME
+    // Format: arn:aws:sqs:REGION:ACCOUNT:NAME.
     let mut parts = arn.rsplit(':');
     let (name, account) = (parts.next().with_context(advice)?, parts.next().with_context(advice)?);
     let found = client.get_queue_url().queue_name(name).queue_owner_aws_account_id(account).send().await;

@@ -1,21 +1,21 @@
-//! The numbers of messages that wait.
+//! Queue depth.
 
 use crate::Consumer;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::QueueAttributeName;
 
-/// Messages of a queue, and of the one for those that can never be processed. SQS counts roughly, and a minute late.
+/// Depths of a queue and its dead-letter queue. SQS counts approximately, with a minute's delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depth {
-    /// Messages that wait, those included that are being handled.
+    /// Number of messages, including those being handled.
     pub messages: u64,
-    /// Messages in the dead-letter queue.
+    /// Number of messages in the dead-letter queue.
     pub dead_letters: u64,
 }
 
 impl Consumer {
-    /// Counts the messages of both queues.
+    /// Queries the depth of both queues.
     pub async fn depth(&self) -> anyhow::Result<Depth> {
         let (client, queue, dead_letters) = self.queues();
         of(client, queue, dead_letters).await

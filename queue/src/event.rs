@@ -1,8 +1,8 @@
-//! Events of objects, as messages tell them.
+//! Decoding of object events in messages.
 //!
-//! Three shapes are read: an S3 event notification, the same wrapped by SNS, and an EventBridge event
-//! (Amazon S3 User Guide, "Event message structure" and "Using EventBridge"). The keys of the first two are
-//! form-encoded, those of the third are not.
+//! Three forms are supported: an S3 event notification, the same wrapped by SNS, and an EventBridge event (Amazon S3
+//! User Guide, "Event message structure" and "Using EventBridge"). The keys of the first two are form-encoded, those of
+//! the third are not.
 
 use crate::{BadMessage, BadReason};
 use millwork_manifest::ObjectUri;
@@ -12,33 +12,33 @@ use std::fmt;
 /// Kind of change of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// The object was written.
+    /// The object was created or overwritten.
     Created,
-    /// The object is gone.
+    /// The object was removed.
     Removed,
 }
 
-/// Event of one object, as a message tells it.
+/// Event of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectEvent {
     /// Kind of the change.
     pub kind: EventKind,
-    /// The object.
+    /// URI of the object.
     pub uri: ObjectUri,
-    /// Size in bytes, if the object is there.
+    /// Size in bytes; `None` for a removal.
     pub size_bytes: Option<u64>,
     /// Entity tag, without quotes.
     pub etag: Option<String>,
-    /// Version of the object, in a bucket that keeps versions.
+    /// Version of the object, in a bucket with versioning.
     pub version_id: Option<String>,
-    /// Place of the event among those of its key: hexadecimal digits, as S3 gives them.
+    /// Sequencer of the event among those of its key: hexadecimal digits, from S3.
     pub sequencer: Option<String>,
 }
 
-/// Content of a message: of its records, those that can be processed, and the first that cannot.
+/// Decoded message: the valid records, and the first invalid one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
-    /// Events of objects. None, for a test event and for kinds that do not matter here.
+    /// Events of objects; empty for a test event, and for irrelevant kinds.
     pub events: Vec<ObjectEvent>,
     /// Fault of the message, if there is one.
     pub bad: Option<BadMessage>,
@@ -91,13 +91,13 @@ struct EventBridgeObject {
     sequencer: Option<String>,
 }
 
-/// Reads the body of a message.
+/// Decodes the body of a message.
 pub fn decode(body: &str) -> Decoded {
     let value: serde_json::Value = match serde_json::from_str(body) {
         Ok(value) => value,
         Err(e) => return Decoded::bad(BadReason::NotJson, e),
     };
-    // SNS puts the message in an envelope, as text.
+    // SNS wraps the message as text in an envelope.
     match (value.get("Type").and_then(|t| t.as_str()), value.get("Message").and_then(|m| m.as_str())) {
         (Some("Notification"), Some(message)) => match serde_json::from_str(message) {
             Ok(value) => decode_value(&value),
@@ -146,7 +146,7 @@ fn s3_event(record: &serde_json::Value) -> Result<Option<ObjectEvent>, BadMessag
         let detail = format!("the event version is {version}; 2.x is known");
         return Err(BadMessage::new(BadReason::UnknownVersion, detail));
     }
-    // With and without the prefix that the names have in a configuration.
+    // Names occur with and without the prefix that they have in bucket configurations.
     let Some(kind) = kind_of(record.name.trim_start_matches("s3:")) else { return Ok(None) };
     let object = record.s3.object;
     let key = form_decoded(&object.key)?;
@@ -183,11 +183,12 @@ fn event(
     version_id: Option<String>,
     sequencer: Option<String>,
 ) -> Result<Option<ObjectEvent>, BadMessage> {
-    // A console's folder.
+    // A folder created by a console.
     if key.ends_with('/') {
         return Ok(None);
     }
-    // A store has no such object, but says that the question is wrong, not that the object is missing: the message would come again and again.
+    // No such object can exist, but stores answer with a bad request and not with "not found", so that the message
+    // would be retried without end.
     if key.len() > MAX_KEY_BYTES {
         let detail = format!("a key of {} bytes; those of S3 have at most {MAX_KEY_BYTES}", key.len());
         return Err(BadMessage::new(BadReason::BadKey, detail));
@@ -202,22 +203,22 @@ fn event(
         uri,
         size_bytes,
         etag: etag.map(|etag| etag.trim_matches('"').to_owned()),
-        // S3 writes "null" for objects that are older than the bucket's versions.
+        // S3 writes "null" for objects older than the bucket's versioning.
         version_id: version_id.filter(|id| !id.is_empty() && id != "null"),
         sequencer: sequencer.filter(|text| is_sequencer(text)),
     }))
 }
 
-/// Limit of the bytes of a key (Amazon S3 User Guide, "Naming Amazon S3 objects").
+/// Limit of a key, in bytes (Amazon S3 User Guide, "Naming Amazon S3 objects").
 const MAX_KEY_BYTES: usize = 1024;
-/// Limit of the digits of a sequencer: S3 gives 16 to 18.
+/// Limit of the digits of a sequencer; S3 uses 16 to 18.
 const MAX_SEQUENCER_DIGITS: usize = 64;
 
 fn is_sequencer(text: &str) -> bool {
     (1..=MAX_SEQUENCER_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// A key as it was before its form encoding: `+` is a space, `%2B` a plus.
+/// Decodes a form-encoded key: `+` is a space, `%2B` a plus.
 fn form_decoded(key: &str) -> Result<String, BadMessage> {
     let wrong = || BadMessage::new(BadReason::BadKey, format!("`{key}` is not form-encoded UTF-8"));
     let mut bytes = Vec::with_capacity(key.len());

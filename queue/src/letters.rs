@@ -1,9 +1,9 @@
-//! Messages in the queue for those that can never be processed: looked at, and put back where they came from.
+//! Inspection and redrive of messages in a dead-letter queue.
 //!
-//! | the process dies | what is left |
+//! | crash | what remains |
 //! |---|---|
-//! | while it looks | all letters, some of them hidden from others for ten seconds |
-//! | between putting a letter back and deleting it | the message in both queues: it is handled twice, which changes nothing |
+//! | during inspection | all letters, some of them hidden for ten seconds |
+//! | between sending a letter back and deleting it | the message in both queues: it is handled twice, which changes nothing |
 
 use crate::dead_letters::client_from_env;
 use crate::words::why;
@@ -13,27 +13,27 @@ use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, Mess
 use millwork_manifest::ObjectUri;
 use std::collections::HashSet;
 
-/// Time that a letter which was looked at is hidden from others, in seconds: 10, in which a thousand can be put back.
+/// Visibility timeout of inspected letters, in seconds: 10, in which a thousand can be sent back.
 const LOOK_SECONDS: i32 = 10;
-/// Bytes of letters that are looked at together at most, 64 MiB: strangers write them, and one can have 1 MiB.
+/// Limit of the total size of inspected letters: 64 MiB, since each can have 1 MiB from an untrusted sender.
 const MAX_LOOK_BYTES: usize = 64 << 20;
-/// Messages of one receive.
+/// Number of messages per receive request.
 const BATCH: i32 = 10;
-/// Reason of a message that SQS itself has put away, which tells none.
+/// Reason for a message that SQS itself moved, without stating one.
 const RECEIVED_TOO_OFTEN: &str = "received-too-often";
 
-/// A message that nobody could process.
+/// A message in the dead-letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
-    /// Id of the message, which is another in each queue.
+    /// Id of the message, which differs between queues.
     pub id: String,
-    /// Time at which it was put there, in milliseconds since 1970.
+    /// Time at which it was moved there, in Unix milliseconds.
     pub at_millis: i64,
-    /// Reason for which it was; `received-too-often` where SQS itself put it there.
+    /// Reason; `received-too-often` if SQS itself moved it.
     pub reason: String,
-    /// Details of the reason, as far as they are known.
+    /// Details of the reason, if known.
     pub detail: String,
-    /// Objects that it tells of.
+    /// Objects that the message names.
     pub objects: Vec<ObjectUri>,
     /// Body of the message.
     pub body: String,
@@ -56,13 +56,13 @@ impl Letter {
         }
     }
 
-    /// Tells whether it is about an object. One that nobody can read is, if it has the object's key.
+    /// Tells whether the letter concerns an object. An undecodable one does if it contains the object's key.
     pub fn is_about(&self, uri: &ObjectUri) -> bool {
         self.objects.contains(uri) || (self.objects.is_empty() && self.body.contains(&uri.key()))
     }
 }
 
-/// A queue, and the one for its messages that can never be processed.
+/// A queue and its dead-letter queue.
 pub struct Letters {
     client: Client,
     queue: String,
@@ -70,31 +70,32 @@ pub struct Letters {
 }
 
 impl Letters {
-    /// Dead letters of a queue in AWS as the environment says: in the queue that is named, or that of its redrive policy.
+    /// Opens the dead letters of a queue with AWS settings from the environment: of the named dead-letter queue, or
+    /// that of the redrive policy.
     pub async fn open(queue: &str, dead_letters: Option<&str>) -> anyhow::Result<Self> {
         let client = client_from_env(1).await;
         let dead_letters = DeadLetters::find(&client, queue, dead_letters.map(str::to_owned)).await?;
         Ok(Self { client, queue: queue.to_owned(), dead_letters })
     }
 
-    /// Counts the messages of both queues, about.
+    /// Queries the approximate depth of both queues.
     pub async fn depth(&self) -> anyhow::Result<Depth> {
         crate::depth::of(&self.client, &self.queue, self.dead_letters.url()).await
     }
 
-    /// Looks at letters, in no order, until one is the last that is wanted, or no more are looked at together ([`is_full`]).
+    /// Receives letters, in no particular order, until `is_last` accepts one, or the limits are reached ([`is_full`]).
     pub async fn look(&self, limit: usize, is_last: impl Fn(&Letter) -> bool) -> anyhow::Result<Vec<Letter>> {
         let mut found: Vec<Letter> = Vec::new();
         let mut seen = HashSet::new();
         while !is_full(&found, limit) {
             let request = self.client.receive_message().queue_url(self.dead_letters.url());
-            // A receive that waits asks all servers of the queue.
+            // With a wait time, SQS queries all its servers (long polling).
             let request = request.max_number_of_messages(BATCH).wait_time_seconds(1).visibility_timeout(LOOK_SECONDS);
             let request = request.message_attribute_names("All");
             let request = request.message_system_attribute_names(MessageSystemAttributeName::SentTimestamp);
             let received = request.send().await.map_err(|e| anyhow::anyhow!("{}", why(&e)))?;
             let letters = received.messages.unwrap_or_default().into_iter().map(Letter::of);
-            // After their time letters are seen again.
+            // Letters become visible again after their timeout, so that they can be received twice.
             let letters: Vec<Letter> = letters.filter(|letter| seen.insert(letter.id.clone())).collect();
             let is_over = letters.is_empty() || letters.iter().any(&is_last);
             found.extend(letters);
@@ -105,7 +106,7 @@ impl Letters {
         Ok(found)
     }
 
-    /// Lets others see letters again that were only looked at. Without the right to do so they are hidden for their time.
+    /// Makes inspected letters visible to others again. Without that permission they stay hidden until their timeout.
     pub async fn release(&self, letters: &[Letter]) {
         for some in letters.chunks(usize::try_from(BATCH).unwrap_or(1)) {
             let entry = |(i, letter): (usize, &Letter)| {
@@ -121,7 +122,7 @@ impl Letters {
         }
     }
 
-    /// Puts a letter back into the queue that it came from, where it is tried anew.
+    /// Sends a letter back to the queue that it came from.
     pub async fn put_back(&self, letter: &Letter) -> anyhow::Result<()> {
         let sent = self.client.send_message().queue_url(&self.queue).message_body(&letter.body).send().await;
         sent.map_err(|e| anyhow::anyhow!("cannot write to the queue `{}`: {}", self.queue, why(&e)))?;
@@ -131,7 +132,7 @@ impl Letters {
     }
 }
 
-/// Tells whether these are all that are looked at together: so many, or 64 MiB of them.
+/// Tells whether the limit of letters, or of their total size, is reached.
 pub fn is_full(found: &[Letter], limit: usize) -> bool {
     found.len() >= limit || found.iter().map(|letter| letter.body.len()).sum::<usize>() >= MAX_LOOK_BYTES
 }

@@ -1,4 +1,4 @@
-//! Messages about objects, from SQS.
+//! Messages about objects from SQS.
 //!
 //! ```text
 //! receive ─▶ handle, a batch at a time ─┬─ done ──▶ delete
@@ -6,11 +6,11 @@
 //!    └──────── hidden for a while ◀─────┴─ retry
 //! ```
 //!
-//! [`Consumer`] receives, and keeps what a [`Handler`] works on hidden from others. A message is deleted only after the
-//! handler has said that what it says is durable, or after it is in the dead-letter queue; dying at any point brings it
-//! back. So a handler must take the same message twice without harm.
+//! [`Consumer`] receives messages, and keeps them hidden from others while a [`Handler`] works on them. A message is
+//! deleted only after its effect is durable, or after it was sent to the dead-letter queue; after a crash it is
+//! delivered again. Handlers must therefore be idempotent.
 //!
-//! [`decode`] reads what a message says of objects. It does no I/O.
+//! [`decode`] extracts the object events of a message, without I/O.
 
 mod bad;
 mod consumer;

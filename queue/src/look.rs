@@ -1,19 +1,19 @@
-//! A look at a queue, which takes nothing from it.
+//! Query of a queue's depth, without receiving messages.
 
 use crate::dead_letters::client_from_env;
 use crate::words::why;
 use aws_sdk_sqs::types::QueueAttributeName;
 
-/// Messages of a queue, as SQS counts them: about.
+/// Approximate message counts of a queue, from SQS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueDepth {
-    /// Messages that wait.
+    /// Number of visible messages.
     pub waiting: u64,
-    /// Messages that somebody has received, and not deleted yet.
+    /// Number of messages that were received and not deleted yet.
     pub in_work: u64,
 }
 
-/// Counts the messages of a queue, in AWS as the environment says. Receives none of them.
+/// Queries the message counts of a queue, with AWS settings from the environment.
 pub async fn depth(queue: &str) -> anyhow::Result<QueueDepth> {
     let asked = client_from_env(0)
         .await

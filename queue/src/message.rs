@@ -1,9 +1,9 @@
-//! A message of a queue.
+//! Message of a queue.
 
 /// A message.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The queue's id for it.
+    /// Id of the message in the queue.
     pub id: String,
     /// Body of the message.
     pub body: String,

@@ -1,10 +1,10 @@
-//! Words for requests to SQS that failed.
+//! Error messages for failed requests to SQS.
 
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use millwork_manifest::{Refusal, Service};
 use std::error::Error;
 
-/// The reason of a request that failed, and what to set.
+/// Cause of a failed request, with advice on the configuration.
 pub(crate) fn why<E: ProvideErrorMetadata + Error + Send + Sync + 'static>(error: &SdkError<E>) -> String {
     let endpoint = Service::Sqs.endpoint_variables().into_iter().find_map(|name| std::env::var(name).ok());
     let refusal = Refusal {

@@ -1,83 +1,83 @@
-//! Quarantined and failed files are taken back: what becomes of one is looked at first, then done.
+//! Redrive of quarantined and failed files: the result for a file is determined first, then carried out.
 //!
-//! A quarantined file is moved back to where it came from, then tracked. If the process dies in between, the move has made an event,
-//! and a listing shows the file: either tracks it. A failed file that is as it was becomes pending by one write of the store; one
-//! that has other content by now is tracked as that. So each can be done again, and ends as if it had been done once.
+//! A quarantined file is moved back to its origin, then tracked. After a crash in between, the event of the move, or
+//! the next listing, tracks it. An unchanged failed file becomes pending by a single write to the store; one with other
+//! content is tracked anew. Both operations are idempotent.
 
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Arrival, FileRules, FileState, InvalidUri, ObjectUri, QuarantineReason};
 use millwork_storage::{Location, Object, Objects, StorageError};
 use millwork_tracking::{FileStore, FoundFile, Overwrites, TrackedFile, TrackingError};
 
-/// Reason why a file could not be taken back. It stays as it is.
+/// Reason why a file could not be taken back. The file is left unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RedriveError {
-    /// Looking at it or moving it failed.
+    /// The lookup or move of the object failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The store failed.
     #[error(transparent)]
     Tracking(#[from] TrackingError),
-    /// A place that is noted for it cannot be one.
+    /// A recorded address of the file is invalid.
     #[error(transparent)]
     Uri(#[from] InvalidUri),
-    /// A file in a state from which none is taken back.
+    /// The file is in a state from which it cannot be taken back.
     #[error("`{uri}` is {state}: only quarantined and failed files are taken back")]
     NotRefused {
-        /// The file.
+        /// URI of the file.
         uri: ObjectUri,
         /// State of the file.
         state: FileState,
     },
-    /// A file that somebody has changed meanwhile.
+    /// The file has changed meanwhile.
     #[error("`{0}` has changed since it was looked at: look again")]
     Changed(ObjectUri),
 }
 
-/// Verdict on a file: what would become of it, or became of it.
+/// Result for a file, predicted or achieved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The file waits for a manifest.
+    /// The file is pending.
     Pending,
-    /// The rules refuse it, as they are now. It stays where it is.
+    /// The present rules refuse the file. It stays in place.
     Refused(QuarantineReason, String),
     /// The object of the file is gone.
     Missing,
 }
 
-/// A file and what would become of it.
+/// A file with the predicted result.
 #[derive(Clone, Debug)]
 pub struct Looked {
-    /// Verdict on the file, as the rules are now.
+    /// Predicted result under the present rules.
     pub verdict: Verdict,
-    /// The object as it stands, in the quarantine or where it came from; none, if it is gone.
+    /// The object, in the quarantine or its origin; `None` if it is gone.
     object: Option<Object>,
 }
 
-/// Takes files back by these rules.
+/// Redrive under given rules.
 #[derive(Clone, Copy)]
 pub struct Redrive<'a> {
-    /// Store that remembers the files.
+    /// Store with the records of the files.
     pub store: &'a dyn FileStore,
     /// Storage of the files.
     pub objects: &'a dyn Objects,
-    /// Rules that the files are held to.
+    /// Rules for accepting files.
     pub rules: &'a FileRules,
-    /// The place they came from: the names of local files below it are judged. None judges by the whole path.
+    /// Place that the files came from, relative to which names of local files are judged; `None` to judge whole paths.
     pub place: Option<&'a Location>,
-    /// Time that is taken as now.
+    /// Current time.
     pub now: DateTime<Utc>,
 }
 
 impl Redrive<'_> {
-    /// Looks what would become of a file. Nothing is changed.
+    /// Predicts the result for a file, without changes.
     pub async fn look(&self, file: &TrackedFile) -> Result<Looked, RedriveError> {
         let noted = match file.state {
             FileState::Quarantined => file.quarantine_uri.as_deref().map(str::parse).transpose()?,
             FileState::Failed => None,
             state => return Err(RedriveError::NotRefused { uri: file.uri.clone(), state }),
         };
-        // The file may have been moved back before, and not been tracked since.
+        // An earlier attempt may have moved the file back without tracking it.
         let places: [Option<&ObjectUri>; 2] = [noted.as_ref(), Some(&file.uri)];
         for uri in places.into_iter().flatten() {
             match self.objects.head(uri).await {
@@ -97,7 +97,7 @@ impl Redrive<'_> {
         Ok(Looked { verdict: Verdict::Missing, object: None })
     }
 
-    /// Takes a file back, if the rules accept it as it is now.
+    /// Takes a file back, if the present rules accept it.
     pub async fn take_back(&self, file: &TrackedFile) -> Result<Verdict, RedriveError> {
         let Looked { verdict, object } = self.look(file).await?;
         let (Verdict::Pending, Some(object)) = (&verdict, object) else { return Ok(verdict) };
@@ -115,7 +115,7 @@ impl Redrive<'_> {
         Ok(verdict)
     }
 
-    /// The file as it was found, by the name it came under.
+    /// Judges the object under the file's original name.
     fn judge(&self, file: &TrackedFile, object: &Object) -> FoundFile {
         let below = self.place.filter(|place| place.local_path().is_some()).and_then(|place| place.key_of(&file.uri));
         let key = below.unwrap_or_else(|| file.uri.key());

@@ -1,4 +1,4 @@
-//! Files are taken back from each state, by the rules as they are.
+//! Tests of taking files back from each state, under the present rules.
 
 use super::*;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestFile, MissingDate};
@@ -35,7 +35,7 @@ impl Ground {
         self.store.files(&[FILE.parse().unwrap()]).await.unwrap().pop().flatten().unwrap()
     }
 
-    /// A file whose run has failed.
+    /// Makes a file of a failed run.
     async fn fail(&self) {
         let uri: ObjectUri = FILE.parse().unwrap();
         self.objects.put(&uri, b"one");
@@ -66,7 +66,7 @@ async fn a_failed_file_is_pending_again_as_it_is() {
     assert_eq!(ground.redrive(2).take_back(&seen).await.unwrap(), Verdict::Pending);
     let after = ground.file().await;
     assert_eq!((after.state, after.reason, after.etag), (FileState::Pending, None, seen.etag.clone()));
-    // A file as it was looked at before that is not taken back.
+    // A file that has changed since it was read is not taken back.
     assert!(matches!(ground.redrive(3).take_back(&seen).await, Err(RedriveError::Changed(_))));
     assert!(matches!(ground.redrive(3).take_back(&ground.file().await).await, Err(RedriveError::NotRefused { .. })));
 }
@@ -101,7 +101,7 @@ async fn a_quarantined_file_goes_back_once_the_rules_accept_it() {
     assert_eq!(ground.file().await.state, FileState::Pending);
     assert_eq!(ground.objects.read(&uri).await.unwrap(), b"one");
     assert!(ground.objects.read(&there).await.is_err());
-    // A file whose object is nowhere.
+    // A file whose object does not exist anywhere.
     let gone =
         TrackedFile { state: FileState::Quarantined, uri: "s3://in/2025-12-23-b.ndjson".parse().unwrap(), ..seen };
     assert_eq!(ground.redrive(2).take_back(&gone).await.unwrap(), Verdict::Missing);

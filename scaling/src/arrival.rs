@@ -1,17 +1,18 @@
-//! The rate at which new work comes.
+//! Arrival rate of new work.
 
 use std::time::Duration;
 
-/// Time that is looked back on for new runs.
+/// Time window in which new runs are counted.
 pub const ARRIVAL_WINDOW: Duration = Duration::from_secs(BIN_SECONDS * BINS as u64);
 
-/// Spans that the window is cut into; long enough that a steady flow of manifests, one a minute and more, shows in each.
+/// Length and number of the bins of the window; long enough that a steady flow, with a manifest a minute or more, shows
+/// in each.
 const BIN_SECONDS: u64 = 60;
 const BINS: usize = 10;
 
-/// Bytes a second of the runs that were queued so long ago, of which there are so many bytes each: the median of the minutes of the
-/// window. A burst, such as a month that is queued at once, is backlog and no flow: it fills one minute or two, and the median
-/// leaves it out. What comes minute by minute is flow.
+/// Arrival rate in bytes per second: the median over the minutes of the window. `queued` has age and bytes of each run.
+/// A burst, such as a month queued at once, counts as backlog: it affects only one or two minutes, which the median
+/// ignores. Regular arrivals count as flow.
 pub fn arrival_rate(queued: impl IntoIterator<Item = (Duration, u64)>) -> f64 {
     let mut bins = [0_u64; BINS];
     for (age, bytes) in queued {

@@ -1,11 +1,12 @@
-//! The number of executors that a backlog needs.
+//! Calculation of the number of executors that a backlog needs.
 //!
-//! [`desired_executors`] is a function of what the store tells and of nothing else: no clock, no memory, no count of the executors that
-//! are there. So a scheduler that leads and one that stands by give the same answer, one that was started just now wakes a fleet that
-//! sleeps, and executors that cannot be had do not make it ask for more.
+//! [`desired_executors`] depends only on data from the store: not on a clock, on earlier results, or on the number of
+//! present executors. Leader and standbys therefore give the same answer, a scheduler that was just started can wake an
+//! idle fleet, and unavailable executors do not increase the demand.
 //!
-//! The plan is for a deadline, not for a time constant: what is unfinished is to be done when the oldest run gets as old as the deadline. A
-//! plan of "the backlog by so much time from now", made anew each minute, never arrives, since it gets slower as it gets along.
+//! The goal is a deadline: the backlog is to be finished when the oldest run reaches a given age. With a fixed
+//! remaining time instead, recalculated each minute, the backlog would only decrease exponentially and never be
+//! finished.
 
 mod arrival;
 mod policy;

@@ -1,53 +1,54 @@
-//! From a load to a number.
+//! Scaling policy: from a load to a number of executors.
 
 use crate::speed::{LANES_OF_A_TASK, Speed};
 use std::time::Duration;
 
-/// Part of their time that executors should be busy with a steady flow: the rest is for what is uneven in it.
+/// Target utilisation of executors under steady load: the rest absorbs variations.
 pub const UTILISATION: f64 = 0.8;
-/// Time that the oldest run is given at least, however late it is: with less, a backlog that is late would want all executors for
+/// Least time that the oldest run is given, however late it is: otherwise a late backlog would demand all executors for
 /// a moment.
 pub const SHORTEST: Duration = Duration::from_secs(60);
-/// Time without anything to do after which no executor is wanted beyond the least: a fleet that has ended needs minutes to come back.
+/// Idle time after which only the least number of executors is wanted: a fleet that was stopped needs minutes to start
+/// again.
 pub const HOLD: Duration = Duration::from_secs(300);
 
-/// Wishes of those who operate a fleet.
+/// Settings of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
-    /// Executors that are always there.
+    /// Least number of executors.
     pub min_executors: u32,
-    /// Executors that there are at most.
+    /// Largest number of executors.
     pub max_executors: u32,
-    /// Age by which each run should be done.
+    /// Age at which each run should be finished.
     pub deadline: Duration,
-    /// Time from an executor's being wanted until it works: a node, an image, a start.
+    /// Time between requesting an executor and its first work: node, image and process start.
     pub start: Duration,
-    /// Age of the oldest run until which a fleet that sleeps goes on sleeping, unless there is much to do; zero wakes it at once.
+    /// Age of the oldest run up to which an idle fleet stays idle, unless the backlog is large; zero to start at once.
     pub wake_after: Duration,
-    /// Runs that are converted at once.
+    /// Limit of concurrent runs.
     pub max_concurrent_runs: u32,
-    /// Stored input of a task, which is what one executor has of a run.
+    /// Stored input per task, the share of a run that one executor gets.
     pub bytes_per_task: u64,
 }
 
-/// Work that there is, as the store tells it.
+/// Load, from the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Load {
-    /// Runs that are queued, planned or running. Those that are being committed need no executor any more.
+    /// Number of queued, planning and running runs. Runs in commit need no executor any more.
     pub runs: u64,
-    /// Their stored input. That of a manifest that tells no sizes is 0.
+    /// Stored input bytes of these runs; 0 for a manifest without sizes.
     pub bytes: u64,
-    /// Runs among them that are planned or running.
+    /// Number of planning and running runs among them.
     pub active_runs: u64,
-    /// Age of the oldest run of the backlog.
+    /// Age of the oldest of these runs.
     pub oldest: Duration,
-    /// Bytes a second of the runs that come.
+    /// Arrival rate of new runs, in bytes per second.
     pub arrival: f64,
-    /// Time since a run was last queued, planned or running.
+    /// Time since there was last a queued, planning or running run.
     pub idle: Duration,
 }
 
-/// The number of executors that this load needs, at this speed.
+/// Number of executors that this load needs at this speed.
 pub fn desired_executors(policy: &Policy, load: &Load, speed: Speed) -> u32 {
     let least = policy.min_executors.min(policy.max_executors);
     let of_executor = speed.of_executor();
@@ -66,7 +67,8 @@ pub fn desired_executors(policy: &Policy, load: &Load, speed: Speed) -> u32 {
     bounded(wanted.min(most).ceil().max(1.0), policy)
 }
 
-/// Executors that so many runs can keep busy: each is cut into tasks, and one task is for one executor, or for a part of a large one.
+/// Number of executors that this many runs can keep busy: each run is cut into tasks, and a task uses one executor, or
+/// a part of a large one.
 fn useful(policy: &Policy, load: &Load, speed: Speed, runs: u64) -> f64 {
     let at_once = runs.min(u64::from(policy.max_concurrent_runs)) as f64;
     let of_a_run = load.bytes as f64 / load.runs.max(1) as f64;
@@ -75,14 +77,14 @@ fn useful(policy: &Policy, load: &Load, speed: Speed, runs: u64) -> f64 {
     (at_once * tasks / tasks_of_executor).ceil().max(1.0)
 }
 
-/// Tells whether a fleet that sleeps can go on sleeping: nothing is being converted, nothing is old, and there is not much.
+/// Tells whether an idle fleet can stay idle: nothing is being converted, nothing is old, and the backlog is small.
 fn sleeps(policy: &Policy, load: &Load, of_executor: f64) -> bool {
     let much = of_executor * policy.deadline.as_secs_f64() / 2.0;
     load.active_runs == 0 && load.oldest < policy.wake_after && load.bytes as f64 <= much
 }
 
 fn bounded(wanted: f64, policy: &Policy) -> u32 {
-    // Saturates; it is no NaN, as speeds are positive and loads are numbers.
+    // The cast saturates; NaN is impossible, since speeds are positive and loads finite.
     (wanted as u32).max(policy.min_executors).min(policy.max_executors)
 }
 

@@ -1,9 +1,9 @@
-//! Sizes of files that nobody told.
+//! Estimated sizes of files of unknown size.
 
-/// Size that a file is taken for as long as no size of a file is known, in bytes: 3.5 MiB, what the files of a large delivery have on average.
+/// Assumed size of a file while no size is known, in bytes: 3.5 MiB, the average in a large delivery.
 pub const FILE_BYTES: f64 = 3.5 * 1024.0 * 1024.0;
 
-/// Sizes of files that are known, from which those of others are estimated.
+/// Known sizes of files, from which others are estimated.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sizes {
     files: u64,
@@ -17,7 +17,7 @@ impl Sizes {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// Estimated bytes of so many files: as many times the mean of the known ones, or [`FILE_BYTES`] where none is known.
+    /// Estimated bytes of this many files: the mean of known ones, or [`FILE_BYTES`] if none is known, for each.
     pub fn of(self, files: u64) -> u64 {
         let mean = if self.files > 0 { self.bytes as f64 / self.files as f64 } else { FILE_BYTES };
         (files as f64 * mean).round() as u64

@@ -1,45 +1,46 @@
-//! The rate at which executors convert.
+//! Conversion speed of executors.
 
-/// Bytes of stored input that a busy slot converts a second, as long as nothing has been measured: what a core did with plain text from
-/// a bucket that answers within 20 ms.
+/// Assumed input bytes per second of a busy slot before any measurement: the speed of a core with uncompressed text
+/// from a bucket that answers within 20 ms.
 pub const START_SLOT_BYTES_PER_SECOND: f64 = 300e6;
-/// Slots of an executor, as long as none has worked.
+/// Assumed slots per executor before any measurement.
 pub const START_SLOTS: f64 = 4.0;
-/// Slots that can share one task.
+/// Number of slots that can share one task.
 pub const LANES_OF_A_TASK: f64 = 4.0;
-/// Seconds of one busy slot that the start values count for, beside what was measured: so that the first second, which tells little,
-/// changes little, and an hour tells all.
+/// Weight of the assumed values, in seconds of one busy slot: the first second of measurement changes little, an hour
+/// decides.
 pub const WEIGHT_SECONDS: f64 = 60.0;
-/// The slowest rate that is believed, in bytes a second: below it, any backlog would need all executors that there can be.
+/// Least plausible speed, in bytes per second: a lower one would demand all executors for any backlog.
 const SLOWEST: f64 = 1000.0;
 
-/// Sums of what executors did while they had tasks.
+/// Sums over the time in which executors had tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Measured {
-    /// Stored input of runs that were completed, in bytes.
+    /// Stored input of completed runs, in bytes.
     pub bytes: f64,
-    /// Time in which a slot's executor had a task, over all slots.
+    /// Busy time of all slots, in seconds.
     pub slot_seconds: f64,
-    /// Time in which an executor had a task, over all executors.
+    /// Busy time of all executors, in seconds.
     pub executor_seconds: f64,
 }
 
-/// The rate of executors.
+/// Speed of executors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speed {
-    /// Bytes of stored input that a busy slot converts a second.
+    /// Stored input bytes per second of a busy slot.
     pub slot_bytes_per_second: f64,
-    /// Slots of an executor.
+    /// Number of slots per executor.
     pub slots: f64,
 }
 
 impl Speed {
-    /// The rate that measurements tell, with the start values where they tell little. `slots` is the start value of an executor's slots.
+    /// Speed from measurements, blended with assumed values where these are few. `slots` is the assumed number of slots
+    /// per executor.
     pub fn learnt(measured: Measured, slots: f64) -> Self {
         let Measured { bytes, slot_seconds, executor_seconds } = measured;
         let known = |value: f64| if value.is_finite() && value > 0.0 { value } else { 0.0 };
         let (slot_seconds, executor_seconds) = (known(slot_seconds), known(executor_seconds));
-        // Before the first run is completed, its time tells nothing.
+        // Before the first run is completed, the busy time says nothing about the speed.
         let rate = match known(bytes) {
             0.0 => START_SLOT_BYTES_PER_SECOND,
             bytes => (bytes + START_SLOT_BYTES_PER_SECOND * WEIGHT_SECONDS) / (slot_seconds + WEIGHT_SECONDS),
@@ -49,7 +50,7 @@ impl Speed {
         Self { slot_bytes_per_second: rate.max(SLOWEST), slots: slots.max(1.0) }
     }
 
-    /// Bytes that an executor converts a second when it has enough to do.
+    /// Speed of a fully busy executor, in bytes per second.
     pub fn of_executor(self) -> f64 {
         self.slot_bytes_per_second * self.slots
     }

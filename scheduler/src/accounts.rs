@@ -1,11 +1,11 @@
-//! Accounts of a run: what each of its tasks did, and what that took.
+//! Accounts of a run: the work and resources of each of its tasks.
 
 use crate::engine::TaskNow;
 use millwork_api::{Requests, StepTime, TaskRecord};
 use millwork_tracking::{AttemptStep, AttemptWork};
 
-/// Limit of the tasks that are kept with a run: 1,000, of more those that ended last, which held it up. A manifest of 200 files has
-/// a few.
+/// Limit of the tasks that are kept with a run: 1,000. Those that ended last are kept, since they delayed the run. A
+/// manifest of 200 files has a few.
 const MAX_TASKS: usize = 1000;
 
 fn record(task: &TaskNow) -> TaskRecord {
@@ -24,7 +24,7 @@ fn record(task: &TaskNow) -> TaskRecord {
     }
 }
 
-/// The records of tasks, in the order of the tasks.
+/// Records of the tasks, in task order.
 pub(crate) fn records(tasks: &[TaskNow]) -> Vec<TaskRecord> {
     let mut records: Vec<TaskRecord> = tasks.iter().map(record).collect();
     if records.len() > MAX_TASKS {
@@ -35,7 +35,7 @@ pub(crate) fn records(tasks: &[TaskNow]) -> Vec<TaskRecord> {
     records
 }
 
-/// Work of an attempt by its steps and tasks.
+/// Total work of an attempt, from its steps and tasks.
 pub(crate) fn work(steps: &[StepTime], tasks: &[TaskNow]) -> AttemptWork {
     let step = |time: &StepTime| AttemptStep {
         step: time.step.as_str().to_owned(),
@@ -53,16 +53,17 @@ pub(crate) fn work(steps: &[StepTime], tasks: &[TaskNow]) -> AttemptWork {
     }
 }
 
-/// Bytes of a part of an upload, 5 MiB: the first thousand parts of an output are of this size.
+/// Size of an upload's part: 5 MiB, as for the first thousand parts of an output.
 const PART_BYTES: u64 = 5 << 20;
-/// Bytes that one request reads, 8 MiB, of an object that is larger.
+/// Limit of the bytes that one read request returns: 8 MiB.
 const READ_BYTES: u64 = 8 << 20;
-/// Requests of an upload beside its parts: its note, its beginning, its completion, the removal of the note.
+/// Requests per upload besides its parts: write the note, begin, complete, remove the note.
 const UPLOAD_REQUESTS: u64 = 4;
-/// Looks at an output's place before it is completed, and at it when it is.
+/// Read requests per output: one before its upload is completed, and one after.
 const LOOKS_AT_OUTPUT: u64 = 2;
 
-/// Requests to object storage by the stored bytes of those inputs and outputs that are in buckets: nobody counts them on the way.
+/// Estimated requests to object storage, from the stored bytes of inputs and outputs in buckets: actual requests are
+/// not counted per run.
 pub(crate) fn requests(inputs: impl Iterator<Item = u64>, outputs: impl Iterator<Item = u64>) -> Requests {
     let mut all = Requests::default();
     for bytes in inputs {

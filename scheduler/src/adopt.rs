@@ -1,9 +1,11 @@
-//! Outputs whose state was lost: the manifests of which they are get completed runs in a new one, so that no file is converted twice.
+//! Adoption of outputs whose state was lost: their manifests get completed runs in a new state, so that no file is
+//! converted twice.
 //!
-//! A manifest is adopted if at least one output of its name is there and nothing private of it is left: outputs are shown after their
-//! commit only, and what is private goes once all of them are. One that was just being shown is told of, since nobody knows what of it
-//! is missing. Each manifest is adopted by what its run would have gone through: submit, attempt, commit, completed. A process that
-//! dies in between leaves an open run whose commit names what is there already, and the scheduler completes it.
+//! A manifest is adopted if at least one of its output files exists and it has no private files left: outputs are
+//! published only after their commit, and private files are removed once all are published. A manifest with both is
+//! reported, since parts of its output may be missing. Adoption takes each manifest through the states of a normal run:
+//! submit, attempt, commit, completed. A crash in between leaves an open run whose commit names the existing files, and
+//! the scheduler completes it.
 
 use crate::commit::{CommitRecord, RunResult};
 use crate::lease::Lease;
@@ -19,34 +21,34 @@ use millwork_tracking::{Commit, Note, QueuedManifest, RunFilter, TrackingStore};
 use std::collections::BTreeMap;
 use std::fs::File;
 
-/// Limit of the generations of an output that are looked for, in forced runs: 99 of one manifest.
+/// Limit of the output generations of a manifest that are looked for: 99 forced runs.
 const MAX_GENERATIONS: u32 = 100;
 
 /// Result of adopting the manifests of an output.
 #[derive(Clone, Debug, Default)]
 pub struct Adopted {
-    /// Manifests whose output is there: their files count as converted.
+    /// Manifests whose output exists: their files count as converted.
     pub completed: Vec<ManifestId>,
-    /// Manifests that are left, and why: their files are converted anew.
+    /// Manifests that were not adopted, with the reason: their files are converted again.
     pub left: Vec<(String, String)>,
 }
 
-/// Kind of the note by which a state is known from every other one, and the name of the one there is.
+/// Kind and name of the store's note with the identity of the state.
 const STATE: (&str, &str) = ("state", "identity");
-/// Time for which that note is kept: for ever, as far as stores can say so.
+/// Lifetime of the note with the identity: 100 years, in effect unlimited.
 const FOR_EVER: Duration = Duration::days(36_500);
 
-/// Place in which builders of an output write its manifests.
+/// Location of the manifests that belong to an output.
 fn manifests_of(output: &Location) -> Location {
     output.join("_millwork").join("manifests")
 }
 
-/// Claims an output for the state of a lease, before anything is written to it: two states that write to one output know nothing of
-/// each other, so that rows could stand there twice. An output that another state has filled, or one that is lost, is refused; with
-/// `adopt`, its manifests are taken over first.
+/// Claims an output for the state of a lease, before anything is written to it: two states that write to one output do
+/// not know of each other, so that rows could be written twice. An output that another or a lost state has written to
+/// is refused; with `adopt`, its manifests are adopted first.
 ///
-/// Below `_millwork/states/` of the output each state that had it has an object, numbered in order: the last one has it. A process that
-/// dies before that is written has changed nothing that matters; adopting goes on where it was.
+/// Each state that has claimed the output has an object below `_millwork/states/`, numbered in order; the last one owns
+/// the output. A crash before that object is written is harmless: a repeated adoption continues where it stopped.
 pub async fn claim_output(
     lease: &Lease,
     output: &Location,
@@ -64,7 +66,7 @@ pub async fn claim_output(
     if owner.as_ref() == Some(&state) {
         return Ok(Adopted::default());
     }
-    // Outputs of versions before have no such object.
+    // Outputs of earlier versions have no such object.
     let is_foreign = owner.is_some() || is_new(store).await?;
     let manifests = if is_foreign { list(&manifests_of(output), ".json").await?.len() } else { 0 };
     let is_filled = manifests > 0 || owner.is_some() && has_outputs(output).await?;
@@ -90,7 +92,8 @@ pub async fn claim_output(
     Ok(adopted)
 }
 
-/// The number of a state, made at random when it is first asked for. One process has the lease of a state, and no other asks.
+/// Identity of a state, chosen at random on first use. No race is possible, since only the process with the lease of
+/// the state calls this.
 async fn identity(store: &dyn TrackingStore) -> anyhow::Result<String> {
     let notes = store.notes(STATE.0, Utc::now()).await?;
     let known = notes.iter().find(|note| note.name == STATE.1).and_then(|note| note.value.as_str());
@@ -105,7 +108,7 @@ async fn identity(store: &dyn TrackingStore) -> anyhow::Result<String> {
     Ok(number)
 }
 
-/// Tells whether a state knows of no manifest. A first one that is not finished is known.
+/// Tells whether a state knows no manifest, not even an unfinished one.
 async fn is_new(store: &dyn TrackingStore) -> anyhow::Result<bool> {
     let newest = store.list_runs(&RunFilter { limit: 1, ..RunFilter::default() }).await?;
     Ok(newest.items.is_empty() && store.drafts(Utc::now() + Duration::days(1)).await?.is_empty())
@@ -120,19 +123,19 @@ async fn has_outputs(output: &Location) -> anyhow::Result<bool> {
     Ok(listed.any(is_output).await)
 }
 
-/// The objects of a place with this ending. The place need not be there.
+/// Objects of a place whose names end with `ending`. The place need not exist.
 async fn list(place: &Location, ending: &str) -> anyhow::Result<Vec<Object>> {
     if place.local_path().is_some_and(|path| !path.exists()) {
         return Ok(Vec::new());
     }
     let listed = Storage::from_env().list(place).await?;
     let listed = listed.try_filter_map(async |object| Ok(object.key.ends_with(ending).then_some(object)));
-    // An entry that may not be read as a file is no manifest either: it is left out.
+    // Entries that may not be read are left out: they cannot be manifests.
     let listed = listed.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
     Ok(listed.try_collect().await?)
 }
 
-/// Takes the manifests of an output as converted, as far as their output is there.
+/// Adopts the manifests of an output whose output files exist.
 async fn adopt_all(lease: &Lease, output: &Location, layout: &OutputLayout) -> anyhow::Result<Adopted> {
     let outputs = Storage::from_env().list(output).await?;
     let outputs = outputs.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
@@ -149,7 +152,7 @@ async fn adopt_all(lease: &Lease, output: &Location, layout: &OutputLayout) -> a
                 continue;
             }
         };
-        // New manifests of the date get other numbers.
+        // Advances the counter of the date, so that new manifests get other numbers.
         lease.store().next_batch_index(manifest.date).await?;
         let parts = parts_of(&manifest, layout, &outputs);
         if parts.is_empty() {
@@ -172,7 +175,7 @@ async fn adopt_all(lease: &Lease, output: &Location, layout: &OutputLayout) -> a
     Ok(adopted)
 }
 
-/// The output files of a manifest, of its newest generation, in order.
+/// Output files of the newest generation of a manifest, in order.
 fn parts_of<'a>(manifest: &Manifest, layout: &OutputLayout, outputs: &'a BTreeMap<String, Object>) -> Vec<&'a Object> {
     let of_generation = |generation: u32| {
         let template = layout.template(manifest, generation);
@@ -220,7 +223,7 @@ async fn adopt_one(
     Ok(store.complete(&id, Utc::now()).await?)
 }
 
-/// Makes the record of an output file that is there; its rows are read from a local file, and are 0 for an object in a bucket.
+/// Builds the record of an existing output file. Rows are read from a local file, and are 0 for an object in a bucket.
 fn output_file(id: &ManifestId, object: &Object) -> anyhow::Result<OutputFile> {
     let rows = match object.uri.to_path() {
         Some(path) => {

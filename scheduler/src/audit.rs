@@ -1,51 +1,52 @@
-//! Notes of what operators do: written before the effect, and completed after it.
+//! Audit records of operators' actions: written before the effect, and completed after it.
 //!
-//! | the process dies | what is left | what that says |
+//! | crash | what remains | meaning |
 //! |---|---|---|
-//! | before the note | nothing | nothing was done |
-//! | after it, before the effect or while it goes on | a note without an outcome | it was about to be done; the subject says the rest |
-//! | after the effect, before the note is completed | the same | the same |
+//! | before the record | nothing | nothing was done |
+//! | after it, before or during the effect | a record without an outcome | the action was about to be done; the state of the subject tells the rest |
+//! | after the effect, before the record is completed | the same | the same |
 //!
-//! What cannot be noted is refused: no effect is without its note.
+//! An action that cannot be recorded is refused, so that every effect has a record.
 
 use crate::service::Service;
 use chrono::{DateTime, Utc};
 use millwork_tracking::{AuditEntry, AuditStore, TrackingError, Via};
 use std::fmt::Display;
 
-/// Limit of the result that a note tells of one deed, in bytes: that of messages of failures.
+/// Limit of the outcome in a record, in bytes: the same as for messages of failures.
 const MAX_OUTCOME_BYTES: usize = millwork_manifest::MAX_MESSAGE_BYTES;
 
-/// Length of a reason at most, in characters: a paragraph.
+/// Limit of a reason, in characters: a paragraph.
 pub(crate) const MAX_REASON_CHARS: usize = 1000;
 
-/// Tells whether a text says why: blanks and invisible characters say nothing.
+/// Tells whether a text is more than blanks and invisible characters.
 pub(crate) fn is_reason(text: &str) -> bool {
     text.chars().any(char::is_alphanumeric)
 }
 
-/// Person or program that asks for a change, and the way it is asked by.
+/// Caller of a change, and the interface used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
-    /// Id of a token, or a user and host.
+    /// Id of a token, or user and host.
     pub actor: String,
-    /// Way by which it is asked for.
+    /// Interface through which the change was requested.
     pub via: Via,
 }
 
-/// Change that is about to be made to one subject.
+/// A change that is about to be made to one subject.
 #[derive(Clone, Debug)]
 pub(crate) struct Deed {
     pub(crate) action: &'static str,
     pub(crate) subject: String,
     pub(crate) before: Option<String>,
     pub(crate) after: String,
-    /// Reason, in the operator's words.
+    /// Reason given by the operator.
     pub(crate) reason: Option<String>,
 }
 
 impl Service {
-    /// Does what is asked, between a note and its completion. It goes on when whoever waits for it does not any more.
+    /// Carries out a change between writing and completing its audit record. Continues even if the caller stops
+    /// waiting.
     pub(crate) async fn audited<T, E>(
         &self,
         who: &Operator,
@@ -85,7 +86,7 @@ impl Service {
     }
 }
 
-/// The note of a change that is about to be made, before anything of it is known but who wants it and why.
+/// Record of a change that is about to be made, with its caller and reason only.
 pub fn note(action: String, who: &Operator, reason: &str, at: DateTime<Utc>) -> AuditEntry {
     AuditEntry {
         id: uuid::Uuid::new_v4().simple().to_string(),
@@ -102,14 +103,14 @@ pub fn note(action: String, who: &Operator, reason: &str, at: DateTime<Utc>) -> 
     }
 }
 
-/// Completes a note. One that cannot be completed stays as it is: its effect has happened.
+/// Completes a record. On failure the record stays without an outcome, since the effect has happened.
 pub(crate) async fn complete(store: &dyn AuditStore, entry: &AuditEntry) {
     if let Err(error) = store.audit(entry).await {
         tracing::warn!(action = entry.action, id = entry.id, %error, "the outcome of a change cannot be noted");
     }
 }
 
-/// Door of a change, as the API names it.
+/// Interface of a change, as the API's type.
 pub(crate) fn via(via: Via) -> millwork_api::Via {
     match via {
         Via::Ui => millwork_api::Via::Ui,

@@ -1,4 +1,4 @@
-//! News of runs, for whoever listens.
+//! Notifications of changes in runs, for subscribers.
 
 use crate::commit::RunResult;
 use chrono::{DateTime, Utc};
@@ -7,18 +7,18 @@ use millwork_tracking::RunState;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// A change in a run's life.
+/// A change of a run's state.
 #[derive(Clone, Debug, Serialize)]
 pub struct Change {
-    /// The run.
+    /// Id of the run's manifest.
     pub manifest_id: ManifestId,
-    /// State of the run now.
+    /// New state of the run.
     pub state: RunState,
-    /// Number of the run's attempt; 0 if that does not matter any more.
+    /// Number of the run's attempt; 0 if none applies.
     pub attempt: u32,
     /// Failure of the run, or of its attempt.
     pub failure: Option<Failure>,
-    /// Moment of the change.
+    /// Time of the change.
     pub at: DateTime<Utc>,
 }
 

@@ -1,22 +1,23 @@
-//! The commit of an attempt: what is published where, in an order that survives a death at any point.
+//! Commit of an attempt: the record of its outputs, and their publication in an order that survives a crash at any
+//! point.
 //!
-//! | the process dies | what is left | what the next one does |
+//! | crash | what remains | recovery |
 //! |---|---|---|
-//! | before the commit record | private files of an attempt that nobody knows | a new attempt; the private directory goes |
+//! | before the commit record | private files without a record | a new attempt; the private directory is removed |
 //! | after it, before or during publication | a record that names every private and final name | publishes the rest |
-//! | after publication, before the run is completed | all files in place | publishing again is no error; completes |
+//! | after publication, before the run is completed | all files in place | publishes again, which changes nothing, and completes the run |
 //!
-//! The output of a forced run takes the place of another. All of the new one is looked for before any of it is shown; then it
-//! is shown; only then the old one is removed. For the moment between the two a reader sees the rows of both. The other order
-//! would show none for that moment, and would leave none for good if the new one were lost in it; so the old one goes last:
+//! The output of a forced run replaces an older one. First all new files are checked to exist, then they are published,
+//! and only then the old files are removed. In between, readers see the rows of both. In the opposite order readers
+//! would see neither, and no output would remain if the new files were lost in that moment:
 //!
-//! | the process dies | readers see | the next one does |
+//! | crash | readers see | recovery |
 //! |---|---|---|
 //! | before the first new name | the old output | publishes |
-//! | while new names are given | the old output, and some of the new | publishes the rest |
+//! | during publication | the old output, and some of the new | publishes the rest |
 //! | while the old output is removed | the new output, and some of the old | removes the rest; completes |
 //!
-//! What becomes of a committed output that is lost before it is shown is in `loss`.
+//! The module `loss` handles committed outputs that are lost before publication.
 
 use crate::accounts;
 use crate::engine::TaskNow;
@@ -30,20 +31,19 @@ use millwork_storage::{Location, StagedFile, Staging, StorageResult, remove_bloc
 use millwork_tracking::AttemptWork;
 use serde::{Deserialize, Serialize};
 
-/// All that is needed to finish the publication of an attempt.
+/// Everything needed to finish the publication of an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CommitRecord {
     staging: Staging,
     /// Private file and final place, in order.
     outputs: Vec<(StagedFile, ObjectUri)>,
-    /// Private files of rejected lines, in the order in which they become one file, and its place.
+    /// Private files of rejected lines in the order in which they are joined, and the place of the joined file.
     rejects: Vec<StagedFile>,
     rejects_uri: ObjectUri,
-    /// Files that this output takes the place of: those of the output that is shown, if the run was forced, and what may be left
-    /// of outputs that were lost.
+    /// Published files that this output replaces: the present output of a forced run, and remains of lost outputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     replaces: Vec<ObjectUri>,
-    /// Row for each file of the manifest: its lines, and what became of them.
+    /// Ledger: for each file of the manifest, the number of its lines and their results.
     pub(crate) ledger: Vec<FileLedger>,
 }
 
@@ -54,51 +54,51 @@ pub struct RunResult {
     pub rows: u64,
     /// Lines that were rejected.
     pub rejected: u64,
-    /// Stored bytes of the input.
+    /// Stored bytes of the input files.
     pub input_bytes: u64,
     /// Bytes of Parquet.
     pub output_bytes: u64,
     /// Characters replaced by U+FFFD.
     pub replaced_characters: u64,
-    /// Rows that a query of the user's was given and did not write.
+    /// Rows that a user's query filtered out.
     #[serde(default)]
     pub left_out: u64,
     /// The output files.
     pub outputs: Vec<OutputFile>,
     /// The file of rejected lines, if there are any.
     pub rejected_lines: Option<String>,
-    /// Keys that got another name, since theirs is a metadata column's.
+    /// Keys that were renamed because a metadata column has their name.
     pub renamed_columns: Vec<(String, String)>,
-    /// Columns whose names differ from another's in case only, each with that one.
+    /// Columns whose names differ from another's only in case, each paired with that one.
     #[serde(default)]
     pub case_twins: Vec<(String, String)>,
-    /// Columns that have the name of a partition in the outputs' paths, which readers may take in their place.
+    /// Columns with the name of a partition in the output paths, which readers may use instead.
     #[serde(default)]
     pub hidden_columns: Vec<String>,
-    /// The plan of the attempt that won.
+    /// Query plan of the attempt that was committed.
     #[serde(default)]
     pub plan: String,
-    /// Row for each file of the manifest: its lines, and what became of them.
+    /// Ledger: for each file of the manifest, the number of its lines and their results.
     pub ledger: Vec<FileLedger>,
-    /// The attempt that made it; 0 if that was not noted.
+    /// Number of the committed attempt; 0 if not recorded.
     #[serde(default)]
     pub attempt: u32,
-    /// Tasks that made it, at most 1,000: of more, those that ended last.
+    /// Tasks of the attempt, at most the 1,000 that ended last.
     #[serde(default)]
     pub tasks: Vec<TaskRecord>,
-    /// Steps of the attempt, and what its tasks did.
+    /// Steps of the attempt, and the work of its tasks.
     #[serde(default)]
     pub work: Option<AttemptWork>,
-    /// Time that tasks computed, in microseconds.
+    /// CPU time of the tasks, in microseconds.
     #[serde(default)]
     pub cpu_micros: u64,
-    /// Requests to object storage, estimated by the sizes of what was read and written.
+    /// Requests to object storage, estimated from input and output sizes.
     #[serde(default)]
     pub storage: Requests,
 }
 
 impl RunResult {
-    /// Notes how the attempt made it.
+    /// Adds the accounts of the attempt that produced the result.
     pub(crate) fn account(&mut self, attempt: u32, work: AttemptWork, tasks: &[TaskNow]) {
         let in_bucket = |uri: &str| uri.starts_with("s3://");
         let inputs = self.ledger.iter().filter(|file| in_bucket(&file.uri)).map(|file| file.size_bytes);
@@ -119,7 +119,7 @@ pub(crate) struct Destination<'a> {
 }
 
 impl Destination<'_> {
-    /// The final names of an attempt's outputs, in order.
+    /// Final names of an attempt's outputs, in order.
     fn outputs(
         &self,
         manifest: &Manifest,
@@ -134,20 +134,20 @@ impl Destination<'_> {
         parts.enumerate().map(place).collect()
     }
 
-    /// The final name of rejected lines.
+    /// Final name of the rejected lines.
     fn rejects(&self, manifest: &Manifest) -> Result<ObjectUri, InvalidUri> {
         let name = OutputLayout::name(manifest, self.generation);
         self.quarantine.object(&format!("rejected-lines/{}/{name}.ndjson", manifest.date))
     }
 
-    /// The name under which the rejected lines of an attempt are kept that fails for their number.
+    /// Name for the rejected lines of an attempt that failed because of their number.
     pub(crate) fn rejects_of_failed(&self, manifest: &Manifest, attempt: u32) -> Result<ObjectUri, InvalidUri> {
         let name = OutputLayout::name(manifest, self.generation);
         self.quarantine.object(&format!("rejected-lines/{}/{name}-attempt-{attempt}.ndjson", manifest.date))
     }
 
-    /// The final names of what an attempt will publish, of which nobody has looked whether they are free. Those of
-    /// uploads were looked at when their last parts were uploaded.
+    /// Final names that have not been checked to be free yet. Those of uploads were checked when their last parts were
+    /// uploaded.
     pub(crate) fn unseen_names(
         &self,
         manifest: &Manifest,
@@ -163,7 +163,7 @@ impl Destination<'_> {
 }
 
 impl CommitRecord {
-    /// Makes the record and the result that an attempt's outcome will have once it is published.
+    /// Builds the commit record and the result from an attempt's outcome.
     pub(crate) fn new(
         manifest: &Manifest,
         staging: Staging,
@@ -212,23 +212,24 @@ impl CommitRecord {
         Ok((record, result))
     }
 
-    /// Outputs that were shown before their record was lost. It has no rejected lines, so that their place does not matter.
+    /// Record of outputs that were published before their record was lost. Has no rejected lines, so that their place
+    /// does not matter.
     pub(crate) fn shown(staging: Staging, outputs: Vec<(StagedFile, ObjectUri)>, rejects_uri: ObjectUri) -> Self {
         Self { staging, outputs, rejects: Vec::new(), rejects_uri, replaces: Vec::new(), ledger: Vec::new() }
     }
 
-    /// Makes this record one whose publication also removes what other records published.
+    /// Extends this record so that its publication also removes the files of other records.
     pub(crate) fn in_place_of(self, replaced: &[Self]) -> Self {
         Self { replaces: replaced.iter().flat_map(Self::published).cloned().collect(), ..self }
     }
 
-    /// The final names of all it publishes.
+    /// Final names of all files that the record publishes.
     fn published(&self) -> impl Iterator<Item = &ObjectUri> {
         let rejects = (!self.rejects.is_empty()).then_some(&self.rejects_uri);
         self.outputs.iter().map(|(_, uri)| uri).chain(rejects)
     }
 
-    /// Refuses, by [`StorageError::is_lost`], if something that it names can neither be shown any more nor is shown.
+    /// Fails with [`StorageError::is_lost`] if any file of the record is neither publishable nor published.
     pub(crate) fn check_there(&self) -> StorageResult<()> {
         if !self.rejects.is_empty() {
             self.staging.check_joined(&self.rejects, &self.rejects_uri)?;
@@ -236,17 +237,17 @@ impl CommitRecord {
         self.staging.check_there(&self.outputs)
     }
 
-    /// Makes it impossible to show any of it, and removes what is shown: it has lost a part. Doing it again is no error.
+    /// Withdraws an output that has lost a part: prevents its publication, and removes published files. Idempotent.
     pub(crate) fn take_back(&self) -> StorageResult<()> {
         self.staging.take_back(&self.outputs)?;
         if self.rejects.is_empty() { Ok(()) } else { self.staging.take_back_joined(&self.rejects, &self.rejects_uri) }
     }
 
-    /// Gives every file its final name. Doing it again, or going on where another stopped, is no error.
+    /// Gives every file its final name. Idempotent, and continues an interrupted publication.
     ///
-    /// An output that is replaced goes last.
+    /// Replaced files are removed last.
     pub(crate) fn publish(&self) -> StorageResult<()> {
-        // In a bucket each look is a request, and nothing is at stake if nothing is replaced.
+        // In a bucket each check is a request, and nothing is at risk if nothing is replaced.
         if !self.replaces.is_empty() || !self.staging.has_uploads() {
             self.check_there()?;
         }

@@ -1,44 +1,44 @@
-//! Cost of what was converted, reckoned from what was counted and a file of prices that people can replace.
+//! Cost of conversions, calculated from counted resources and a file of prices that users can replace.
 
 use millwork_api::{Prices, Used};
 use millwork_tracking::RunSummary;
 use std::path::Path;
 
-/// Prices that come with Millwork.
+/// Default prices.
 const DEFAULT: &str = include_str!("../../docs/prices.toml");
-/// Limit of a file of prices, in bytes: it has seven numbers and what is said of them.
+/// Limit of a file of prices, in bytes: it has seven numbers and comments.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
-/// The reason why a file of prices is none.
+/// Reason why a file of prices is invalid.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum PricesError {
-    /// File of prices that cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the prices `{path}`: {reason}")]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: String,
         /// Cause of the error.
         reason: String,
     },
-    /// A line that is neither empty, a comment nor `name = number`.
+    /// A line is neither empty, a comment, nor `name = number`.
     #[error("prices, line {line}: `{text}` is not `name = number` with a number from 0; see docs/prices.toml")]
     Line {
         /// Number of the line.
         line: usize,
-        /// The line.
+        /// Text of the line.
         text: String,
     },
-    /// A number that is not there.
+    /// A number is missing.
     #[error("prices: `{0}` is missing; see docs/prices.toml")]
     Missing(&'static str),
 }
 
-/// Prices that come with Millwork.
+/// Default prices.
 pub(crate) fn known_prices() -> Result<Prices, PricesError> {
     parse_prices(DEFAULT)
 }
 
-/// Prices of a file, or those that come with Millwork if none is named.
+/// Prices from a file, or the default ones if none is named.
 pub fn read_prices(path: Option<&Path>) -> Result<Prices, PricesError> {
     let Some(path) = path else { return known_prices() };
     let fail = |reason: String| PricesError::Unreadable { path: path.display().to_string(), reason };
@@ -49,7 +49,7 @@ pub fn read_prices(path: Option<&Path>) -> Result<Prices, PricesError> {
     parse_prices(&std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?)
 }
 
-/// Prices as they are written: a subset of TOML, lines of `name = number` and comments.
+/// Parses prices: a subset of TOML, with lines of `name = number` and comments.
 pub fn parse_prices(text: &str) -> Result<Prices, PricesError> {
     let mut found: Vec<(&str, f64)> = Vec::new();
     for (line, whole) in (1..).zip(text.lines()) {
@@ -79,7 +79,7 @@ pub fn parse_prices(text: &str) -> Result<Prices, PricesError> {
     })
 }
 
-/// Sums up what a number of runs used, from the summary of them.
+/// Resources that a number of runs used, from their summary.
 pub(crate) fn used(runs: u64, summary: &RunSummary) -> Used {
     Used {
         runs,

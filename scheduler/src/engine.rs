@@ -1,11 +1,12 @@
-//! Ballista, as the scheduler uses it: executors come in over authenticated streams, physical plans go in, task reports come out.
+//! Ballista, embedded in the scheduler: executors connect over authenticated streams, physical plans are submitted, and
+//! task reports returned.
 //!
-//! Ballista plans stages, assigns tasks to executors and assigns those of a lost one anew. It has no port: tasks travel on the streams of
-//! `millwork-cluster` ([`Fleet`] launches them), and so do their reports, which are kept here from when they arrive. So the
-//! loss of an executor costs the tasks that it had not finished, and no others.
+//! Ballista plans stages, assigns tasks to executors, and reassigns those of a lost one. It has no port: tasks and
+//! reports travel on the streams of `millwork-cluster` ([`Fleet`] launches tasks). Reports are kept here from their
+//! arrival, so that the loss of an executor affects only its unfinished tasks.
 //!
-//! Ballista keeps jobs in memory only. What must survive is in the tracking store; a job that is lost is submitted
-//! again as a new attempt.
+//! Ballista keeps jobs in memory only. Durable state is in the tracking store; a lost job is submitted again as a new
+//! attempt.
 
 mod busy;
 mod counts;
@@ -48,17 +49,18 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tonic::Request;
 
-/// Time that a job waits for a first executor.
+/// Time that a job waits for a first executor, in seconds.
 const NO_EXECUTORS_GRACE_SECONDS: u64 = 600;
-/// Time that the state of finished jobs stays in memory. The runs are in the tracking store.
+/// Time for which finished jobs stay in memory, in seconds. The runs are in the tracking store.
 const FINISHED_JOB_SECONDS: u64 = 20;
-/// Pause before the engine is asked about a job of which there is no news.
+/// Interval after which the engine is asked about a job without updates.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// Number of times in a row that the engine may not know a job before it counts as lost.
+/// Number of consecutive times that the engine may not know a job before it counts as lost.
 const MAX_UNKNOWN: u32 = 15;
-/// Limit of an encoded plan, all partitions together: a message to an executor carries one of them, and a little more.
+/// Limit of an encoded plan over all partitions: a message to an executor carries one plan, and some more data.
 const MAX_PLAN_BYTES: usize = MAX_MESSAGE_BYTES - (4 << 20);
-/// The executor that has the reports of finished tasks, in Ballista's eyes: one that is never lost, as they are kept here.
+/// Executor that holds the reports of finished tasks, as told to Ballista: a name that never leaves, since reports are
+/// kept here.
 const KEEPER: &str = "scheduler";
 
 type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
@@ -73,7 +75,7 @@ pub struct Engine {
     results: Arc<Results>,
 }
 
-/// A job that has been submitted. Its reports are kept as long as this is.
+/// A submitted job. Its reports are kept until this is dropped.
 pub(crate) struct Job {
     id: JobId,
     updates: mpsc::Receiver<JobStatus>,
@@ -89,14 +91,14 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        // Tasks that go on are for nobody.
+        // Nobody needs the results of its running tasks any more.
         self.fleet.cancel(&self.id);
         self.results.forget(&self.id);
     }
 }
 
 impl Engine {
-    /// Starts a scheduler without executors.
+    /// Starts a Ballista scheduler without executors.
     pub async fn start() -> Result<Self, anyhow::Error> {
         let config = Arc::new(config());
         let cluster = BallistaCluster::new_from_config(&config).await?;
@@ -113,17 +115,17 @@ impl Engine {
         );
         server.init().await?;
         let session_config = SessionConfig::new_with_ballista()
-            // A task for each partition, which is one output file or a few.
+            // A single task per partition, which makes one output file or a few.
             .set_usize("ballista.scheduler.max_partitions_per_task", 1);
         let session = server.state.session_manager.create_or_update_session("millwork", &session_config).await?;
         Ok(Self { server, cluster, session, fleet, results })
     }
 
-    /// Takes in the executors that come through a door.
+    /// Accepts the executors that connect through a door.
     pub fn admit_all(&self, door: Door) {
         let engine = self.clone();
         tokio::spawn(async move {
-            // As a whole: a part of it would be dropped at once, and close it.
+            // Moves the whole door into the closure: capturing only a part would drop the rest, and close it.
             let mut door = door;
             while let Some(link) = door.executors.recv().await {
                 engine.admit(link);
@@ -131,7 +133,7 @@ impl Engine {
         });
     }
 
-    /// Takes in an executor.
+    /// Accepts an executor.
     pub fn admit(&self, link: ExecutorLink) {
         tokio::spawn(session::serve(self.clone(), link));
     }
@@ -141,46 +143,46 @@ impl Engine {
         self.fleet.joined().await;
     }
 
-    /// The executors that are connected.
+    /// Connected executors.
     pub fn executors(&self) -> Vec<ExecutorInfo> {
         self.fleet.executors()
     }
 
-    /// Number of slots of each executor that have a task now, by its id.
+    /// Number of used slots of each executor, by its id.
     pub(crate) fn used_slots(&self) -> HashMap<String, u64> {
         self.fleet.used_slots()
     }
 
-    /// Time in which slots and executors had tasks, since it was asked last.
+    /// Busy time of slots and of executors since the last call.
     pub(crate) fn take_busy(&self) -> (Duration, Duration) {
         self.fleet.take_busy()
     }
 
-    /// Number of tasks that all executors together run at once, without those executors that take no more.
+    /// Total number of slots, without those of draining executors.
     pub fn slots(&self) -> usize {
         self.slots_of_each().into_iter().sum()
     }
 
-    /// Number of tasks that each executor runs at once, without those executors that take no more.
+    /// Number of slots of each executor that is not draining.
     pub(crate) fn slots_of_each(&self) -> Vec<usize> {
         self.fleet.slots_of_each()
     }
 
-    /// The executors that are connected, and how they are.
+    /// Current state of the connected executors.
     pub fn executors_now(&self) -> Vec<ExecutorNow> {
         self.fleet.now()
     }
 
-    /// Executors that have left, the last first.
+    /// Disconnected executors, latest first.
     pub fn gone_executors(&self) -> Vec<GoneExecutor> {
         self.fleet.gone()
     }
 
-    /// The tasks of a job that executors have, or had, in the order of their partitions, and the number of all.
+    /// Present and past tasks of a job, ordered by partition, and the total number of its tasks.
     pub(crate) fn tasks(&self, id: &JobId) -> (Vec<TaskNow>, usize) {
         let (mut tasks, inputs) = self.results.tasks(id);
         tasks.extend(self.fleet.tasks_of(id));
-        // A task that is done again has ended before: the entry with an end comes first, and is kept.
+        // For a repeated task, the finished entry is sorted first, and kept.
         tasks.sort_by_key(|task| (task.partition, task.ended_at_ms.is_none()));
         tasks.dedup_by_key(|task| task.partition);
         let input = |task: &TaskNow| inputs.get(task.partition).copied().unwrap_or_default();
@@ -191,14 +193,14 @@ impl Engine {
         )
     }
 
-    /// Submits a plan whose tasks have these inputs.
+    /// Submits a plan; `inputs` is the planned input of its tasks.
     pub(crate) async fn submit(
         &self,
         name: &str,
         plan: Arc<dyn ExecutionPlan>,
         inputs: Vec<TaskInput>,
     ) -> Result<Job, Failure> {
-        // Updates are few: queued, running, and the end.
+        // Capacity for more updates than a job has: queued, running, and the end.
         let (sender, updates) = mpsc::channel(64);
         check_size(&plan)?;
         let submitted = self.server.submit_physical_plan(name, self.session.clone(), plan, Some(sender)).await;
@@ -207,20 +209,20 @@ impl Engine {
         Ok(Job { id, updates, fleet: self.fleet.clone(), results: self.results.clone() })
     }
 
-    /// Cancels a job. Its tasks are given up when it is dropped.
+    /// Cancels a job. Its tasks are cancelled when it is dropped.
     pub(crate) async fn cancel(&self, job: &Job) {
         if let Err(error) = self.server.cancel_job(job.id.clone()).await {
             tracing::warn!(job = %job.id, %error, "cannot cancel a job");
         }
     }
 
-    /// Waits for a job's end, and gives the reports of its tasks, in the order of their partitions.
+    /// Waits for the end of a job, and returns the reports of its tasks, ordered by partition.
     pub(crate) async fn wait(&self, job: &mut Job) -> Result<Vec<TaskReport>, Failure> {
         let mut unknown = 0;
         loop {
             let status = match tokio::time::timeout(POLL_INTERVAL, job.updates.recv()).await {
                 Ok(Some(update)) => update.status,
-                // An update may have been dropped: ask.
+                // No update for a while: one may have been dropped, so that the engine is asked.
                 Err(_) => self.status(&job.id).await?,
                 Ok(None) => {
                     tokio::time::sleep(POLL_INTERVAL).await;
@@ -231,7 +233,7 @@ impl Engine {
                 Some(Status::Successful(_)) => break,
                 Some(Status::Failed(failed)) => return Err(failure_of_job(&failed.error)),
                 Some(_) => unknown = 0,
-                // A busy engine may not know a new job yet, or move one between its lists just now.
+                // A busy engine may not know a new job yet, or be moving one between its lists.
                 None if unknown < MAX_UNKNOWN => unknown += 1,
                 None => return Err(Failure::new(FailureClass::LostExecutor, "the job is gone from the engine")),
             }
@@ -246,16 +248,16 @@ impl Engine {
     }
 }
 
-/// Choice of what Ballista gives to an executor: tasks, or nothing.
+/// State in which Ballista sees an executor: accepting tasks, or not.
 #[derive(Clone, Copy)]
 enum Takes {
     Tasks,
     Nothing,
 }
 
-/// Dealings with Ballista about executors. It knows them by what is told here alone: there is no port for them to tell it themselves.
+/// Registration of executors with Ballista, which has no port and knows only what is passed to it here.
 impl Engine {
-    /// Makes an executor known.
+    /// Registers an executor.
     async fn register(&self, id: &str, slots: u32) -> anyhow::Result<()> {
         let slots = slots.saturating_add(fair::BEYOND);
         let metadata = ExecutorMetadata {
@@ -274,12 +276,12 @@ impl Engine {
     async fn set_status(&self, id: &str, takes: Takes) -> anyhow::Result<()> {
         let status = match takes {
             Takes::Tasks => executor_status::Status::Active(String::new()),
-            // Not "terminating", which Ballista takes for lost after a while, nor "dead", whose results it ignores.
+            // Not "terminating", which Ballista treats as lost after a while, nor "dead", whose results it ignores.
             Takes::Nothing => executor_status::Status::Unknown(String::new()),
         };
         let heartbeat = ExecutorHeartbeat {
             executor_id: id.to_owned(),
-            // Streams tell who is alive; Ballista's own watch is never to expire.
+            // Liveness is tracked by the streams, so that Ballista's own timeout must never expire.
             timestamp: u64::MAX,
             metrics: Vec::new(),
             status: Some(ExecutorStatus { status: Some(status) }),
@@ -290,7 +292,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells Ballista which tasks of an executor have ended, if any, and has it assign those that wait.
+    /// Passes the status of finished tasks to Ballista, and makes it assign waiting ones.
     async fn update(&self, id: &str, task_status: Vec<TaskStatus>) {
         let update = UpdateTaskStatusParams { executor_id: id.to_owned(), task_status };
         if let Err(error) = SchedulerGrpc::update_task_status(&self.server, Request::new(update)).await {
@@ -298,7 +300,7 @@ impl Engine {
         }
     }
 
-    /// Makes an executor unknown, and has its tasks assigned to others.
+    /// Removes an executor, and makes Ballista reassign its tasks.
     async fn remove(&self, id: &str, reason: String) {
         let stopped = ExecutorStoppedParams { executor_id: id.to_owned(), reason };
         if let Err(error) = SchedulerGrpc::executor_stopped(&self.server, Request::new(stopped)).await {
@@ -307,12 +309,12 @@ impl Engine {
     }
 }
 
-/// The time in milliseconds since 1970, as tasks are told of in it.
+/// Current time in Unix milliseconds, as used in task records.
 fn now_ms() -> u64 {
     u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0)
 }
 
-/// Refuses a plan that no message would have room for as it is, before anything of it is sent: whoever reads it has it so.
+/// Refuses a plan that is too large for a message, before any of it is sent.
 fn check_size(plan: &Arc<dyn ExecutionPlan>) -> Result<(), Failure> {
     let codec = MillworkCodec::default();
     let node = PhysicalPlanNode::try_from_physical_plan(plan.clone(), &codec);
@@ -327,7 +329,7 @@ fn check_size(plan: &Arc<dyn ExecutionPlan>) -> Result<(), Failure> {
     Err(Failure::new(FailureClass::Input, text))
 }
 
-/// Names jobs. Ballista's own way starts a thread that wakes up each millisecond, for ever.
+/// Generator of job ids. Ballista's own starts a thread that wakes up every millisecond.
 struct RandomIds;
 
 #[async_trait::async_trait]
@@ -341,7 +343,7 @@ fn config() -> SchedulerConfig {
     SchedulerConfig {
         job_id_generator: Some(Arc::new(RandomIds)),
         task_distribution: TaskDistributionPolicy::Custom(Arc::new(fair::FairShare)),
-        // Executors that have left are removed at once: it is known that they have.
+        // Executors are removed only after they have left, so that no grace period is needed.
         executor_termination_grace_period: 0,
         no_executors_grace_period_seconds: NO_EXECUTORS_GRACE_SECONDS,
         finished_job_data_clean_up_interval_seconds: 0,
@@ -350,12 +352,12 @@ fn config() -> SchedulerConfig {
     }
 }
 
-/// First words of Ballista's own errors for a job that it gave up, as no executor was left, or somebody cancelled it there.
-/// The scheduler does not wait for the jobs that it cancels.
+/// Beginnings of Ballista's errors for jobs that it gave up because no executor was left, or because the job was
+/// cancelled. The scheduler itself does not wait for jobs that it cancels.
 const GIVEN_UP: [&str; 2] = ["all executors were lost", "Cancelled"];
 
-/// Makes a failure of a job's error. Failures of data and storage come in reports; what Ballista itself reports is
-/// the loss of executors, or a defect.
+/// Failure for a job's error. Failures of data and storage are in the reports; errors of Ballista itself mean the loss
+/// of executors, or a defect.
 fn failure_of_job(error: &str) -> Failure {
     let is_loss = GIVEN_UP.iter().any(|words| error.starts_with(words));
     Failure::new(if is_loss { FailureClass::LostExecutor } else { FailureClass::Bug }, error)

@@ -1,22 +1,22 @@
-//! Forecast of the end of the backlog: a range, or that it grows, or that nobody can tell.
+//! Forecast of when the backlog is done: a time range, or that the backlog grows, or that it cannot be predicted.
 
 use millwork_api::{Forecast, Outlook};
 
-/// Facts that a forecast rests on.
+/// Input of a forecast.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Facts {
-    /// Bytes that are not converted.
+    /// Bytes that are not converted yet.
     pub(crate) backlog_bytes: u64,
-    /// Bytes that come a second: the least and the most of the last ten minutes and the last hour.
+    /// Arrival rate in bytes per second: the lower and the higher of those of the last ten minutes and the last hour.
     pub(crate) arrival: Option<(f64, f64)>,
-    /// Bytes that all slots convert a second when busy, as learnt.
+    /// Speed of all slots when busy, in bytes per second, as measured over a longer time.
     pub(crate) learnt: Option<f64>,
-    /// Bytes that were converted a second, lately, while there was work.
+    /// Recent speed while there was work, in bytes per second.
     pub(crate) measured: Option<f64>,
 }
 
 impl Facts {
-    /// The forecast that these facts allow.
+    /// Forecast from these facts.
     pub(crate) fn forecast(&self) -> Forecast {
         let Self { backlog_bytes, arrival, learnt, measured } = *self;
         let arrivals = arrival.unwrap_or((0.0, 0.0));

@@ -1,9 +1,10 @@
-//! Lock under which one process at a time runs the manifests of a store.
+//! Lock under which one process at a time runs the manifests of a store: the lead.
 //!
-//! A SQLite file is held by a lock of the system, which goes with the process, however that ends. In DynamoDB it is a
-//! lock that is renewed; when its holder dies, another takes it after at most eight seconds. Either way the holder has a
-//! token that is larger than any before, and shows it to start an attempt: one that was away and comes back starts
-//! nothing. So a holder that cannot reach the store goes on meanwhile, and ends when it learns that another has taken over.
+//! For SQLite it is a file lock, which the system releases when the process ends. For DynamoDB it is a lock with an
+//! expiry time that is renewed; when its holder dies, another process takes it after at most eight seconds. Each holder
+//! gets a token larger than all before, which is needed to start an attempt: a former holder that resumes can start
+//! none. A holder that cannot reach the store therefore continues, and stops once it learns that another has taken
+//! over.
 
 use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
@@ -18,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Time for which the lock is held without being renewed, in seconds.
 const TTL_SECONDS: i64 = 8;
-/// Time between two renewals of the lock, a quarter of the time for which it is held.
+/// Interval between renewals of the lock, a quarter of its expiry time.
 const RENEW: std::time::Duration = std::time::Duration::from_secs(2);
-/// Time between two tries to take the lock, by a process that waits for it.
+/// Interval at which a standby tries to take the lock.
 const TRY: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// Until when a lock is held if it is not renewed; none where a file is held.
+/// Expiry time of a lock if it is not renewed; `None` for a file lock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LeaseUntil(Arc<Mutex<Option<DateTime<Utc>>>>);
 
@@ -43,12 +44,12 @@ pub struct Lease {
     lead: Lead,
     lost: CancellationToken,
     until: LeaseUntil,
-    /// Ends the renewing, and the task that does it.
+    /// Stop signal and handle of the task that renews the lock.
     renewing: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 impl Lease {
-    /// Takes it, if nobody has it.
+    /// Takes the lead; `None` if another process has it.
     pub async fn take(store: &Arc<dyn TrackingStore>) -> TrackingResult<Option<Self>> {
         let holder = format!("process {} on {}", std::process::id(), host());
         let Some(lead) = store.lead(&holder, Duration::seconds(TTL_SECONDS), Utc::now()).await? else {
@@ -67,7 +68,7 @@ impl Lease {
         Ok(Some(Self { store: store.clone(), lead, lost, until, renewing }))
     }
 
-    /// Waits until it can be taken. Errors that can pass are waited out.
+    /// Waits until the lead can be taken. Retries after transient errors.
     pub async fn wait(store: &Arc<dyn TrackingStore>) -> TrackingResult<Self> {
         loop {
             match Self::take(store).await {
@@ -85,31 +86,31 @@ impl Lease {
         }
     }
 
-    /// The store.
+    /// Store whose manifests this process runs.
     pub fn store(&self) -> &Arc<dyn TrackingStore> {
         &self.store
     }
 
-    /// Lock that is shown to start an attempt.
+    /// Lock whose token is needed to start an attempt.
     pub fn lock(&self) -> &Lock {
         self.lead.lock()
     }
 
-    /// Until when it is held if it is not renewed.
+    /// Expiry time if the lock is not renewed.
     pub(crate) fn until(&self) -> LeaseUntil {
         self.until.clone()
     }
 
-    /// Cancelled once another has it.
+    /// Cancelled once another process has taken the lead.
     pub fn lost(&self) -> &CancellationToken {
         &self.lost
     }
 
-    /// Gives the lease up, so that others can take it at once. A process that dies without doing so holds it until its time is over.
+    /// Releases the lead, so that another process can take it at once. A process that dies holds it until it expires.
     pub async fn release(mut self) {
         if let Some((done, task)) = self.renewing.take() {
             done.cancel();
-            // The lock ends by itself, too.
+            // The lock expires by itself if this fails.
             let _ = task.await;
         }
     }
@@ -119,15 +120,15 @@ fn host() -> String {
     std::env::var("HOSTNAME").unwrap_or_else(|_| "this host".to_owned())
 }
 
-/// The right to write to an output, which one process has at a time. The system lets go of it when the process ends. A
-/// bucket has no such lock: there, that of the runs must do.
+/// Exclusive right of one process to write to an output directory. The system releases it when the process ends. A
+/// bucket has no such lock; there, the lead of the store has to suffice.
 pub struct OutputLock {
     pub(crate) output: Location,
     pub(crate) _file: Option<File>,
 }
 
 impl OutputLock {
-    /// Takes it; an error if another process has it.
+    /// Takes the lock; an error if another process has it.
     pub fn take(output: Location) -> anyhow::Result<Self> {
         let Some(directory) = output.local_path() else { return Ok(Self { output, _file: None }) };
         let private = directory.join("_millwork");
@@ -141,8 +142,8 @@ impl OutputLock {
     }
 }
 
-/// Refuses a private directory that another user made, or that is a link of another user's: that user could lead what is written there elsewhere. Root
-/// is trusted, since it can do so anyway.
+/// Refuses a private directory that belongs to another user, or is a link of one, who could redirect what is written
+/// there. Root is trusted, since it can do so anyway.
 fn check_owner(private: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt;
     let user = effective_user();
@@ -158,7 +159,7 @@ fn check_owner(private: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file that one process holds; none if another does.
+/// Locks a file; `None` if another process holds it.
 fn lock_file(path: &Path) -> anyhow::Result<Option<File>> {
     let system = |what: &str, e: &std::io::Error| {
         anyhow::anyhow!("cannot {what} the lock `{}`: {}", path.display(), words_of_system(what, e))
@@ -197,7 +198,7 @@ async fn renew(
                 lost.cancel();
                 return;
             }
-            // While renewals go on failing, another process can take the lock; this one then learns of that at its next try.
+            // While renewal keeps failing, another process can take the lock; this one notices at its next attempt.
             Err(error) => tracing::warn!(%error, "cannot renew the lock of the runs; trying again"),
         }
     }

@@ -1,8 +1,8 @@
-//! Runs: one for each manifest, taken from the queue to published output.
+//! Runs: one per manifest, from the queue to published output.
 //!
-//! [`Engine`] is Ballista, to which executors connect. [`Lease`] makes one process the one that runs the manifests of a
-//! store, and [`Scheduler`] does so: [`run`] decides what is to be done, the shell does it. [`Intake`] brings manifests from
-//! a queue or a directory. This crate knows nothing of how NDJSON is parsed.
+//! [`Engine`] embeds Ballista, to which executors connect. [`Lease`] selects the one process that runs the manifests of
+//! a store, and [`Scheduler`] runs them: [`run`] decides on actions, the shell carries them out. [`Intake`] submits
+//! manifests from a queue or a directory. This crate does not know how NDJSON is parsed.
 
 mod access;
 mod accounts;

@@ -1,29 +1,30 @@
-//! Committed outputs that are lost before they are shown: somebody removed private files, or a bucket's rule aborted uploads.
+//! Recovery from committed outputs that are lost before publication: somebody removed private files, or a bucket's
+//! lifecycle rule aborted uploads.
 //!
-//! Nobody can finish such a publication. The output is given up, and the run converted anew as its next generation, whose
-//! files have names of their own. The scheduler does so by itself once it has found twice, with a pause between, that a file
-//! or upload which the record names is gone and not shown either, and if the input is still as the manifest says. An operator
-//! can ask for it by retry, and, if the input is gone too, by force: then the run fails. A store or a bucket that does not
-//! answer has lost nothing.
+//! Such a publication cannot be completed. The output is given up, and the manifest is converted again as the next
+//! generation, whose files have other names. The scheduler does so by itself after it has found twice, with a pause
+//! between, that a file or upload named by the record is gone and not published either, and if the input is unchanged.
+//! An operator can request it by retry, and, if the input is gone too, by force, which fails the run. A store or a
+//! bucket that does not answer does not count as a loss.
 //!
-//! The steps, in order, and what a death leaves:
+//! Steps in order, with recovery from a crash before each is done:
 //!
-//! | step | the process dies before it is done | what the next one does |
+//! | step | what a crash before its end leaves | recovery |
 //! |---|---|---|
-//! | the store gives the record up and queues the run, at once, if the run is committing in this attempt | a committing run; some outputs may be shown | publication finds the loss again |
-//! | what is left of the output is taken back: uploads are aborted and private files removed, then what is shown | a queued run; some outputs of the old generation may be shown | each start of an attempt takes back first, and so does who cancels the run |
+//! | the store marks the record as given up and queues the run, atomically, if the run is committing in this attempt | a committing run; some outputs may be published | publication detects the loss again |
+//! | the rest of the output is withdrawn: uploads are aborted and private files removed, then published files | a queued run; some outputs of the old generation may be published | each start of an attempt withdraws first, and so does a cancellation of the run |
 //! | an attempt starts, converts, commits, and is published | as for every attempt | as for every attempt; its publication removes the old names once more |
 //!
-//! The store comes first: from then on a scheduler that was away and still has the old record can complete nothing. It can
-//! show something of it only until that is taken back, which is before any row of the next generation is shown, and before
-//! the files can go into another manifest.
+//! The store is changed first: after that, a former scheduler with the old record cannot complete the run. It can
+//! publish files of the old generation only until they are withdrawn, which happens before any of the next generation
+//! is published, and before the input files can go into another manifest.
 
 use crate::commit::CommitRecord;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
 use millwork_storage::{StorageError, StorageResult, heads_blocking};
 use millwork_tracking::{Commit, CommitStore, Replaced, TrackingError, TrackingResult};
 
-/// Reason why what is left of outputs cannot be taken back now.
+/// Reason why the remaining files of lost outputs cannot be withdrawn now.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TakeBackError {
     #[error(transparent)]
@@ -32,13 +33,13 @@ pub(crate) enum TakeBackError {
     Storage(#[from] StorageError),
 }
 
-/// A commit's record, as it was written.
+/// Decodes the record of a commit.
 pub(crate) fn record_of(commit: &Commit) -> TrackingResult<CommitRecord> {
     let corrupt = |e: serde_json::Error| TrackingError::Corrupt { what: "commit record", value: e.to_string() };
     serde_json::from_str(&commit.record).map_err(corrupt)
 }
 
-/// Takes back what is left of outputs that were given up.
+/// Withdraws the remaining files of outputs that were given up.
 pub(crate) async fn take_back_superseded(store: &dyn CommitStore, id: &ManifestId) -> Result<(), TakeBackError> {
     let superseded = |replaced: &Replaced| replaced.is_superseded.then(|| record_of(&replaced.commit));
     let replaced = store.replaced(id).await?;
@@ -49,7 +50,7 @@ pub(crate) async fn take_back_superseded(store: &dyn CommitStore, id: &ManifestI
     Ok(blocking(move || records.iter().try_for_each(CommitRecord::take_back)).await?)
 }
 
-/// An input file of a manifest that is gone, or is not as the manifest says.
+/// An input file of a manifest that is gone or has changed; `None` if all are intact.
 pub(crate) async fn missing_input(manifest: &Manifest) -> StorageResult<Option<ObjectUri>> {
     let files = manifest.files.clone();
     blocking(move || {
@@ -66,13 +67,13 @@ pub(crate) async fn missing_input(manifest: &Manifest) -> StorageResult<Option<O
     .await
 }
 
-/// The failure that is noted of an output which is given up.
+/// Failure that is recorded for an output that is given up.
 pub(crate) fn failure_of(lost: &StorageError) -> Failure {
     let message = format!("a committed output was lost before it was shown, and is converted anew: {lost}");
     Failure::new(FailureClass::Storage, message)
 }
 
-/// Looks for all that a commit names, somewhere else than on the threads of the runtime.
+/// Checks that all outputs of a commit exist, on a blocking thread.
 pub(crate) async fn check_there(record: CommitRecord) -> StorageResult<()> {
     blocking(move || record.check_there()).await
 }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Number of tries to listen on an address that is in use, and the pause between two of them.
+/// Number of attempts to listen on an address in use, and the pause between them.
 const LISTEN_TRIES: u32 = 20;
 const LISTEN_PAUSE: Duration = Duration::from_millis(250);
 
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let parsed = millwork_process::try_parse_from::<Program>(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let settings = settings_in_force(&parsed.command, &parsed.matches);
     let done = millwork_process::block_on(async {
-        // Ballista's manager of executors tries to dial them now and then, which have no port.
+        // Ballista's executor manager occasionally tries to connect to executors, which have no port, and logs errors.
         let filter = "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,\
                       ballista_scheduler::state::execution_stage=error,datafusion=warn";
         millwork_process::start_logs("millwork-scheduler", filter)?;
@@ -67,7 +67,7 @@ async fn serve(options: Program, settings: Vec<Setting>) -> anyhow::Result<()> {
     led
 }
 
-/// Waits for its turn to run the manifests, then does so until it is told to stop, or another has taken over.
+/// Waits to become the leader, then runs the manifests until it is told to stop or another process takes over.
 async fn lead(
     options: &Program,
     conversion: ConversionOptions,
@@ -88,7 +88,7 @@ async fn lead(
     for (manifest, why) in &adopted.left {
         tracing::warn!(manifest, why, "a manifest of another state is not taken over");
     }
-    // Not before: executors connect to who listens.
+    // Only the leader listens, since executors connect to any scheduler that does.
     let listener = listen(options.listen).await?;
     let engine = Engine::start().await?;
     engine.admit_all(millwork_cluster::listen(listener, access)?);
@@ -109,7 +109,7 @@ async fn lead(
             );
             stopped.cancel();
             let drained = async {
-                // Manifests that the queue still hands out are submitted, and go on at the next start.
+                // Manifests still received from the queue are submitted; their runs start after the next start.
                 tokio::join!(scheduler.shut_down(), intake.wait());
                 lease.release().await;
             };
@@ -131,7 +131,8 @@ async fn lead(
     }
 }
 
-/// Listens. A port may be taken just then by a connection that somebody made from it, and for a minute after its end.
+/// Listens on the address. Retries, since a port can be in use by an outgoing connection, and for a minute after its
+/// end.
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let mut tries = 0;
     loop {

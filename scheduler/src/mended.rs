@@ -1,13 +1,13 @@
-//! Mended lines of a run are put back: as a file of their own, in a manifest of their own, whose run has its own ledger. Nothing that
-//! was converted is touched.
+//! Conversion of mended lines: rejected lines that a person has corrected are converted as a new file in a new
+//! manifest, whose run has its own ledger. The run they came from is unchanged.
 //!
-//! The manifest's id and the file's name follow from the run and the lines. So whoever puts the same lines back again, whenever a
-//! process died, ends with one file and one run.
+//! The manifest's id and the file's name are derived from the run and the lines. Submitting the same lines again, after
+//! a crash at any point, therefore still makes only one file and one run.
 //!
-//! | the process dies | what is left | who goes on |
+//! | crash | what remains | recovered by |
 //! |---|---|---|
-//! | before the file | a note without an outcome | who puts the lines back again |
-//! | after the file, before its manifest is submitted | a file that nobody reads, too | the same: the file is found, and its manifest submitted |
+//! | before the file | an audit record without an outcome | submitting the lines again |
+//! | after the file, before its manifest is submitted | a file without a manifest as well | the same: the existing file is used |
 //! | after that | a queued run | the scheduler |
 
 use crate::read_places::ReadPlaces;
@@ -19,18 +19,19 @@ use millwork_storage::{Objects, Storage, StorageError};
 use millwork_tracking::{Run, TrackingError};
 use sha2::{Digest, Sha256};
 
-/// Bytes of mended lines at most, 16 MiB: one request to a bucket, and more than anybody mends by hand.
+/// Limit of the mended lines in one request: 16 MiB, a single request to a bucket, and more than anybody edits by hand.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
-/// Lines at fault that are told of at most.
+/// Limit of the invalid lines that an error names.
 const MAX_TOLD: usize = 20;
-/// Digits of the hash in an id: two sets of lines of one run share none by chance.
+/// Hexadecimal digits of the hash in an id: enough that two sets of lines of a run do not collide by chance.
 const HASH_DIGITS: usize = 12;
-/// Characters of a run's id that go into that of its mended lines, so that those are no longer than an id may be.
+/// Limit of the part of a run's id that is used in the id of its mended lines, in characters, so that those stay within
+/// the limit of an id.
 const STEM: usize = 160 - MARK.len() - HASH_DIGITS;
-/// Part of an id that tells a manifest of mended lines.
+/// Part of an id that marks a manifest of mended lines.
 const MARK: &str = "-mended-";
 
-/// Reason why lines are not put back.
+/// Reason why mended lines are refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PutBackError {
     #[error("{bytes} bytes of mended lines are more than {MAX_BYTES}, the limit: put them back in several parts")]
@@ -57,7 +58,7 @@ pub(crate) enum PutBackError {
     Submit(#[from] SubmitError),
 }
 
-/// Lines that can be put back: each is a row.
+/// Mended lines that can be converted: each becomes a row.
 #[derive(Debug)]
 pub(crate) struct Mended {
     text: String,
@@ -65,14 +66,14 @@ pub(crate) struct Mended {
 }
 
 impl Mended {
-    /// Judges each line as a conversion would, and refuses them all if it would reject one. Blank ones are left out.
+    /// Checks each line as a conversion would. Refuses all if any would be rejected. Blank lines are dropped.
     pub(crate) fn judge(text: &str) -> Result<Self, PutBackError> {
         if text.len() > MAX_BYTES {
             return Err(PutBackError::TooLarge { bytes: text.len() });
         }
         let (mut kept, mut lines, mut bad, mut told) = (String::with_capacity(text.len() + 1), 0, 0, Vec::new());
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        // Forms end lines with a carriage return, which is no part of what is wrong with one.
+        // Browser forms end lines with a carriage return, which is not part of the line.
         let lines_of_text = text.split('\n').map(|line| line.trim_end_matches('\r'));
         let written = lines_of_text.zip(1_u64..).filter(|(line, _)| !line.trim_ascii().is_empty());
         for (line, number) in written {
@@ -104,7 +105,7 @@ impl Mended {
         self.text.len() as u64
     }
 
-    /// Id of the manifest of these lines of a run.
+    /// Id of the manifest for these lines of a run.
     pub(crate) fn id(&self, of: &ManifestId) -> Result<ManifestId, InvalidManifestId> {
         let mut hash = Sha256::new();
         hash.update(of.as_str());
@@ -115,20 +116,21 @@ impl Mended {
     }
 }
 
-/// Beginning of the ids of all manifests of mended lines of a run.
+/// Common prefix of the ids of all manifests of mended lines of a run.
 pub(crate) fn prefix(of: &ManifestId) -> String {
     let stem: String = of.as_str().chars().take(STEM).collect();
     stem + MARK
 }
 
-/// Place of the lines of such a manifest.
+/// URI of the file with the mended lines of a manifest.
 pub(crate) fn place(places: &ReadPlaces, of: &Manifest, id: &ManifestId) -> Result<ObjectUri, PutBackError> {
     let place = places.mended.as_ref().ok_or(PutBackError::NoPlace)?;
     Ok(place.object(&format!("{date}/{date}-{id}.ndjson", date = of.date))?)
 }
 
 impl Service {
-    /// Puts lines back that a run of this manifest has rejected. Lines that were put back before are left as they are.
+    /// Writes and submits mended lines that a run of this manifest rejected. Lines submitted before are left as they
+    /// are.
     pub(crate) async fn put_back(&self, of: &Manifest, mended: Mended, priority: i32) -> Result<Run, PutBackError> {
         let id = mended.id(&of.id)?;
         if let Some(run) = self.store().run_head(&id).await? {

@@ -74,14 +74,15 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// Place of the Parquet files. Refused where another user has laid the way to it, before anything is put there.
+    /// Place of the Parquet files. Refused before anything is written if another user could redirect the path.
     pub fn output(&self) -> StorageResult<Location> {
         let place = Location::parse(&self.output)?;
         place.check_way()?;
         Ok(place)
     }
 
-    /// Place of what is refused, if one is named by the option, or by `QUARANTINE_BUCKET`. Readers of the output must not see it.
+    /// Place of refused files and rejected lines, if the option or `QUARANTINE_BUCKET` names one. Must be hidden from
+    /// readers of the output.
     pub fn quarantine(&self) -> StorageResult<Option<Location>> {
         let named = match self.quarantine.as_deref().filter(|place| !place.is_empty()) {
             Some(place) => Location::parse(place).map(Some),
@@ -90,7 +91,8 @@ impl RunOptions {
         named?.map(|place| place.unseen_in(&self.output()?)).transpose()
     }
 
-    /// Makes the options of the conversion in a process that runs on: as [`Self::conversion`], but for a query that converts nothing.
+    /// Conversion options for a long-running process: as [`Self::conversion`], but refuses a query that converts
+    /// nothing.
     pub fn service_conversion(&self, input: Places) -> anyhow::Result<ConversionOptions> {
         let conversion = self.conversion(input)?;
         anyhow::ensure!(
@@ -100,7 +102,7 @@ impl RunOptions {
         Ok(conversion)
     }
 
-    /// Makes the options of the conversion, with the user's query read and checked, for files that are in these places only.
+    /// Conversion options for files in these places only. Reads and checks the user's query.
     pub fn conversion(&self, input: Places) -> anyhow::Result<ConversionOptions> {
         let query = match &self.sql {
             None => Query::default(),
@@ -110,7 +112,7 @@ impl RunOptions {
                 Query::new(path.display().to_string(), sql)
             }
         };
-        // A mistake is told at the start, instead of once for each manifest.
+        // A mistake is reported at the start, not once per manifest.
         query.check().map_err(|failure| anyhow::anyhow!(failure.message))?;
         Ok(ConversionOptions {
             input: Some(input),
@@ -128,32 +130,32 @@ impl RunOptions {
     }
 }
 
-/// A share in percent.
+/// Parses a percentage.
 fn percent(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=100.0).contains(share));
     share.ok_or_else(|| "a share in percent is a number from 0 to 100, such as 0.5".to_owned())
 }
 
-/// The path of an output file below the output directory.
+/// Path of an output file, relative to the output directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputLayout(String);
 
 impl OutputLayout {
-    /// The layout of the pipeline that Millwork replaces.
+    /// Layout of the pipeline that Millwork replaces.
     pub const DEFAULT: &str = "merged-parquet-{date}/{manifest_id}-part-{part}.parquet";
 
-    /// The path of one file of a manifest.
+    /// Path of one output file of a manifest.
     pub(crate) fn path(&self, manifest: &Manifest, generation: u32, part: usize) -> String {
         self.template(manifest, generation).replace("{part}", &format!("{part:05}"))
     }
 
-    /// The path of the files of a manifest, with `{part}` for their number.
+    /// Path of the output files of a manifest, with `{part}` in place of their number.
     pub(crate) fn template(&self, manifest: &Manifest, generation: u32) -> String {
         let name = Self::name(manifest, generation);
         self.0.replace("{date}", &manifest.date.to_string()).replace("{manifest_id}", &name)
     }
 
-    /// Returns the columns that have the name of a partition, such as `date` with `date={date}/`.
+    /// Columns that have the name of a partition, such as `date` with `date={date}/`.
     pub(crate) fn hides(&self, columns: &[String]) -> Vec<String> {
         let directories = self.0.rsplit_once('/').map_or("", |(directories, _)| directories);
         let partitions: Vec<_> = directories.split('/').filter_map(|part| Some(part.split_once('=')?.0)).collect();
@@ -161,8 +163,8 @@ impl OutputLayout {
         columns.iter().filter(is_hidden).cloned().collect()
     }
 
-    /// Name that stands for the manifest in names of files: its id, and after a forced run the number of its output, since the
-    /// files it replaces are there until its own take their place.
+    /// Name of the manifest in file names: its id, with the generation after a forced run, since the files it replaces
+    /// exist until its own are published.
     pub(crate) fn name(manifest: &Manifest, generation: u32) -> String {
         match generation {
             0 | 1 => manifest.id.to_string(),

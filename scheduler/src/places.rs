@@ -1,4 +1,4 @@
-//! Places in which a scheduler may read, and the check that they are apart from those in which it writes.
+//! Places in which a scheduler may read, and the check that they do not overlap with those in which it writes.
 
 use crate::{IntakeOptions, ReadPlaces, RunOptions};
 use anyhow::Context;
@@ -6,7 +6,7 @@ use clap::Args;
 use millwork_storage::{Location, Places};
 use std::path::Path;
 
-/// The folder of a manifest bucket in which builders write manifests.
+/// Folder of a manifest bucket in which builders write manifests.
 const MANIFEST_FOLDER: &str = "manifests";
 
 /// Places of input files and manifests.
@@ -24,7 +24,8 @@ pub struct PlaceOptions {
 }
 
 impl PlaceOptions {
-    /// The places they name, together with what other options say; `state` is the file of the state, if it is one. An input that is not apart from what is written is refused.
+    /// Allowed places from these and other options; `state` is the file of the state, if it is a file. Refuses an input
+    /// that overlaps with a place written to.
     pub fn read(&self, intake: &IntakeOptions, run: &RunOptions, state: Option<&Path>) -> anyhow::Result<ReadPlaces> {
         let input = said(self.input_places.as_deref()).context(
             "say where input files may be: --input-places PLACES or INPUT_PLACES, such as s3://acme-input or /data/in; \
@@ -65,7 +66,7 @@ impl PlaceOptions {
     }
 }
 
-/// Returns the text that is given, or none. A variable that is empty is as good as none.
+/// The given text; `None` if it is empty, as for an empty variable.
 fn said(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }

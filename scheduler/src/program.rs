@@ -1,4 +1,4 @@
-//! Options of `millwork-scheduler`, and what is wrong with them.
+//! Options of `millwork-scheduler`, and their validation.
 
 use crate::{HttpOptions, IntakeOptions, PlaceOptions, RunOptions, ScalingOptions};
 use clap::Parser;
@@ -79,7 +79,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// The means by which executors are known. Refuses what would let strangers listen.
+    /// Authentication of executors, from the options. Refuses settings that would let strangers listen.
     pub fn executor_access(&self) -> anyhow::Result<DoorAccess> {
         let tls = self.executor_tls()?;
         let secret = match self.configured_secret()? {
@@ -89,7 +89,7 @@ impl Program {
         Ok(DoorAccess::new(secret, tls)?)
     }
 
-    /// Refuses an address for executors that others can reach, where what travels may be in plain text.
+    /// Refuses an address for executors that other hosts can reach, where traffic could be unencrypted.
     fn check_listen(&self) -> anyhow::Result<()> {
         let is_safe = self.listen.ip().is_loopback() || self.executor_tls == TlsMode::Strict;
         anyhow::ensure!(
@@ -115,8 +115,8 @@ impl Program {
         }
     }
 
-    /// The secret that executors have, too, where one is given. A fleet on several machines needs one; for those of one user on one
-    /// machine it is made.
+    /// Secret shared with executors, if one is configured. Needed for executors on other machines; for those of one
+    /// user on one machine it is generated.
     fn configured_secret(&self) -> anyhow::Result<Option<Secret>> {
         let secret = Secret::configured(self.executor_secret_file.as_deref())?;
         anyhow::ensure!(
@@ -135,7 +135,8 @@ impl Program {
         Ok(())
     }
 
-    /// Everything for which the scheduler would refuse to start, as far as that can be seen without a store, a network, or a change.
+    /// All errors for which the scheduler would refuse to start, as far as they show without a store, a network, or
+    /// changes.
     pub fn problems(&self) -> Vec<anyhow::Error> {
         let state = self.state.parse::<StateUrl>();
         let places = self.places.read(&self.intake, &self.run, state.as_ref().ok().and_then(StateUrl::file));

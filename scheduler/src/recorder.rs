@@ -1,12 +1,11 @@
-//! Numbers over time, written by the scheduler that runs the manifests: what came, what was converted, how much is left, and how fast
-//! a busy slot works.
+//! Recorder of time series, run by the leader: arrivals, conversions, backlog, and the speed of a busy slot.
 //!
-//! | the process dies | what is missing |
+//! | crash | what is missing |
 //! |---|---|
-//! | at any time | what happened since it last wrote, ten seconds at the most |
-//! | for a while | the time in between: samples tell how much of their span was watched |
+//! | at any time | what happened since the last write, ten seconds at most |
+//! | until a later restart | the time in between: samples tell how much of their span was observed |
 //!
-//! The next one goes on with the samples of the minute and the hour that it finds, and with the rate that was learnt.
+//! The next leader continues the current samples of the minute and the hour, and the measured rate.
 
 use crate::changes::EndedRun;
 use crate::engine::Engine;
@@ -22,25 +21,25 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 
-/// Time between two looks at the slots, 1 s.
+/// Interval at which slots are observed, 1 s.
 const LOOK: Duration = Duration::from_secs(1);
-/// Time between two writes, 10 s: what a crash can lose, at three writes each.
+/// Interval between writes, 10 s: the loss in a crash, at a cost of three writes each.
 const WRITE: Duration = Duration::from_secs(10);
-/// Time between two clearings of what is too old.
+/// Interval between removals of expired samples.
 const PRUNE: Duration = Duration::from_secs(3600);
-/// Time for which the capacity counts that was written last: an hour, in which another scheduler has long begun to write.
+/// Validity of the stored capacity: an hour, by when another scheduler has written a new one.
 const KEEP_CAPACITY: chrono::Duration = chrono::Duration::hours(1);
-/// Time for which the rate is remembered while nothing runs: as long as samples of hours.
+/// Retention of the rate while nothing runs: that of hourly samples.
 const KEEP_RATE: chrono::Duration = chrono::Duration::days(400);
-/// Time with work in it after which what was learnt before counts half, in seconds: half an hour, so that a change of the input or
-/// the machines shows within the hour, and a run that is slow does not.
+/// Busy time after which older measurements count half, in seconds: half an hour, so that a change of the input or the
+/// machines shows within the hour, and a single slow run does not.
 const HALF_LIFE: f64 = 1800.0;
-/// Time for which it is remembered that the dates were counted: for ever.
+/// Retention of the note that the dates were counted: in effect for ever.
 const KEEP_COUNTED: chrono::Duration = chrono::Duration::days(36_500);
-/// Name of the note that holds the rate.
+/// Name of the note with the rate.
 const RATE: &str = "rate";
 
-/// Bytes that slots converted and the time for which they were busy, of which the older counts less.
+/// Bytes that slots converted and their busy time, both with exponential decay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Rate {
@@ -49,7 +48,7 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
-    /// Adds some seconds in which slots were busy for so long, all together, and runs of so many bytes were completed.
+    /// Adds a period: its duration and the busy time of all slots in seconds, and the bytes of runs completed in it.
     fn add(&mut self, seconds: f64, busy_slot_seconds: f64, bytes: u64) {
         if busy_slot_seconds > 0.0 {
             let rest = 0.5_f64.powf(seconds / HALF_LIFE);
@@ -59,21 +58,21 @@ impl Rate {
         self.slot_seconds += busy_slot_seconds;
     }
 
-    /// Bytes that one busy slot converts a second; none before there was anything.
+    /// Bytes per second of one busy slot; `None` before any measurement.
     fn bytes_per_slot_second(&self) -> Option<f64> {
         (self.bytes > 0.0 && self.slot_seconds > 0.0).then(|| self.bytes / self.slot_seconds)
     }
 }
 
-/// Writer of a store's numbers.
+/// Writer of a store's time series.
 pub(crate) struct Recorder {
     store: Arc<dyn TrackingStore>,
     engine: Engine,
     ended: Receiver<EndedRun>,
     stopped: CancellationToken,
-    /// Numbers since the last write.
+    /// Values since the last write.
     now: Sample,
-    /// The samples of this minute and this hour, without that.
+    /// Samples of the current minute and hour, without those values.
     spans: [Sample; 2],
     rate: Rate,
     arrivals: Option<FileTotal>,
@@ -92,7 +91,7 @@ impl Recorder {
         Self { store, engine, ended, stopped, now, spans, rate, arrivals: None, looked: Instant::now(), busy_slots: 0 }
     }
 
-    /// Writes as long as anything is run.
+    /// Writes samples as long as anything runs.
     pub(crate) async fn record(mut self) {
         while let Err(error) = self.go_on().await {
             tracing::warn!(%error, "cannot read the numbers that were written before; trying again");
@@ -116,7 +115,7 @@ impl Recorder {
             if is_over || written.elapsed() >= WRITE {
                 written = Instant::now();
                 if let Err(error) = self.write(Utc::now()).await {
-                    // Numbers that were not written are kept, and written next time.
+                    // Values that could not be written are kept for the next write.
                     tracing::warn!(%error, "cannot write numbers; trying again");
                 }
             }
@@ -132,7 +131,7 @@ impl Recorder {
         }
     }
 
-    /// Goes on where the scheduler before this one was.
+    /// Continues the samples and the rate of the previous leader.
     async fn go_on(&mut self) -> TrackingResult<()> {
         let now = Utc::now();
         for (span, sample) in Span::ALL.into_iter().zip(&mut self.spans) {
@@ -147,7 +146,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Counts the dates of a store of before totals were kept. One that dies meanwhile leaves it to the next, which counts all anew.
+    /// Counts the dates of a store from before totals were kept. After a crash the next leader counts again from the
+    /// start.
     async fn count_once(&self) -> TrackingResult<()> {
         let now = Utc::now();
         if self.store.notes(TOTALS, now).await?.iter().any(|note| note.name == COUNTED) {
@@ -160,7 +160,7 @@ impl Recorder {
         self.store.put_note(TOTALS, &note, now + KEEP_COUNTED).await
     }
 
-    /// Looks at the slots, and hears which runs have ended.
+    /// Observes the slots, and collects runs that have ended.
     fn look(&mut self) {
         let seconds = self.looked.elapsed().as_secs_f64();
         self.looked = Instant::now();
@@ -191,7 +191,7 @@ impl Recorder {
         self.rate.add(seconds, busy, bytes);
     }
 
-    /// Tells whether something happened since the last write: an idle scheduler writes each minute.
+    /// Tells whether anything happened since the last write. Without news, a sample is written only once a minute.
     fn has_news(&self) -> bool {
         let Sample {
             arrived_files, input_bytes, completed_runs, failed_runs, busy_slot_seconds, backlog_bytes, ..
@@ -206,7 +206,7 @@ impl Recorder {
         let run_bytes = runs.iter().map(|count| count.bytes).fold(0, u64::saturating_add);
         let arrivals = self.store.arrivals().await?;
         let before = self.arrivals.replace(arrivals).unwrap_or(arrivals);
-        // A date that is forgotten takes its arrivals with it.
+        // A deleted date takes its arrivals out of the totals, so that the difference could be negative.
         self.now.arrived_files += arrivals.files.saturating_sub(before.files);
         self.now.arrived_bytes += arrivals.bytes.saturating_sub(before.bytes);
         self.now.backlog_bytes = pending_bytes.saturating_add(run_bytes);
@@ -223,13 +223,13 @@ impl Recorder {
             all.add(&self.now);
             self.store.put_sample(span, &all).await?;
         }
-        // Only when both are written: what is tried again is written in place of what was.
+        // Added only after both samples are written: a retry overwrites the same samples.
         self.spans.iter_mut().for_each(|sample| sample.add(&self.now));
         self.now = Sample { slots: self.now.slots, ..Sample::default() };
         self.tell(now, pending_bytes, run_bytes).await
     }
 
-    /// Tells whoever decides how many executors there should be.
+    /// Writes the present capacity and backlog, for the decision on the number of executors.
     async fn tell(&self, now: DateTime<Utc>, pending_bytes: u64, run_bytes: u64) -> TrackingResult<()> {
         let capacity = Capacity {
             pending_bytes,
@@ -263,7 +263,7 @@ mod tests {
         }
         assert_eq!(rate.bytes_per_slot_second().unwrap().round(), 100.0);
         for _ in 0..3600 {
-            // Idle time teaches nothing.
+            // Idle time does not change the rate.
             rate.add(1.0, 0.0, 0);
         }
         assert_eq!(rate.bytes_per_slot_second().unwrap().round(), 100.0);

@@ -1,19 +1,19 @@
-//! A run that failed over its input is tried again with the input as it is by then.
+//! Retry of a run that failed because its input changed, with the input as it is now.
 //!
-//! A manifest says what its files were like when it was made. Where one has other content by now, an attempt fails, and would each
-//! time it is tried again, although none of its rows was ever committed. So who asks for another try is taken to mean the files as
-//! they are: the store's copy of the manifest gets their sizes and entity tags. The document itself stays as it was written.
+//! A manifest contains the sizes and entity tags of its files at its creation. If a file has changed since, every
+//! attempt fails, although none of its rows was ever committed. A requested retry therefore means the present files:
+//! the store's copy of the manifest gets their sizes and entity tags. The document itself is not changed.
 
 use millwork_manifest::{Failure, Manifest, ManifestFile, ObjectUri};
 use millwork_storage::{Object, Places, StorageError, StorageResult, heads_blocking};
 use millwork_tracking::Run;
 use std::collections::HashSet;
 
-/// Limit of the files that are looked at for one try, in files: 1,000, those at fault first. Each is a request in a bucket, for
-/// which the caller waits.
+/// Limit of the files that are checked per retry: 1,000, those at fault first. Each takes a request in a bucket, and
+/// the caller waits.
 const MAX_LOOKS: usize = 1000;
 
-/// Returns the manifest with its files as they are now, and those that have changed; none, if none has.
+/// The manifest with the present sizes and entity tags, and the files that have changed; `None` if none has.
 pub(crate) async fn refreshed(
     run: &Run,
     manifest: Manifest,
@@ -34,7 +34,7 @@ fn refresh(
         manifest.files.iter().filter(is_told).partition(|file| at_fault.contains(file.uri.as_str()));
     let looked_at: Vec<ObjectUri> = at_fault.into_iter().chain(others).take(MAX_LOOKS).map(|f| f.uri.clone()).collect();
     let heads = heads_blocking(looked_at.clone(), Some(places))?;
-    // A file that is gone, or cannot be read, is left out: the attempt will say so.
+    // A file that is gone or cannot be read is skipped: the attempt will report it.
     let there = looked_at.iter().zip(heads).filter_map(|(uri, head)| Some((uri, head.ok()?.object)));
     let mut changed = Vec::new();
     for (uri, object) in there {
@@ -44,7 +44,7 @@ fn refresh(
     Ok((!changed.is_empty()).then_some((manifest, changed)))
 }
 
-/// Takes over what an object is like now; none, if that is what the manifest says.
+/// Updates a file from its present object; `None` if it is unchanged.
 fn take_over(file: &mut ManifestFile, object: Object) -> Option<ManifestFile> {
     let is_same = file.etag.as_ref().is_none_or(|etag| *etag == object.etag)
         && file.size_bytes.is_none_or(|size| size == object.size_bytes);

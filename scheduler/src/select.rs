@@ -1,16 +1,16 @@
-//! Runs and files that a query takes: as far as the store can, from its listing; the rest is told apart here.
+//! Selection of runs and files by a query: the store's listing applies some filters, the rest are applied here.
 //!
-//! SQLite narrows a listing by all that is asked, DynamoDB by one state, date or class. What is left is told apart here: a page then looks at a
-//! bounded number of items, and may show none of them though there are more. Its cursor goes on from there.
+//! SQLite applies all filters, DynamoDB only one state, date or class. Further filters are applied here: a page then
+//! reads a bounded number of items, and may be empty although there are more matches. Its cursor continues from there.
 
 use chrono::{DateTime, Utc};
 use millwork_api::{FileQuery, RunQuery};
 use millwork_tracking::{FileFilter, FileStore, Page, Run, RunFilter, RunStore, TrackedFile, TrackingResult};
 
-/// Limit of the items that one page looks at: what a store reads in well under a second.
+/// Limit of the items that are read per page: takes well under a second.
 const MAX_LOOK: usize = 5000;
 
-/// A page of the runs that a query takes, newest first.
+/// A page of the runs that match a query, newest first.
 pub(crate) async fn runs(
     store: &dyn RunStore,
     query: &RunQuery,
@@ -24,7 +24,7 @@ pub(crate) async fn runs(
         let begins_so = query.prefix.as_ref().is_none_or(|prefix| run.manifest_id.as_str().starts_with(prefix));
         query.state.takes(run.state) && is_of_class && begins_so && is_within(run.created_at, query.since, query.until)
     };
-    // The newest are first: none after the first that is too old is wanted.
+    // Newest runs are listed first, so that all further ones are too old as well.
     let is_over = |run: &Run| query.since.is_some_and(|since| run.created_at < since);
     let next = |limit, cursor| {
         let filter = RunFilter {
@@ -44,7 +44,8 @@ pub(crate) async fn runs(
     looked(limit, cursor, next, takes, is_over).await
 }
 
-/// A page of the files that a query takes: those of one state in the order of arrival, those of a prefix and others in any order.
+/// A page of the files that match a query. Files of one state are in order of arrival; those of a prefix, and others,
+/// have no fixed order.
 pub(crate) async fn files(
     store: &dyn FileStore,
     query: &FileQuery,
@@ -57,7 +58,7 @@ pub(crate) async fn files(
         let is_for_it = query.reason.as_ref().is_none_or(|reason| file.reason.as_ref() == Some(reason));
         query.state.takes(file.state) && begins_so && is_for_it && is_within(file.arrived_at, query.since, query.until)
     };
-    // Files of a prefix may come in the order of their URIs.
+    // Files of a prefix may be ordered by URI.
     let has_order = state.is_some() && query.prefix.is_none();
     let is_over = |file: &TrackedFile| has_order && query.until.is_some_and(|until| file.arrived_at >= until);
     let next = |limit, cursor| {
@@ -77,7 +78,7 @@ pub(crate) async fn files(
     looked(limit, cursor, next, takes, is_over).await
 }
 
-/// The one word that the store can narrow a listing to, if it is one.
+/// The only value, which the store can filter by; `None` if there are several.
 fn only<T: Copy>(words: &[T]) -> Option<T> {
     if let [word] = words { Some(*word) } else { None }
 }
@@ -86,8 +87,8 @@ fn is_within(at: DateTime<Utc>, since: Option<DateTime<Utc>>, until: Option<Date
     since.is_none_or(|since| at >= since) && until.is_none_or(|until| at < until)
 }
 
-/// Follows a listing until a page is full, enough was looked at, or nothing more can match. No more is asked for than fits, so that a
-/// cursor of the listing's is one of the page's.
+/// Reads a listing until a page is full, the limit is reached, or no more items can match. Requests no more than fit on
+/// the page, so that the listing's cursor can be used as the page's.
 async fn looked<T, F: Future<Output = TrackingResult<Page<T>>>>(
     limit: usize,
     mut cursor: Option<String>,

@@ -1,5 +1,5 @@
-//! Requests of people and other programs to a scheduler, whether it runs the manifests or stands by: all of them go by way
-//! of the store, and are told to the scheduler that runs, if that is this one.
+//! Requests to a scheduler, leader or standby. All go through the store; if this process is the leader, its machine is
+//! notified as well.
 
 use crate::changes::Change;
 use crate::loss::{self, TakeBackError};
@@ -18,54 +18,54 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Mutex, broadcast, mpsc};
 
-/// Advice when an output cannot be looked at.
+/// Advice if an output cannot be checked.
 const MENDED: &str = "ask again once that is mended";
-/// Statement about a committed output that is not lost.
+/// Message for a committed output that is not lost.
 const NOT_LOST: &str = "all of its output is there to be shown, or is shown: it is published by itself, and completes";
 
-/// Files that are looked up at once: 1,000.
+/// Number of files that are looked up at once.
 const LOOKED_UP: usize = 1000;
 
-/// Reason why a manifest is not taken.
+/// Reason why a manifest is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
-    /// The manifest names a file that is not input.
+    /// The manifest names a file outside the input places.
     #[error(
         "manifest `{manifest_id}` names `{uri}`, which is in none of the places that input files may be in (INPUT_PLACES): the \
          manifest is refused (foreign-object), and the file stays as it is"
     )]
     Foreign {
-        /// The manifest.
+        /// Id of the manifest.
         manifest_id: ManifestId,
-        /// First file at fault.
+        /// URI of the first such file.
         uri: ObjectUri,
     },
-    /// The manifest names a file by a link, beside the name of its own that it has.
+    /// The manifest names a file twice: through a link, and by its own name.
     #[error("manifest `{manifest_id}` is refused, since a file of it would be converted twice: {reason}")]
     Twice {
-        /// The manifest.
+        /// Id of the manifest.
         manifest_id: ManifestId,
-        /// First name at fault.
+        /// First file named twice, with its names.
         reason: SecondName,
     },
-    /// The store did not take it.
+    /// The store refused the manifest, or failed.
     #[error(transparent)]
     Tracking(#[from] TrackingError),
 }
 
-/// Receivers of the changes and the progress that a scheduler tells, from before anybody can ask it for something.
+/// Receivers of a scheduler's changes and progress, subscribed before the first request.
 pub(crate) struct News {
     pub(crate) changes: broadcast::Receiver<Change>,
     pub(crate) progresses: broadcast::Receiver<Arc<RunProgress>>,
 }
 
-/// The way of the news to the one who hands them on.
+/// Channel by which the receivers reach the task that forwards them.
 struct Post {
     sender: mpsc::Sender<News>,
     receiver: Mutex<mpsc::Receiver<News>>,
 }
 
-/// A scheduler process, as those see it who use it.
+/// A scheduler process, as its users see it.
 #[derive(Clone)]
 pub struct Service {
     store: Arc<dyn TrackingStore>,
@@ -77,7 +77,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// A process that stands by, and takes manifests whose files are where input may be.
+    /// Creates a standby that accepts manifests with files in these places.
     pub fn new(store: Arc<dyn TrackingStore>, places: ReadPlaces) -> Self {
         let (sender, receiver) = mpsc::channel(1);
         Self {
@@ -90,55 +90,55 @@ impl Service {
         }
     }
 
-    /// Notes the settings in force, for those who ask for them.
+    /// Sets the effective settings, for display.
     pub fn set_settings(&self, settings: Vec<Setting>) {
-        // Settings are noted once in the life of a process.
+        // Set only once per process.
         let _ = self.settings.set(settings);
     }
 
-    /// The settings in force.
+    /// Effective settings.
     pub(crate) fn settings(&self) -> &[Setting] {
         self.settings.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Adds what else is known of the state and of what is written.
+    /// Adds further facts about the state and the places written to.
     #[must_use]
     pub fn with_about(self, about: About) -> Self {
         Self { about: Arc::new(about), ..self }
     }
 
-    /// Looks for causes, on what this process knows.
+    /// Creates an inspector with the knowledge of this process.
     pub fn inspector(&self) -> Inspector {
         let ReadPlaces { input, mended, .. } = (*self.places).clone();
         let (store, about, leader) = (self.store.clone(), self.about.clone(), self.leader().cloned());
         Inspector { store, input: Some(input), mended, about, leader }
     }
 
-    /// The places that are read.
+    /// Places that are read from.
     pub fn places(&self) -> &ReadPlaces {
         &self.places
     }
 
-    /// The place of refused files, as far as this process knows it.
+    /// Places of refused files, as far as this process knows them.
     pub(crate) fn quarantine(&self) -> Places {
         let place = self.about.written.iter().find(|(what, _)| *what == "the quarantine");
         place.map_or_else(Places::none, |(_, place)| Places::of(place))
     }
 
-    /// From now on this process runs the manifests.
+    /// Makes this process the leader.
     pub fn lead(&self, scheduler: Scheduler) {
         let news = News { changes: scheduler.changes(), progresses: scheduler.progresses() };
-        // The lead is taken once in the life of a process.
+        // A process becomes the leader only once.
         let _ = self.post.sender.try_send(news);
         let _ = self.leader.set(scheduler);
     }
 
-    /// Waits until this process runs the manifests. Comes to one caller only.
+    /// Waits until this process is the leader. Returns to one caller only.
     pub(crate) async fn news(&self) -> Option<News> {
         self.post.receiver.lock().await.recv().await
     }
 
-    /// The scheduler, if this process runs the manifests.
+    /// The scheduler, if this process is the leader.
     pub fn leader(&self) -> Option<&Scheduler> {
         self.leader.get()
     }
@@ -148,13 +148,14 @@ impl Service {
         &self.store
     }
 
-    /// Asks the store for a sign of life.
+    /// Checks that the store answers.
     pub(crate) async fn ping(&self) -> TrackingResult<()> {
         self.store.ping().await
     }
 
-    /// Queues a manifest. One that is known is not run again: its run is returned as it is, with the higher priority of
-    /// the two while it waits. One that names a file outside the input is refused before anything is asked of that file.
+    /// Queues a manifest. A known manifest is not run again: its run is returned unchanged, except that a queued one
+    /// gets the higher of both priorities. A manifest with a file outside the input is refused before that file is
+    /// accessed.
     pub async fn submit(&self, manifest: Manifest, uri: &str, priority: i32) -> Result<Run, SubmitError> {
         let (id, convertible) = (manifest.id.clone(), self.places.convertible());
         if let Some(file) = manifest.files.iter().find(|file| !convertible.contains(&file.uri)) {
@@ -172,7 +173,8 @@ impl Service {
         Ok(run)
     }
 
-    /// Refuses a manifest by which a file would be converted once more under the name of a link. One that is known has its run.
+    /// Refuses a manifest that would convert a file again under the name of a link. A known manifest has a run already,
+    /// and is accepted.
     async fn check_own_names(&self, manifest: &Manifest) -> Result<(), SubmitError> {
         let is_local = |uri: &ObjectUri| bucket_and_key(uri).is_none();
         let uris: Vec<_> = manifest.files.iter().map(|file| file.uri.clone()).filter(is_local).collect();
@@ -186,7 +188,7 @@ impl Service {
         }
     }
 
-    /// Queues a run that failed or was cancelled once more, and a committed one whose output is lost: that is given up.
+    /// Queues a failed or cancelled run again, or a committed run whose output is lost and is then given up.
     pub async fn retry(&self, id: &ManifestId) -> TrackingResult<Run> {
         match self.store.unpublished(id).await? {
             Some(commit) => self.give_up(id, &commit, true).await?,
@@ -198,7 +200,8 @@ impl Service {
         self.queue_again(id).await
     }
 
-    /// Takes over the content that files of a run have by now which failed over its input. See [`refresh`].
+    /// Updates the manifest of a run that failed because of its input to the present content of its files. See
+    /// [`refresh`].
     async fn take_input_as_it_is(&self, id: &ManifestId) -> TrackingResult<()> {
         let failed_over_input = |run: &Run| {
             let is_of_input = |failure: &Failure| failure.class == FailureClass::Input;
@@ -206,7 +209,7 @@ impl Service {
         };
         let Some(run) = self.store.run_head(id).await?.filter(failed_over_input) else { return Ok(()) };
         let Some(manifest) = self.store.manifest(id).await? else { return Ok(()) };
-        // A run that cannot be queued again, as some of its files are another manifest's by now, stays as it was.
+        // A run that cannot be queued again, since another manifest has some of its files, is left unchanged.
         if self.lost_file(&manifest, usize::MAX).await?.is_some() {
             return Ok(());
         }
@@ -221,8 +224,8 @@ impl Service {
         Ok(())
     }
 
-    /// The first of the files of a run that ended without output which it cannot have again: another manifest has it, or none
-    /// will. Looks at `most` of them.
+    /// The first file that a run without output can no longer have, because another manifest has it or it was removed
+    /// from conversion. Checks up to `most` files.
     pub(crate) async fn lost_file(&self, manifest: &Manifest, most: usize) -> TrackingResult<Option<TrackedFile>> {
         let uris: Vec<ObjectUri> = manifest.files.iter().take(most).map(|file| file.uri.clone()).collect();
         for chunk in uris.chunks(LOOKED_UP) {
@@ -234,8 +237,8 @@ impl Service {
         Ok(None)
     }
 
-    /// Queues a completed run once more, for an output that takes the place of the one it has, and a committed one whose
-    /// output is lost, even if its input is, too: then it fails.
+    /// Queues a completed run again to replace its output, or a committed run whose output is lost, even if its input
+    /// is lost as well, which fails the run.
     pub async fn force(&self, id: &ManifestId) -> TrackingResult<Run> {
         match self.store.unpublished(id).await? {
             Some(commit) => self.give_up(id, &commit, false).await?,
@@ -244,7 +247,7 @@ impl Service {
         self.queue_again(id).await
     }
 
-    /// Refuses a committed run whose output is not lost, or, where the action needs it, whose input is lost, too.
+    /// Refuses a committed run whose output is not lost, or, where the action needs the input, whose input is lost.
     pub(crate) async fn check_lost(&self, id: &ManifestId, action: Action) -> TrackingResult<()> {
         match self.store.unpublished(id).await? {
             Some(commit) => self.loss_of(id, &commit, action == Action::Retry).await.map(drop),
@@ -255,7 +258,7 @@ impl Service {
         }
     }
 
-    /// The loss of a committed output of which something is gone for good; refused if nothing is.
+    /// The loss of a committed output; refused if nothing is lost.
     async fn loss_of(&self, id: &ManifestId, commit: &Commit, needs_input: bool) -> TrackingResult<StorageError> {
         let refused = |found: String, wanted| TrackingError::Conflict { manifest_id: id.to_string(), found, wanted };
         let lost = match loss::check_there(loss::record_of(commit)?).await {
@@ -277,7 +280,7 @@ impl Service {
         Ok(lost)
     }
 
-    /// Gives a committed output up of which something is gone for good; refused if nothing is. See [`loss`].
+    /// Gives up a committed output that is lost; refused if nothing is lost. See [`loss`].
     async fn give_up(&self, id: &ManifestId, commit: &Commit, needs_input: bool) -> TrackingResult<()> {
         let lost = self.loss_of(id, commit, needs_input).await?;
         self.store.supersede(id, commit.attempt, &loss::failure_of(&lost), None, Utc::now()).await?;
@@ -287,7 +290,7 @@ impl Service {
         Ok(())
     }
 
-    /// Changes the place of a queued run in the queue; others stay as they are.
+    /// Changes the priority of a queued run; runs in other states are unchanged.
     pub async fn prioritise(&self, id: &ManifestId, priority: i32) -> TrackingResult<Run> {
         self.store.prioritise(id, priority, Utc::now()).await?;
         let run = self.known(id).await?;
@@ -295,10 +298,10 @@ impl Service {
         Ok(run)
     }
 
-    /// Ends a run, at once if it waits, else as soon as its attempt has stopped.
+    /// Cancels a run: at once if it is queued, else as soon as its attempt has stopped.
     pub async fn cancel(&self, id: &ManifestId) -> TrackingResult<Run> {
-        // Files of the run will be free for other manifests: what is left of outputs that were given up goes before, and again
-        // after, since an output can have been given up meanwhile.
+        // Files of the run become free for other manifests: outputs that were given up are withdrawn before that, and
+        // again after, since another can have been given up meanwhile.
         self.take_back(id).await?;
         self.store.cancel(id, Utc::now()).await?;
         self.take_back(id).await?;
@@ -325,7 +328,7 @@ impl Service {
         Ok(run)
     }
 
-    /// Tells the scheduler of a queued run; whether the order of the queue may be another now.
+    /// Notifies the machine of a queued run; `is_urgent` if it may change the order of the queue.
     fn queued(&self, run: &Run, is_urgent: bool) {
         if let (Some(scheduler), RunState::Queued) = (self.leader(), run.state) {
             scheduler.queued(&run.manifest_id, is_urgent);

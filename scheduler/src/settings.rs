@@ -1,14 +1,14 @@
-//! The settings in force, each with where it is from.
+//! Effective settings, each with its source.
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 use millwork_api::{Origin, Setting};
 use millwork_process::Profile;
 
-/// Limit of the text of a setting, in characters.
+/// Limit of a setting's text, in characters.
 const MAX_VALUE_CHARACTERS: usize = 1000;
 
-/// The settings of a command, and of the one below it that was called. No option holds a secret, only files with one; those are named.
+/// Settings of a command and its called subcommand. No option contains a secret, only names of files with secrets.
 pub fn settings_in_force(command: &Command, matches: &ArgMatches) -> Vec<Setting> {
     let mut settings = own_settings(command, matches, Profile::chosen(matches));
     if let Some((name, matches)) = matches.subcommand()

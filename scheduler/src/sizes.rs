@@ -1,18 +1,19 @@
-//! Bytes of runs whose manifests tell no sizes: files count with the mean size of others, so that a backlog of them is no empty one.
+//! Estimated bytes of runs whose manifests contain no sizes: each file counts with the mean size of others, so that
+//! such a backlog does not count as empty.
 
 use millwork_scaling::Sizes;
 use millwork_tracking::{Run, RunCount, RunFilter, TrackingResult, TrackingStore};
 
-/// Runs whose sizes are looked at, the newest: 100, those of an hour or more.
+/// Number of the newest runs whose sizes are used: 100, those of an hour or more.
 const NEWEST: usize = 100;
 
-/// Bytes of a run's input: of its manifest, or, where that tells none, those that were read. None if neither is known.
+/// Bytes of a run's input, from its manifest or, if that has no sizes, from reading. `None` if neither is known.
 pub(crate) fn known_bytes(run: &Run) -> Option<u64> {
     let read = || run.summary.map(|summary| summary.input_bytes);
     Some(run.bytes).filter(|bytes| *bytes > 0).or_else(read)
 }
 
-/// Known sizes of the files of runs.
+/// Known file sizes of runs.
 pub(crate) fn sizes_of<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Sizes {
     let mut sizes = Sizes::default();
     for run in runs {
@@ -23,7 +24,7 @@ pub(crate) fn sizes_of<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Sizes {
     sizes
 }
 
-/// Counts the runs that have not ended, those of unknown size with an estimate.
+/// Counts the open runs, with an estimate for those of unknown size.
 pub(crate) async fn count_runs(store: &dyn TrackingStore) -> TrackingResult<Vec<RunCount>> {
     let mut counts = store.count_runs().await?;
     if counts.iter().any(|count| count.unsized_files > 0) {
@@ -35,7 +36,7 @@ pub(crate) async fn count_runs(store: &dyn TrackingStore) -> TrackingResult<Vec<
     Ok(counts)
 }
 
-/// Estimated bytes of files whose manifests tell no sizes.
+/// Estimated bytes of this many files of unknown size.
 pub(crate) async fn estimated_bytes(store: &dyn TrackingStore, files: u64) -> TrackingResult<u64> {
     if files == 0 { Ok(0) } else { Ok(newest_sizes(store).await?.of(files)) }
 }

@@ -1,7 +1,7 @@
-//! A local file or directory that is held on to, so that what is checked of it is what is read.
+//! A local file or directory that is kept open, so that the file that was checked is the file that is read.
 //!
-//! On Linux it is first opened for its place only, which neither waits for a pipe nor wakes a device, and the system is asked
-//! where it is. What is read after that is this very file, whatever its name leads to by then.
+//! On Linux it is first opened with `O_PATH`, which neither blocks on a pipe nor triggers a device, and the kernel is
+//! asked for its real path. All later reads use this descriptor, whatever its name points to by then.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
@@ -9,13 +9,13 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Opens for the place only.
+/// Flag to open a path without access to its content.
 #[cfg(target_os = "linux")]
 const PLACE_ONLY: i32 = libc::O_PATH;
 #[cfg(not(target_os = "linux"))]
 const PLACE_ONLY: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
 
-/// A file or directory, held on to.
+/// A file or directory that is kept open.
 pub(crate) struct Anchored {
     handle: File,
     path: PathBuf,
@@ -23,12 +23,12 @@ pub(crate) struct Anchored {
 }
 
 impl Anchored {
-    /// Finds it by its name; links are followed.
+    /// Opens a file or directory by name, following links.
     pub(crate) fn of(name: &Path) -> io::Result<Self> {
         Self::with(name, 0)
     }
 
-    /// Finds a file or directory like [`Self::of`], by a name that is to be no link itself.
+    /// Opens a file or directory like [`Self::of`], but refuses a name that is itself a link.
     pub(crate) fn of_no_link(name: &Path) -> io::Result<Self> {
         Self::with(name, libc::O_NOFOLLOW)
     }
@@ -41,7 +41,7 @@ impl Anchored {
         }
         let path = match fs::read_link(seen_by_system(&handle)) {
             Ok(path) => path,
-            // A system that does not tell, or a place where it may not.
+            // The system does not report the path, or the process may not see it.
             Err(_) => {
                 let path = name.canonicalize()?;
                 if !is_same(&fs::symlink_metadata(&path)?, &metadata) {
@@ -58,18 +58,18 @@ impl Anchored {
         &self.path
     }
 
-    /// Metadata of the file or directory, as it was found.
+    /// Metadata of the file or directory at the time it was opened.
     pub(crate) fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// A name by which it is found whatever stands under its own by now.
+    /// Path that leads to this very file or directory, even if its own name was replaced since.
     pub(crate) fn lasting_name(&self) -> PathBuf {
         let name = seen_by_system(&self.handle);
         if name.exists() { name } else { self.path.clone() }
     }
 
-    /// Opens it for reading, without waiting.
+    /// Opens the anchored file for reading, without blocking on pipes.
     pub(crate) fn open(&self) -> io::Result<File> {
         let file =
             File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(self.lasting_name())?;
@@ -84,7 +84,7 @@ fn seen_by_system(handle: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
 }
 
-/// Tells whether two metadata are of one file, whatever is in it.
+/// Tells whether two metadata describe the same file (device and inode), whatever its content.
 pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }

@@ -1,4 +1,4 @@
-//! Objects in buckets: S3, and servers that speak its protocol.
+//! Objects in buckets of S3, and of servers that speak its protocol.
 
 use crate::object::is_hidden;
 use crate::patience;
@@ -17,22 +17,22 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use tokio::sync::OnceCell;
 
-/// The largest object that one request copies (S3 API reference, CopyObject).
+/// Largest object that a single request copies: 5 GiB (S3 API reference, CopyObject).
 const MAX_COPY_BYTES: u64 = 5 << 30;
-/// The size of a part of a larger one's copy: 10,000 of them are more than an object can have.
+/// Part size for copying a larger object: 1 GiB; the limit of 10,000 parts then exceeds the largest object.
 const COPY_PART_BYTES: u64 = 1 << 30;
 
-/// Reasons why an object is not listed, for a person.
+/// Reasons why an object is not listed, as shown to people.
 const AMBIGUOUS: &str =
     "its key has an empty part, `.` or `..`, and is another object to some who handle it: copy it to a key without";
 
-/// The client, made when it is first needed.
+/// S3 client, created on first use.
 #[derive(Default)]
 pub(crate) struct Buckets {
     client: OnceCell<Client>,
 }
 
-/// A client as the environment says. Servers other than AWS want the bucket in the path.
+/// Creates a client from the environment. Servers other than AWS expect the bucket in the path of the URL.
 pub async fn client_from_env() -> Client {
     let shared = aws_config::defaults(BehaviorVersion::latest()).timeout_config(patience::of_any()).load().await;
     let has_endpoint =
@@ -53,11 +53,11 @@ impl Buckets {
         prefix: &str,
     ) -> StorageResult<BoxStream<'static, StorageResult<Object>>> {
         let folder = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        // A place that may be one file.
+        // A place may be a single file.
         let one = Some(prefix.to_owned()).filter(|prefix| Compression::of_key(prefix).is_some());
         let place = format!("s3://{bucket}/{folder}");
         let listed = one.as_ref().unwrap_or(&folder);
-        // XML has no place for the control characters that keys may have.
+        // Keys are requested URL-encoded, since XML cannot represent all control characters that keys may have.
         let request = self.client().await.list_objects_v2().encoding_type(EncodingType::Url);
         let pages = request.bucket(bucket).prefix(listed).into_paginator().send();
         let bucket = bucket.to_owned();
@@ -72,7 +72,7 @@ impl Buckets {
                     Some(below) => below.to_owned(),
                     None => one.as_ref().filter(|one| *one == full_key)?.rsplit('/').next()?.to_owned(),
                 };
-                // A name that ends in a slash is a folder that a console made.
+                // A key that ends in a slash is a folder created by a console.
                 if key.is_empty() || key.ends_with('/') {
                     return None;
                 }
@@ -111,7 +111,7 @@ impl Buckets {
         if got.content_length().is_some_and(|bytes| bytes as u64 > MAX_READ_BYTES) {
             return Err(too_large());
         }
-        // Whatever the server said of the length.
+        // Bounds the content itself, whatever length the server announced.
         let mut content = Vec::new();
         while let Some(piece) = got.body.next().await {
             let piece = piece.map_err(|e| StorageError::new("read", uri, io::Error::other(e)))?;
@@ -140,7 +140,7 @@ impl Buckets {
         let source = self.meta(from_bucket, from_key).await.map_err(|e| fail("move", &what, e))?;
         check_etag(from, etag, &unquoted(source.e_tag()))?;
         let has_copied = match self.meta(to_bucket, to_key).await {
-            // A move that was cut short after its copy goes on; anything else of that name stays.
+            // An earlier move that was interrupted after its copy is completed; any other object of that name is kept.
             Ok(there) if size(&there) == size(&source) && there.e_tag() == source.e_tag() => false,
             Ok(_) => return Err(StorageError::new("move", &what, ErrorKind::AlreadyExists.into())),
             Err(e) if status(&e) == Some(404) => {
@@ -156,7 +156,8 @@ impl Buckets {
         };
         let ended = self.delete_moved(from, etag, source.e_tag(), &what).await;
         match ended {
-            // The source is there still, for sure: what was copied here is taken back, so that the move is made as a whole or not at all.
+            // The source certainly exists still: the copy is removed again, so that the move happens as a whole or not
+            // at all.
             Err((error, true)) if has_copied => {
                 let _ = self.client().await.delete_object().bucket(to_bucket).key(to_key).send().await;
                 Err(error)
@@ -166,7 +167,8 @@ impl Buckets {
         }
     }
 
-    /// Deletes the source of a move, if it is still the object that was copied. An error says whether the source is there for sure.
+    /// Deletes the source of a move, if it is still the object that was copied. The error tells whether the source
+    /// certainly still exists.
     async fn delete_moved(
         &self,
         from: &ObjectUri,
@@ -175,7 +177,8 @@ impl Buckets {
         what: &str,
     ) -> Result<(), (StorageError, bool)> {
         let (from_bucket, from_key) = located("move", from).map_err(|e| (e, false))?;
-        // Content that came meanwhile stays, even where the store does not heed the condition of a deletion.
+        // Checked before the conditional delete as well, since some stores ignore the condition: newer content must not
+        // be deleted.
         let there = self.meta(from_bucket, from_key).await.map_err(|e| (fail("move", what, e), false))?;
         check_etag(from, etag, &unquoted(there.e_tag())).map_err(|e| (e, true))?;
         let request = self.client().await.delete_object().bucket(from_bucket).key(from_key);
@@ -186,7 +189,7 @@ impl Buckets {
         })
     }
 
-    /// Copies on the server, if the object is still the one with this entity tag.
+    /// Copies within the store, if the object still has this entity tag.
     async fn copy(&self, from: &ObjectUri, to: &ObjectUri, size_bytes: u64, etag: Option<&str>) -> StorageResult<()> {
         let (from_bucket, from_key) = located("copy", from)?;
         let (bucket, key) = located("copy", to)?;
@@ -202,7 +205,7 @@ impl Buckets {
         let id = &upload_id(upload.upload_id, to)?;
         let done = self.copy_parts(&source, to, id, size_bytes, etag).await;
         if done.is_err() {
-            // An upload that cannot be aborted now goes with the bucket's rule for incomplete uploads.
+            // An upload that cannot be aborted now is removed by the bucket's lifecycle rule for incomplete uploads.
             let _ = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
         }
         done
@@ -237,12 +240,13 @@ impl Buckets {
     }
 }
 
-/// The id of an upload that was begun. Without it, parts and the abort would go to the object itself.
+/// Id of an upload from the store's answer. Refuses a missing or empty one: without an id, parts and the abort would
+/// address the object itself.
 pub(crate) fn upload_id(answered: Option<String>, object: impl Display) -> StorageResult<String> {
     answered.filter(|id| !id.is_empty()).ok_or_else(|| {
         let [own, all] = Service::S3.endpoint_variables();
         let endpoint = [own, all].into_iter().find_map(|name| std::env::var(name).ok());
-        // Without a user's name and password.
+        // Host of the endpoint, without user name and password.
         let host = |endpoint: &str| endpoint.rsplit('@').next().unwrap_or_default().to_owned();
         let server = endpoint.as_deref().map_or_else(|| "the server".to_owned(), host);
         let reason = format!(
@@ -253,7 +257,7 @@ pub(crate) fn upload_id(answered: Option<String>, object: impl Display) -> Stora
     })
 }
 
-/// Refuses to go on with an object that is no longer the one that was meant.
+/// Refuses an object whose entity tag differs from the expected one.
 pub(crate) fn check_etag(uri: &ObjectUri, wanted: &str, found: &str) -> StorageResult<()> {
     if wanted.is_empty() {
         let reason = "no entity tag is known of it, without which nothing is moved";
@@ -266,7 +270,7 @@ pub(crate) fn check_etag(uri: &ObjectUri, wanted: &str, found: &str) -> StorageR
     Err(StorageError::new("move", uri, io::Error::new(ErrorKind::NotFound, reason)))
 }
 
-/// Returns key, size, entity tag, version and time of one object.
+/// Key, size, entity tag, version and time of one object.
 pub(crate) async fn head(client: &Client, uri: &ObjectUri) -> StorageResult<Object> {
     let (bucket, key) = located("read", uri)?;
     let meta = meta(client, bucket, key).await.map_err(|e| fail("read", uri, e))?;
@@ -293,12 +297,12 @@ pub(crate) fn size(meta: &HeadObjectOutput) -> u64 {
     meta.content_length().and_then(|size| size.try_into().ok()).unwrap_or(0)
 }
 
-/// An entity tag without the quotes that it has in HTTP and lacks in events.
+/// Entity tag without quotes: HTTP has them, events do not.
 fn unquoted(etag: Option<&str>) -> String {
     bare_tag(etag.unwrap_or_default()).to_owned()
 }
 
-/// A key as a listing has it that is asked to encode them: as in a form, with `+` for a space. None for what is no text.
+/// Decodes a key from a URL-encoded listing, with `+` for a space as in forms. `None` if the result is not UTF-8.
 fn form_decoded(key: &str) -> Option<String> {
     String::from_utf8(percent_decoded(key.replace('+', " ").as_bytes())).ok()
 }
@@ -307,7 +311,7 @@ fn instant(at: Option<&aws_sdk_s3::primitives::DateTime>) -> DateTime<Utc> {
     at.and_then(|at| DateTime::from_timestamp(at.secs(), at.subsec_nanos())).unwrap_or_default()
 }
 
-/// A key as the header `x-amz-copy-source` wants it: percent-encoded but for the slashes.
+/// Encodes a key for the header `x-amz-copy-source`: percent-encoded except for slashes.
 fn encoded(key: &str) -> String {
     use std::fmt::Write;
     key.bytes().fold(String::new(), |mut text, byte| {
@@ -320,7 +324,7 @@ fn encoded(key: &str) -> String {
     })
 }
 
-/// Tells whether a request was refused because its condition does not hold: the object has another entity tag, or is there already.
+/// Tells whether a request failed because of its condition: the object has another entity tag, or already exists.
 pub(crate) fn is_changed<E>(error: &SdkError<E>) -> bool {
     status(error) == Some(412)
 }
@@ -329,7 +333,8 @@ pub(crate) fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
-/// The right that an operation on an object needs (Amazon S3 User Guide, "Required permissions for Amazon S3 API operations").
+/// Permission that an operation on an object needs (Amazon S3 User Guide, "Required permissions for Amazon S3 API
+/// operations").
 fn right_to(operation: &str) -> Option<&'static str> {
     match operation {
         "list" => Some("s3:ListBucket"),

@@ -1,27 +1,27 @@
-//! Buffers for parts of objects, which are used again: to touch new memory costs more than to copy into it.
+//! Reused buffers for parts of objects: page faults of new memory cost more than copying into memory in use.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-/// Least size of a buffer that is kept, in bytes: the allocator has smaller ones at hand.
+/// Least size of a buffer that is kept: 1 MiB. The allocator reuses smaller ones itself.
 const LEAST_BYTES: usize = 1 << 20;
-/// Limit of the bytes of buffers that are kept while nobody uses them: 64 MiB.
+/// Limit of the idle buffers that are kept, in bytes: 64 MiB.
 const KEPT_BYTES: usize = 64 << 20;
 
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
-/// Bytes whose memory is kept for others when they are dropped.
+/// Bytes whose memory is kept for reuse when they are dropped.
 pub(crate) struct Buffer(Vec<u8>);
 
 impl Buffer {
-    /// An empty buffer with room for this number of bytes.
+    /// An empty buffer with at least this capacity.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
         let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
         let fitting = kept.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= bytes);
         let best = fitting.min_by_key(|(_, buffer)| buffer.capacity()).map(|(place, _)| place);
         let best = best.filter(|_| bytes >= LEAST_BYTES).map(|place| kept.swap_remove(place));
         drop(kept);
-        // A buffer for one part is to fit the next.
+        // Capacities are rounded up, so that a buffer of one part fits the next.
         let rounded = if bytes < LEAST_BYTES { bytes } else { bytes.next_multiple_of(LEAST_BYTES) };
         Self(best.unwrap_or_else(|| Vec::with_capacity(rounded)))
     }

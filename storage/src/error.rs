@@ -8,14 +8,14 @@ use std::io::{self, ErrorKind};
 /// The result of a storage operation.
 pub type StorageResult<T> = Result<T, StorageError>;
 
-/// An operation on an object that failed. Its text is one sentence: the operation, the object, the cause, and what to do about it.
+/// A failed operation on an object. Displayed as one sentence: the operation, the object, the cause, and the remedy.
 #[derive(Debug)]
 pub struct StorageError {
-    /// Operation that failed: `read`, `write`, …
+    /// Name of the failed operation: `read`, `write`, …
     pub operation: &'static str,
-    /// The object or directory.
+    /// Object or directory of the operation.
     pub object: String,
-    /// The cause.
+    /// Cause of the failure.
     pub source: io::Error,
 }
 
@@ -35,12 +35,12 @@ struct Foreign(Cow<'static, str>);
 struct NoPlace(Cow<'static, str>);
 
 impl StorageError {
-    /// A name that no place can have.
+    /// Error for a name that cannot denote a place.
     pub(crate) fn no_place(name: &str, reason: &'static str) -> Self {
         Self::new("open", name, io::Error::new(ErrorKind::InvalidInput, NoPlace(reason.into())))
     }
 
-    /// A place for what readers of an output are not to see, in which they would see it.
+    /// Error for a private place that lies where readers of an output would see it.
     pub(crate) fn seen(place: impl fmt::Display, output: impl fmt::Display, unseen: impl fmt::Display) -> Self {
         let reason = format!(
             "it is in the output `{output}`, whose readers would see what is refused: name a place elsewhere, or `{unseen}`, which \
@@ -49,7 +49,7 @@ impl StorageError {
         Self::new("keep refused files in", place, io::Error::new(ErrorKind::InvalidInput, NoPlace(reason.into())))
     }
 
-    /// An object that may not be touched. It stays as it is.
+    /// Error for an object that may not be accessed. It is left unchanged.
     pub(crate) fn foreign(
         operation: &'static str,
         object: impl fmt::Display,
@@ -58,18 +58,18 @@ impl StorageError {
         Self::new(operation, object, io::Error::new(ErrorKind::PermissionDenied, Foreign(reason.into())))
     }
 
-    /// Something committed that cannot be published any more.
+    /// Error for committed data that cannot be published any more.
     pub(crate) fn lost(object: impl fmt::Display) -> Self {
         Self::new("publish", object, io::Error::new(ErrorKind::NotFound, Lost))
     }
 
-    /// Something committed whose name another object has.
+    /// Error for committed data whose final name another object has.
     pub(crate) fn taken(object: impl fmt::Display) -> Self {
         let reason = "something else has this name; move it away, and publication goes on";
         Self::new("publish", object, io::Error::new(ErrorKind::AlreadyExists, reason))
     }
 
-    /// A place for something that is not committed yet, which another object has.
+    /// Error for an uncommitted output whose final name another object has.
     pub(crate) fn in_the_way(object: impl fmt::Display) -> Self {
         let reason = "it is there already, and is not of this run: move it away, then retry";
         Self::new("write", object, io::Error::new(ErrorKind::AlreadyExists, reason))
@@ -79,34 +79,34 @@ impl StorageError {
         Self { operation, object: object.to_string(), source }
     }
 
-    /// Makes errors of reading one object.
+    /// Converter from I/O errors to errors of reading this object.
     pub fn on_read(object: &impl fmt::Display) -> impl Fn(io::Error) -> Self {
         let object = object.to_string();
         move |source| Self { operation: "read", object: object.clone(), source }
     }
 
-    /// Tells whether the object is not there.
+    /// Tells whether the object does not exist.
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == ErrorKind::NotFound
     }
 
-    /// Tells whether the name is none that a place can have.
+    /// Tells whether the name cannot denote a place.
     pub fn is_invalid(&self) -> bool {
         self.source.get_ref().is_some_and(|cause| cause.is::<NoPlace>())
     }
 
-    /// Tells whether something that was to be published is gone: trying again does not help, unless somebody puts it in
-    /// its final place.
+    /// Tells whether data that was to be published is gone: a retry does not help, unless somebody restores it under
+    /// its final name.
     pub fn is_lost(&self) -> bool {
         self.source.get_ref().is_some_and(|cause| cause.is::<Lost>())
     }
 
-    /// Tells whether the object is refused because it is outside the places that may be read, or no regular file.
+    /// Tells whether the object was refused because it is outside the allowed places, or is not a regular file.
     pub fn is_foreign(&self) -> bool {
         self.source.get_ref().is_some_and(|cause| cause.is::<Foreign>())
     }
 
-    /// The reason, and what the operator can do, where that is known.
+    /// The cause, and the operator's remedy where one is known.
     fn why(&self) -> String {
         let advice = match self.source.get_ref() {
             None => return words_of_system(self.operation, &self.source),
@@ -125,7 +125,7 @@ impl fmt::Display for StorageError {
     }
 }
 
-// The text has the cause: as a source it would be told twice.
+// The displayed text already contains the cause: returning it as the source would print it twice.
 impl std::error::Error for StorageError {}
 
 #[cfg(test)]
@@ -157,7 +157,7 @@ mod tests {
                     .to_string();
             assert!(text.starts_with("cannot list `/in") && text.ends_with(words), "{text}");
             assert!(!text.contains("os error") && !text.contains(char::is_control), "{text}");
-            // The whole chain, as a program prints it, says nothing twice.
+            // The whole error chain, as a program prints it, repeats nothing.
             let error = StorageError::new("list", "/in", Error::from_raw_os_error(number));
             assert!(std::error::Error::source(&error).is_none());
         }

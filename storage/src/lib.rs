@@ -1,9 +1,10 @@
-//! Objects and what can be done with them: list, identify, move, write once, and publish many files so that a
-//! reader sees all of them or none.
+//! Operations on objects: list, identify, move, write once, and publish many files so that a reader sees all of them or
+//! none.
 //!
-//! [`Location`] is where a URL points: a local directory or a folder of a bucket. [`Places`] are where objects may be read.
-//! [`Objects`] is what the control plane does there; [`Storage`] does it for real, [`MemoryObjects`] in memory. This crate
-//! knows nothing of manifests' contents, of DataFusion or of the tracking store.
+//! [`Location`] is a local directory or a folder of a bucket. [`Places`] are the locations from which objects may be
+//! read. [`Objects`] is the interface of the control plane to them; [`Storage`] implements it for directories and
+//! buckets, [`MemoryObjects`] in memory. This crate knows nothing of manifests' contents, of DataFusion or of the
+//! tracking store.
 
 mod anchor;
 mod bucket;

@@ -19,7 +19,7 @@ pub fn path_of(uri: &ObjectUri) -> StorageResult<PathBuf> {
     })
 }
 
-/// The absolute path of a directory a user named, with symbolic links resolved as far as it exists.
+/// Absolute path of a directory that a user named, with symbolic links resolved in the part that exists.
 pub fn absolute(path: &Path) -> StorageResult<PathBuf> {
     let fail = |e| StorageError::new("resolve", path.display(), e);
     if path.as_os_str().is_empty() {
@@ -44,8 +44,8 @@ pub fn absolute(path: &Path) -> StorageResult<PathBuf> {
     }
 }
 
-/// The entity tag of a local file: its size, inode and time of last change, so that a rewrite and a replacement
-/// both show.
+/// Entity tag of a local file: its size, inode and change time, so that both rewriting and replacing the file change
+/// it.
 pub fn identity(metadata: &Metadata) -> String {
     let nanoseconds = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
     local_tag(metadata.size(), metadata.ino(), nanoseconds)
@@ -55,7 +55,7 @@ fn modified_at(metadata: &Metadata) -> DateTime<Utc> {
     DateTime::from_timestamp(metadata.mtime(), metadata.mtime_nsec().try_into().unwrap_or(0)).unwrap_or_default()
 }
 
-/// Size, entity tag and time of one object. Devices and pipes are none: they have no end, or none yet.
+/// Size, entity tag and time of one object. Devices and pipes are refused: they have no size.
 pub(crate) fn head(uri: &ObjectUri) -> StorageResult<Object> {
     let path = path_of(uri)?;
     let fail = |e| StorageError::new("read", uri, e);
@@ -71,7 +71,7 @@ pub(crate) fn object_of(uri: ObjectUri, key: String, metadata: &Metadata) -> Obj
     Object { uri, key, size_bytes: metadata.len(), etag, version_id: None, modified_at }
 }
 
-/// The whole of a small object.
+/// Reads a small object as a whole.
 pub(crate) fn read(uri: &ObjectUri) -> StorageResult<Vec<u8>> {
     let fail = |e| StorageError::new("read", uri, e);
     let anchored = Anchored::of(&path_of(uri)?).map_err(fail)?;
@@ -90,8 +90,8 @@ pub(crate) fn read_whole(uri: &ObjectUri, file: File) -> StorageResult<Vec<u8>> 
     }
 }
 
-/// Writes an object that must not exist yet, whole or not at all. Returns whether this call wrote it; an object
-/// of that name is left as it is.
+/// Writes an object that must not exist yet, atomically. Returns whether this call wrote it; an existing object of that
+/// name is left unchanged.
 pub(crate) fn write_once(path: &Path, content: &[u8]) -> StorageResult<bool> {
     let fail = |e| StorageError::new("write", path.display(), e);
     let name = path.file_name().ok_or_else(|| fail(ErrorKind::InvalidFilename.into()))?;
@@ -102,7 +102,7 @@ pub(crate) fn write_once(path: &Path, content: &[u8]) -> StorageResult<bool> {
         file.write_all(content)?;
         file.sync_all()
     });
-    // A hard link fails where a rename would overwrite.
+    // A hard link fails if the name exists, where a rename would overwrite it.
     let linked = written.and_then(|()| fs::hard_link(&temporary, directory.join(name)));
     let removed = fs::remove_file(&temporary);
     match linked {

@@ -12,7 +12,7 @@ pub enum Location {
     Local(PathBuf),
     /// A bucket of S3, or of a server that speaks its protocol.
     Bucket {
-        /// The bucket.
+        /// Name of the bucket.
         bucket: String,
         /// The folder, without slashes at its ends; empty for the whole bucket.
         prefix: String,
@@ -20,7 +20,8 @@ pub enum Location {
 }
 
 impl Location {
-    /// From what a user named: `s3://bucket/folder`, `file:///folder` or a path, relative ones from here.
+    /// Parses a location that a user named: `s3://bucket/folder`, `file:///folder` or a path; relative paths start at
+    /// the working directory.
     pub fn parse(text: &str) -> StorageResult<Self> {
         if let Some(rest) = text.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -37,21 +38,21 @@ impl Location {
         }
     }
 
-    /// From a variable that names a bucket, such as `QUARANTINE_BUCKET`: a bare name is a bucket's, as other tools have it; all else is as
-    /// [`Self::parse`] has it. A variable that is empty is as good as none.
+    /// Parses a location from an environment variable that names a bucket, such as `QUARANTINE_BUCKET`. As in other
+    /// tools, a bare name is a bucket; everything else is parsed by [`Self::parse`]. An empty variable counts as unset.
     pub fn of_variable(name: &str) -> StorageResult<Option<Self>> {
         let text = std::env::var(name).ok().filter(|text| !text.is_empty());
         text.map(|text| Self::of_bucket(&text)).transpose()
     }
 
-    /// From the name of a bucket, or of any place.
+    /// Parses a bare bucket name, or any location.
     fn of_bucket(text: &str) -> StorageResult<Self> {
         let is_place = text.contains("://") || text.starts_with(['/', '.']);
         if is_place { Self::parse(text) } else { Self::parse(&format!("s3://{text}")) }
     }
 
-    /// Refuses a place for refused files that readers of the output would look into: it lies in that, and no part of its name below is
-    /// hidden from them, see [`is_hidden`]. Returns any other as it is.
+    /// Refuses a place for quarantined files that readers of the output would list: a place inside the output, none of
+    /// whose name parts is hidden ([`is_hidden`]). Returns any other place unchanged.
     pub fn unseen_in(self, output: &Self) -> StorageResult<Self> {
         let below = match (output, &self) {
             _ if !output.contains(&self) => return Ok(self),
@@ -67,7 +68,7 @@ impl Location {
         }
     }
 
-    /// The object of this key, below.
+    /// URI of the object with this key, relative to this location.
     pub fn object(&self, key: &str) -> Result<ObjectUri, InvalidUri> {
         match self {
             Self::Local(path) => ObjectUri::from_path(&path.join(key)),
@@ -76,7 +77,7 @@ impl Location {
         }
     }
 
-    /// The place of this name, below.
+    /// Location of this name, relative to this one.
     #[must_use]
     pub fn join(&self, name: &str) -> Self {
         match self {
@@ -90,7 +91,7 @@ impl Location {
         }
     }
 
-    /// Tells whether another place is this one, or lies in it.
+    /// Tells whether another location is equal to this one, or lies inside it.
     pub fn contains(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Local(outer), Self::Local(inner)) => inner.starts_with(outer),
@@ -101,13 +102,13 @@ impl Location {
         }
     }
 
-    /// The key, below this place, of an object in it.
+    /// Key of an object relative to this location; `None` if it is not inside.
     pub fn key_of(&self, uri: &ObjectUri) -> Option<String> {
         match self {
             Self::Local(root) => {
                 let path = uri.to_path()?;
                 let below = path.strip_prefix(root).ok()?;
-                // A place that is one file.
+                // A location may be a single file.
                 let below = if below.as_os_str().is_empty() { Path::new(path.file_name()?) } else { below };
                 Some(below.to_string_lossy().into_owned())
             }
@@ -124,13 +125,13 @@ impl Location {
         }
     }
 
-    /// Refuses a directory if another user has laid the way to it, where everybody may write.
+    /// Refuses a directory whose path leads through a world-writable directory where another user could have placed it.
     pub fn check_way(&self) -> StorageResult<()> {
         let Self::Local(path) = self else { return Ok(()) };
         check_way(path).map_err(|error| StorageError::new("write", path.display(), error))
     }
 
-    /// The path, if it is local.
+    /// The path, if the location is local.
     pub fn local_path(&self) -> Option<&Path> {
         match self {
             Self::Local(path) => Some(path),
@@ -139,7 +140,7 @@ impl Location {
     }
 }
 
-/// The bucket and the key of an object in a bucket.
+/// Bucket and key of an object in a bucket; `None` for a local file.
 pub fn bucket_and_key(uri: &ObjectUri) -> Option<(&str, &str)> {
     uri.as_str().strip_prefix("s3://")?.split_once('/')
 }

@@ -1,4 +1,4 @@
-//! Objects in memory.
+//! Objects in memory, for tests and simulations.
 
 use crate::{Location, Object, Objects, StorageError, StorageResult};
 use async_trait::async_trait;
@@ -9,19 +9,19 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Objects that go when the last of their clones goes.
+/// Objects in memory, shared by all clones; dropped with the last of them.
 #[derive(Clone, Default)]
 pub struct MemoryObjects {
     contents: Arc<Mutex<BTreeMap<ObjectUri, Vec<u8>>>>,
 }
 
 impl MemoryObjects {
-    /// Puts an object in its place, over another.
+    /// Stores an object, replacing an existing one.
     pub fn put(&self, uri: &ObjectUri, content: &[u8]) {
         self.contents().insert(uri.clone(), content.to_vec());
     }
 
-    /// Every object.
+    /// All objects, with their contents.
     pub fn all(&self) -> Vec<(ObjectUri, Vec<u8>)> {
         self.contents().iter().map(|(uri, content)| (uri.clone(), content.clone())).collect()
     }

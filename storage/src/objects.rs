@@ -1,4 +1,4 @@
-//! Operations on objects, wherever they are.
+//! Operations on objects in directories and buckets.
 
 use crate::bucket::Buckets;
 use crate::walk::{Listing, list};
@@ -12,36 +12,38 @@ use std::sync::Arc;
 /// Store in which objects are listed, read, written once and moved.
 #[async_trait]
 pub trait Objects: Send + Sync {
-    /// Every object below a place, as it is found. Names that are hidden ([`is_hidden`](crate::is_hidden)) are other programs' private files and are
-    /// left out. An item whose error [`StorageError::is_foreign`] is an entry that is refused: the listing goes on after it.
+    /// Lists every object below a place, as a stream. Hidden names ([`is_hidden`](crate::is_hidden)) are other
+    /// programs' private files and are left out. An item whose error [`StorageError::is_foreign`] is a refused entry:
+    /// the listing continues after it.
     async fn list(&self, place: &Location) -> StorageResult<BoxStream<'static, StorageResult<Object>>>;
 
     /// Size, entity tag and time of one object.
     async fn head(&self, uri: &ObjectUri) -> StorageResult<Object>;
 
-    /// The whole of a small object, of at most [`MAX_READ_BYTES`](crate::MAX_READ_BYTES).
+    /// Reads a small object as a whole, of at most [`MAX_READ_BYTES`](crate::MAX_READ_BYTES).
     async fn read(&self, uri: &ObjectUri) -> StorageResult<Vec<u8>>;
 
-    /// Writes an object that must not exist yet, whole or not at all. Returns whether this call wrote it; an object of
-    /// that name is left as it is.
+    /// Writes an object that must not exist yet, atomically. Returns whether this call wrote it; an existing object of
+    /// that name is left unchanged.
     async fn write_once(&self, uri: &ObjectUri, content: &[u8]) -> StorageResult<bool>;
 
-    /// Moves an object, never over another: [`ErrorKind::AlreadyExists`] then. One that is gone, or has another entity tag
-    /// than `etag` by now, is [`ErrorKind::NotFound`]; without an entity tag nothing is moved ([`ErrorKind::InvalidInput`]), and
-    /// nothing by way of a link ([`StorageError::is_foreign`]). In a bucket, the server copies it, the copy is checked, then the
-    /// source deleted. Dying in the middle leaves the source, so that the move can be made again.
+    /// Moves an object without replacing another, which gives [`ErrorKind::AlreadyExists`]. Gives
+    /// [`ErrorKind::NotFound`] if the object is gone or its entity tag is not `etag`, [`ErrorKind::InvalidInput`]
+    /// without an entity tag, and an error that [`StorageError::is_foreign`] if the path leads through a link. In a
+    /// bucket the server copies the object, the copy is checked, then the source is deleted. A crash in the middle
+    /// leaves the source, so that the move can be repeated.
     async fn move_object(&self, from: &ObjectUri, to: &ObjectUri, etag: &str) -> StorageResult<()>;
 }
 
-/// Local directories and buckets.
+/// Objects in local directories and buckets.
 #[derive(Clone, Default)]
 pub struct Storage {
     buckets: Arc<Buckets>,
 }
 
 impl Storage {
-    /// Buckets as the environment says: `AWS_REGION`, `AWS_ENDPOINT_URL_S3`, and the credentials that other AWS tools
-    /// find.
+    /// Creates a store that reaches buckets as the environment says: `AWS_REGION`, `AWS_ENDPOINT_URL_S3`, and the usual
+    /// AWS credentials.
     pub fn from_env() -> Self {
         Self::default()
     }

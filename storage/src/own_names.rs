@@ -1,7 +1,7 @@
-//! Files that are named together, each by the name that a listing would have it by.
+//! Check that files named together, as in a manifest, are each named once, and by the name that a listing shows.
 //!
-//! The rule is that of listings: a file that stands in one of the places under a name of its own is that name's. A link to it is no
-//! second file. What has no such name, since it is in a directory that listings leave out, can be named by a link to it, once.
+//! The rule is that of listings: a file inside one of the places is known by its own path, and a link to it is not a
+//! second file. A file without such a name, in a directory that listings leave out, can be named by one link to it.
 
 use crate::anchor::Anchored;
 use crate::{Places, is_hidden, path_of};
@@ -9,32 +9,33 @@ use millwork_manifest::ObjectUri;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// A name by which a file would be taken a second time.
+/// A name that would take a file a second time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecondName {
-    /// A link to a file of the input.
+    /// A link to a file that has a name of its own in the input.
     #[error(
         "`{uri}` is reached by a link: the file is `{own}`, in the input, too; list it by that name, or put a file of its own in place of the link"
     )]
     Link {
-        /// Name that is listed.
+        /// Name that was given.
         uri: ObjectUri,
-        /// Name of the file itself.
+        /// Own name of the file.
         own: ObjectUri,
     },
-    /// Two names of one file.
+    /// Two given names of one file.
     #[error("`{first}` and `{second}` are one file, by way of a link: list it once")]
     Twice {
-        /// Name that is listed first.
+        /// Name that was given first.
         first: ObjectUri,
-        /// Name that is listed after that.
+        /// Name that was given later.
         second: ObjectUri,
     },
 }
 
 impl Places {
-    /// Refuses the first of the names by which a local file would be taken twice: a link to a file that has a name of its own in
-    /// the places, or a second name of a file. What is not there, leads out or is no file is for whoever reads it to refuse.
+    /// Refuses the first name that would take a local file twice: a link to a file that has a name of its own in the
+    /// places, or a second name of a file. Missing files, and links that lead outside, are left to the reader of the
+    /// file to refuse.
     pub fn check_own_names<'a>(&self, uris: impl IntoIterator<Item = &'a ObjectUri>) -> Result<(), SecondName> {
         let mut seen: HashMap<PathBuf, &ObjectUri> = HashMap::new();
         for uri in uris {
@@ -49,7 +50,7 @@ impl Places {
         Ok(())
     }
 
-    /// Path without links of a local file in the places.
+    /// Path without links of a local file in the places; `None` if it is not there.
     fn real_path(&self, uri: &ObjectUri) -> Option<PathBuf> {
         let path = path_of(uri).ok().filter(|_| self.contains(uri))?;
         let anchored = Anchored::of(&path).ok().filter(|found| found.metadata().is_file())?;
@@ -57,7 +58,7 @@ impl Places {
         Some(anchored.path().to_owned())
     }
 
-    /// Name under which listings show a file, if that is another than the one it is named by.
+    /// Name under which listings show a file, if it differs from the given one.
     fn own_name(&self, uri: &ObjectUri, real: &Path) -> Option<ObjectUri> {
         if self.is_without_links(&path_of(uri).ok()?, real) {
             return None;
@@ -78,7 +79,7 @@ mod tests {
         ObjectUri::from_path(path).unwrap()
     }
 
-    /// A place that is named by a link to it, and the directory that it is.
+    /// A place that is named through a link, the directory behind it, and the set of places.
     fn ground() -> (tempfile::TempDir, PathBuf, PathBuf, Places) {
         let root = tempfile::tempdir().unwrap();
         let real = root.path().canonicalize().unwrap();

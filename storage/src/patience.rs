@@ -1,5 +1,5 @@
-//! Waiting for the answers of buckets: how long, and what is said meanwhile, so that a server that takes requests and never answers does not
-//! look like work.
+//! Timeouts for requests to buckets, and warnings about slow ones, so that a server that accepts requests and never
+//! answers does not look like work in progress.
 
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
@@ -9,28 +9,28 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-/// Time that a server has to accept a connection, and time to begin its answer once a request is sent, with some
-/// megabytes of a part. The SDK itself waits for an answer for ever.
+/// Timeout for a server to accept a connection, and timeout for the start of its answer after a request, which may
+/// carry some megabytes. The SDK has no default for the latter.
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(60);
-/// Time to begin the answer to a request that only reads: 20 seconds. The SDK asks three times.
+/// Timeout for the start of the answer to a request that only reads: 20 seconds. The SDK makes up to three attempts.
 const ANSWER_TO_READ: Duration = Duration::from_secs(20);
-/// Time without an answer after which it is told.
+/// Time without an answer after which a warning is logged.
 const SILENCE: Duration = Duration::from_secs(8);
-/// Time between two such messages of a client, in seconds.
+/// Least time between two such warnings of one client, in seconds.
 const PAUSE_SECONDS: i64 = 30;
 
-/// Limits of the time for a request of any kind.
+/// Timeouts for requests of any kind.
 pub(crate) fn of_any() -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(ANSWER).build()
 }
 
-/// Limits of the time for a request that only reads.
+/// Timeouts for requests that only read.
 pub(crate) fn of_reading() -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(ANSWER_TO_READ).build()
 }
 
-/// Watch over one try of a request, which ends when this is dropped.
+/// Timer of one attempt at a request; cancelled when dropped.
 #[derive(Debug)]
 pub(crate) struct Watch(Option<AbortHandle>);
 
@@ -46,15 +46,15 @@ impl Drop for Watch {
     }
 }
 
-/// Teller of servers that do not answer, now and then.
+/// Logger of warnings about servers that do not answer, at a limited rate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Teller {
-    /// Time of the last message, in seconds of the system's clock.
+    /// Time of the last warning, in Unix seconds.
     last: Arc<AtomicI64>,
 }
 
 impl Teller {
-    /// Tells the operator when a request to this address has had no answer for a while.
+    /// Starts a timer that logs a warning if a request to this address has had no answer for [`SILENCE`].
     pub(crate) fn watch(&self, method: &'static str, address: &str) -> Watch {
         let (teller, server) = (self.clone(), server_of(address));
         let watch = async move {
@@ -70,14 +70,14 @@ impl Teller {
         Watch(Handle::try_current().ok().map(|runtime| runtime.spawn(watch).abort_handle()))
     }
 
-    /// Tells whether there was no such message lately; this one counts then.
+    /// Tells whether a warning is due, and notes it as logged.
     fn is_time(&self, now: i64) -> bool {
         let next = |last| (now - last >= PAUSE_SECONDS || now < last).then_some(now);
         self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 }
 
-/// Scheme, host and port of an address, without a user's name and password.
+/// Scheme, host and port of an address, without user name and password.
 fn server_of(address: &str) -> String {
     let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
     let host = rest.split(['/', '?']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! The places in which objects may be read: all else is foreign, whoever names it.
+//! Places from which objects may be read. All other objects are foreign and refused, whoever names them.
 //!
-//! An object of a bucket is judged by its name. A local file is judged by its name first, so that nothing outside is so
-//! much as looked for, and then by where the file that was opened really is: links are followed, and one that leads out
-//! is refused. What is checked and what is read are one descriptor, so that nothing can be swapped in between.
+//! An object in a bucket is judged by its name. A local file is judged by its name first, so that nothing outside is
+//! even looked up, and then by the real path of the opened file: links are followed, and refused if they lead outside.
+//! The check and the read use the same descriptor, so that the file cannot be swapped in between.
 
 use crate::anchor::Anchored;
 use crate::local::{object_of, path_of, read_whole};
@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Reasons why an object is foreign, for a person.
+/// Reasons why an object is foreign, as shown to people.
 const ELSEWHERE: &str = "it is in none of the places that may be read";
 const LED_OUT: &str = "a link leads from there to outside the places that may be read, or to nothing";
 
@@ -23,9 +23,9 @@ pub struct Places(Vec<Place>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    /// A bucket, and the folder in it without slashes at its ends; empty for the whole bucket.
+    /// A bucket and a folder in it, without slashes at its ends; empty for the whole bucket.
     Bucket { bucket: String, prefix: String },
-    /// A directory as it was named, made absolute, and as it is with links resolved.
+    /// A directory: the path as named, made absolute, and the path with links resolved.
     Directory { named: PathBuf, real: PathBuf },
 }
 
@@ -39,22 +39,22 @@ pub struct InvalidPlace {
     pub reason: String,
 }
 
-/// An object that was found where it may be read.
+/// An object that was found inside the allowed places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
     /// The object.
     pub object: Object,
-    /// The directory that the opened file must be in; none for an object of a bucket.
+    /// Directory that the opened file must be in; `None` for an object in a bucket.
     pub inside: Option<PathBuf>,
 }
 
 impl Places {
-    /// None at all: every object is foreign.
+    /// Empty set: every object is foreign.
     pub fn none() -> Self {
         Self(Vec::new())
     }
 
-    /// Set of one place.
+    /// Set of a single place.
     pub fn of(place: &Location) -> Self {
         Self(vec![match place {
             Location::Bucket { bucket, prefix } => Place::Bucket { bucket: bucket.clone(), prefix: prefix.clone() },
@@ -64,7 +64,7 @@ impl Places {
         }])
     }
 
-    /// Places of both.
+    /// Union of both sets.
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
         self.0.extend(others.0);
@@ -79,7 +79,7 @@ impl Places {
         })
     }
 
-    /// Tells whether an object has a name in one of the places. Links are not followed.
+    /// Tells whether the name of an object is in one of the places. Links are not followed.
     pub fn contains(&self, uri: &ObjectUri) -> bool {
         match bucket_and_key(uri) {
             Some((bucket, key)) => self.0.iter().any(|place| place.has_key(bucket, key)),
@@ -87,7 +87,7 @@ impl Places {
         }
     }
 
-    /// The name of an object below the place that it is in.
+    /// Name of an object relative to its place.
     pub fn key_of(&self, uri: &ObjectUri) -> Option<String> {
         let named = self.0.iter().filter_map(|place| match place {
             Place::Directory { named, .. } => Some(Location::Local(named.clone())),
@@ -96,7 +96,7 @@ impl Places {
         self.locations().chain(named).find_map(|place| place.key_of(uri))
     }
 
-    /// Tells whether everything in a place is in one of these.
+    /// Tells whether a whole location lies within one of these places.
     pub fn covers(&self, place: &Location) -> bool {
         self.locations().any(|outer| outer.contains(place))
     }
@@ -109,14 +109,14 @@ impl Places {
         }
     }
 
-    /// Size, entity tag and time of a local file, if it really is in one of the places.
+    /// Size, entity tag and time of a local file, if its real path is in one of the places.
     pub(crate) fn locate(&self, uri: &ObjectUri) -> StorageResult<Located> {
         let (anchored, inside) = self.enter(uri)?;
         let key = path_of(uri)?.display().to_string();
         Ok(Located { object: object_of(uri.clone(), key, anchored.metadata()), inside: Some(inside) })
     }
 
-    /// The whole of a small local file, if it really is in one of the places, and what it is.
+    /// Reads a small local file whose real path is in one of the places. Returns its metadata and content.
     pub fn read_local(&self, uri: &ObjectUri) -> StorageResult<(Object, Vec<u8>)> {
         let (anchored, _) = self.enter(uri)?;
         let object = object_of(uri.clone(), path_of(uri)?.display().to_string(), anchored.metadata());
@@ -124,13 +124,14 @@ impl Places {
         Ok((object, read_whole(uri, file)?))
     }
 
-    /// Finds a local file and the directory of the places that it really is in.
+    /// Opens a local file, and finds the directory among the places that its real path is in.
     fn enter(&self, uri: &ObjectUri) -> StorageResult<(Anchored, PathBuf)> {
         let path = path_of(uri)?;
         let named = self.directory_named(&path).ok_or_else(|| StorageError::foreign("read", uri, ELSEWHERE))?;
         let anchored = match Anchored::of(&path) {
             Ok(anchored) => anchored,
-            // The error does not tell what is at the other end of the link, or that nothing is.
+            // Reports a foreign object: the error must not reveal what the link points to, or that it points to
+            // nothing.
             Err(_) if has_link(&path, named) => return Err(StorageError::foreign("read", uri, LED_OUT)),
             Err(e) => return Err(StorageError::new("read", uri, e)),
         };
@@ -143,13 +144,13 @@ impl Places {
         }
     }
 
-    /// The directory, as it was named or as it is, that a path is below by its name.
+    /// The directory, by its named or its real path, that contains a path by name.
     fn directory_named(&self, path: &Path) -> Option<&Path> {
         let directories = self.0.iter().filter_map(Place::directories);
         directories.flatten().find(|directory| is_in(path, directory))
     }
 
-    /// Tells whether a path is the one without links that it leads to, but for links to a place itself.
+    /// Tells whether a path has no links, except those in the name of a place itself.
     pub(crate) fn is_without_links(&self, path: &Path, real: &Path) -> bool {
         let directories = self.0.iter().filter_map(Place::directories);
         let is_below =
@@ -157,24 +158,25 @@ impl Places {
         path == real || directories.into_iter().any(is_below)
     }
 
-    /// The directory that a path without links is below.
+    /// The directory that contains a path without links.
     pub(crate) fn directory_of(&self, path: &Path) -> Option<&Path> {
         let directories = self.0.iter().filter_map(|place| place.directories().map(|[_, real]| real));
         directories.into_iter().find(|directory| is_in(path, directory))
     }
 }
 
-/// Tells whether a path is below a directory, or is the file that is a place by itself.
+/// Tells whether a path is below a directory, or equals a place that is a single file.
 fn is_in(path: &Path, place: &Path) -> bool {
     path.starts_with(place) && (path != place || place.is_file())
 }
 
-/// Path of what is below a place, or of the file that is a place by itself.
+/// Path of a name relative to a place, or of the single file that the place is.
 fn joined(place: &Path, below: &Path) -> PathBuf {
     if below.as_os_str().is_empty() { place.to_owned() } else { place.join(below) }
 }
 
-/// Opens a local file for reading, wherever links lead, if it is a regular one and, where a directory is given, really in that.
+/// Opens a local file for reading, following links. Refuses files that are not regular and, if a directory is given,
+/// those whose real path is outside it.
 pub fn open_inside(uri: &ObjectUri, directory: Option<&Path>) -> StorageResult<File> {
     let path = path_of(uri)?;
     let fail = |e| StorageError::new("read", uri, e);
@@ -194,7 +196,7 @@ pub fn open_inside(uri: &ObjectUri, directory: Option<&Path>) -> StorageResult<F
     anchored.open().map_err(fail)
 }
 
-/// Tells whether a path goes through a link below a directory.
+/// Tells whether a path has a link in its part below a directory.
 fn has_link(path: &Path, directory: &Path) -> bool {
     let below = path.ancestors().take_while(|path| path.starts_with(directory) && *path != directory);
     below.into_iter().any(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()))
@@ -211,7 +213,7 @@ impl Place {
     fn has_key(&self, in_bucket: &str, key: &str) -> bool {
         let Self::Bucket { bucket, prefix } = self else { return false };
         let is_below = prefix.is_empty() || key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-        // A single file can be a place by itself.
+        // A place may be a single file.
         let is_below = is_below || (key == prefix && Compression::of_key(key).is_some());
         bucket == in_bucket && is_below && is_plain_key(key)
     }
@@ -264,7 +266,7 @@ impl Place {
 impl FromStr for Places {
     type Err = InvalidPlace;
 
-    /// From names with commas between them: `s3://BUCKET`, `s3://BUCKET/FOLDER/`, `/DIRECTORY`, `./DIRECTORY`,
+    /// Parses names separated by commas: `s3://BUCKET`, `s3://BUCKET/FOLDER/`, `/DIRECTORY`, `./DIRECTORY`,
     /// `file:///DIRECTORY`.
     fn from_str(text: &str) -> Result<Self, InvalidPlace> {
         let place = |name: &str| Place::parse(name).map_err(|reason| InvalidPlace { place: name.to_owned(), reason });
@@ -272,19 +274,19 @@ impl FromStr for Places {
     }
 }
 
-/// Tells whether a path has no empty part, no `.` and no `..`. A slash at its end makes no empty part.
+/// Tells whether a path has no empty part, no `.` and no `..`. A trailing slash is allowed.
 fn is_plain_path(path: &str) -> bool {
     let path = path.strip_prefix('/').unwrap_or(path);
     let path = path.strip_suffix('/').unwrap_or(path);
     !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
-/// Limit of the times that a key is percent-decoded before it is refused: nobody encodes twice but by mistake, and each
-/// decoding takes time.
+/// Limit of the rounds of percent-decoding after which a key is refused: double encoding happens only by mistake, and
+/// each round takes time.
 const MAX_DECODED: usize = 8;
 
-/// Tells whether a key names one object to everybody who may handle it: to a server or proxy that resolves `..`, takes
-/// a backslash for a slash, joins two slashes, or decodes percent signs, once or more often.
+/// Tells whether a key means the same object to every server and proxy: even if it resolves `..`, treats a backslash as
+/// a slash, joins slashes, or percent-decodes once or more often.
 pub(crate) fn is_plain_key(key: &str) -> bool {
     if key.contains('\0') || key.split('/').any(str::is_empty) {
         return false;

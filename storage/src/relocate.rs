@@ -1,16 +1,17 @@
-//! Moves of local files: whole or not at all, never over another, and never of what has come under the name since.
+//! Moves of local files: atomic, never replacing another file, and never moving a file that took over the name in the
+//! meantime.
 //!
-//! On one file system a move is a rename that replaces nothing: there is nothing to undo. What was renamed is looked at after it;
-//! if it is other content, it is renamed back. Where that cannot be, on few file systems, a second name takes the place of the copy.
-//! Between two file systems:
+//! Within one file system a move is a rename that replaces nothing, so that nothing has to be undone. The renamed file
+//! is checked afterwards, and renamed back if it has other content. On the few file systems without such a rename, a
+//! hard link is used in place of the copy below. Between two file systems:
 //!
 //! | step | the process dies after it | the next move of the file |
 //! |---|---|---|
 //! | copy to a private name beside the target | a hidden file in the quarantine | copies into it again |
 //! | give the copy its name, if that is free | file and copy | finds the same content there, and goes on |
-//! | rename the source to a private name, look whether it is what was copied, remove it | a hidden file in the input, and the copy | nothing is left to do; listings name the hidden file, see [`is_left_aside`] |
+//! | rename the source to a private name, check that it is the copied file, remove it | a hidden file in the input, and the copy | nothing is left to do; listings name the hidden file, see [`is_left_aside`] |
 //!
-//! A step that fails takes back those before it, so that the file stays where it is, and only there.
+//! A step that fails undoes those before it, so that the file remains in its old place, and only there.
 
 use crate::anchor::{Anchored, is_same};
 use crate::bucket::check_etag;
@@ -27,13 +28,13 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Reason why a file is not moved, for a person.
+/// Reason why a file is not moved, as shown to people.
 const BY_LINK: &str = "it is reached by way of a link, and only what stands where its name says is moved";
 
-/// Size of the pieces in which two files are compared, in bytes: each is held twice.
+/// Size of the blocks in which two files are compared: 64 KiB, two of which are in memory.
 const COMPARED_BYTES: usize = 64 << 10;
 
-/// A file that is to be moved, held on to.
+/// A file to be moved, kept open with its directory.
 struct Held {
     source: Anchored,
     directory: Anchored,
@@ -41,14 +42,14 @@ struct Held {
 }
 
 impl Held {
-    /// A name by which the file is reached in the very directory that it was found in.
+    /// Path of the file through the open directory in which it was found.
     fn path(&self) -> PathBuf {
         self.directory.lasting_name().join(&self.name)
     }
 }
 
-/// Moves an object, if it is still the one with this entity tag. Nothing is moved by way of a link, nor out of a directory that
-/// another was put in the place of.
+/// Moves an object, if it still has this entity tag. Refused if the path leads through a link, or the directory was
+/// replaced meanwhile.
 pub(crate) fn move_object(from: &ObjectUri, to: &Path, etag: &str) -> StorageResult<()> {
     let fail = |e| StorageError::new("move", format!("{from}` to `{}", to.display()), e);
     let held = hold(from, etag, fail)?;
@@ -59,13 +60,13 @@ pub(crate) fn move_object(from: &ObjectUri, to: &Path, etag: &str) -> StorageRes
     let to = &target.lasting_name().join(name);
     match renameat_with(CWD, held.path(), CWD, to, RenameFlags::NOREPLACE).map_err(io::Error::from) {
         Ok(()) => confirm(from, &held, to, etag),
-        // A move that was cut short goes on; anything else of that name stays.
+        // An earlier move that was interrupted is completed; any other file of that name is kept.
         Err(e) if e.kind() == ErrorKind::AlreadyExists => match is_copy(&held, to).map_err(fail)? {
             true => take_away(from, &held, to, etag, Made::Before),
             false => Err(fail(e)),
         },
         Err(e) if e.kind() == ErrorKind::CrossesDevices => transfer(from, &held, to, etag).map_err(|e| e.or(fail)),
-        // A file system that cannot rename without replacing.
+        // The file system cannot rename without replacing.
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
             transfer(from, &held, to, etag).map_err(|e| e.or(fail))
         }
@@ -73,7 +74,7 @@ pub(crate) fn move_object(from: &ObjectUri, to: &Path, etag: &str) -> StorageRes
     }
 }
 
-/// Finds what is to be moved, and checks that it is that.
+/// Opens the file to be moved, and checks its entity tag.
 fn hold(from: &ObjectUri, etag: &str, fail: impl Fn(io::Error) -> StorageError) -> StorageResult<Held> {
     let path = path_of(from)?;
     let source = match Anchored::of_no_link(&path) {
@@ -99,17 +100,18 @@ fn hold(from: &ObjectUri, etag: &str, fail: impl Fn(io::Error) -> StorageError) 
     }
 }
 
-/// Looks whether what was renamed is what was meant; else it goes back.
+/// Checks that the renamed file is the intended one; otherwise renames it back.
 fn confirm(from: &ObjectUri, held: &Held, to: &Path, etag: &str) -> StorageResult<()> {
     let fail = |e| StorageError::new("move", from, e);
     let there = fs::symlink_metadata(to).map_err(fail)?;
     let Err(changed) = check_etag(from, etag, &identity(&there)) else { return Ok(()) };
-    // A file that has come under the first name meanwhile stays, and the renamed one stays in its new place.
+    // Fails harmlessly if a new file took the first name meanwhile: that one is kept, and the renamed file stays in its
+    // new place.
     let _ = renameat_with(CWD, to, CWD, held.path(), RenameFlags::NOREPLACE);
     Err(changed)
 }
 
-/// Tells whether a file of the target's name is the source itself, or a copy of it that a move which died has made.
+/// Tells whether a file at the target is the source itself, or a copy that an interrupted move made.
 fn is_copy(held: &Held, to: &Path) -> io::Result<bool> {
     let there = fs::symlink_metadata(to)?;
     if is_same(&there, held.source.metadata()) {
@@ -137,7 +139,7 @@ fn has_same_content(mut a: File, mut b: File) -> io::Result<bool> {
     }
 }
 
-/// Error of a transfer: one of the system, or one that says all.
+/// Error of a transfer: an I/O error, or one that is already complete.
 enum Failed {
     Io(io::Error),
     Said(StorageError),
@@ -158,9 +160,9 @@ impl Failed {
     }
 }
 
-/// Copies the file, gives the copy its name, and removes the file.
+/// Copies the file, gives the copy its final name, and removes the source.
 fn transfer(from: &ObjectUri, held: &Held, to: &Path, etag: &str) -> Result<(), Failed> {
-    // Before anything is copied that would have to be taken back. What this does not find, the end does.
+    // Checked before copying, since a copy would have to be undone. Cases that this check misses fail at the removal.
     access(held.directory.lasting_name(), Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)?;
     let made = match fs::symlink_metadata(to) {
         Err(e) if e.kind() == ErrorKind::NotFound => {
@@ -176,12 +178,12 @@ fn transfer(from: &ObjectUri, held: &Held, to: &Path, etag: &str) -> Result<(), 
     take_away(from, held, to, etag, made).map_err(Failed::Said)
 }
 
-/// Gives the file a second name, where one file system holds both. Returns whether it has it.
+/// Hard-links the file to the target, if both are on one file system. Returns whether it did.
 fn link(held: &Held, to: &Path, etag: &str) -> io::Result<bool> {
     if fs::hard_link(held.path(), to).is_err() {
         return Ok(false);
     }
-    // Other content may have come under the first name.
+    // Other content may have taken the first name meanwhile.
     let is_meant = identity(&fs::symlink_metadata(to)?) == etag;
     if !is_meant {
         fs::remove_file(to)?;
@@ -189,7 +191,7 @@ fn link(held: &Held, to: &Path, etag: &str) -> io::Result<bool> {
     Ok(is_meant)
 }
 
-/// Copies the file, whole or not at all, and never over another.
+/// Copies the file atomically, without replacing another.
 fn copy(from: &ObjectUri, held: &Held, to: &Path, etag: &str) -> io::Result<()> {
     let parent = to.parent().ok_or(ErrorKind::InvalidFilename)?;
     let space = statvfs(parent)?;
@@ -197,7 +199,7 @@ fn copy(from: &ObjectUri, held: &Held, to: &Path, etag: &str) -> io::Result<()> 
         return Err(ErrorKind::StorageFull.into());
     }
     let private = parent.join(private_name(from));
-    // A private copy that a process which died has left is written anew; one that is being written is somebody else's.
+    // A private copy left by a process that died is overwritten; one that another process is writing is left alone.
     let mut into = open_private(&private)?;
     into.try_lock().map_err(|_| io::Error::new(ErrorKind::ResourceBusy, "another process is moving it"))?;
     into.set_len(0)?;
@@ -219,8 +221,9 @@ fn copy(from: &ObjectUri, held: &Held, to: &Path, etag: &str) -> io::Result<()> 
     }
 }
 
-/// Opens a private copy, and creates it if it is not there. Whoever may write to the quarantine could have put anything in its place: a link is not
-/// followed, a pipe not waited for, and nothing written to a file of another user or of two names.
+/// Opens a private copy, creating it if missing. Another user who may write to the quarantine could have put anything
+/// there: links are not followed, pipes not waited for, and files of another user or with a second hard link not
+/// written to.
 fn open_private(path: &Path) -> io::Result<File> {
     match create_new_file(path) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
@@ -242,29 +245,31 @@ fn open_private(path: &Path) -> io::Result<File> {
     }
 }
 
-/// The name of a copy that is not whole yet: the same for each move of a file, hidden, and short whatever the file's own is.
+/// Name of an incomplete copy: hidden, short, and the same for each move of a file, so that a repeated move finds it.
 fn private_name(from: &ObjectUri) -> String {
     let mut hasher = DefaultHasher::new();
     from.hash(&mut hasher);
     format!(".{:016x}.moving", hasher.finish())
 }
 
-/// Age at which a file that was taken aside was left so by a process that died, in seconds: 60. Moves take it away at once.
+/// Age in seconds after which a file under a private name counts as left by a process that died: 60. A live move
+/// removes it at once.
 const LEFT_ASIDE_SECONDS: i64 = 60;
 
-/// The name of a file in the input that is taken away, once it was looked at for the last time.
+/// Private name in the input directory for a source that is about to be removed, while it is checked a last time.
 fn aside_name() -> String {
     format!(".{}.moving", uuid::Uuid::new_v4())
 }
 
-/// Tells whether a file in the input that changed its name at a time, in seconds, was taken aside by a move which died.
+/// Tells whether a file in the input is the renamed source of a move that died. Times are Unix seconds; `changed_at` is
+/// the file's change time.
 pub(crate) fn is_left_aside(name: &OsStr, changed_at: i64, now: i64) -> bool {
     let id = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".moving"));
     let is_aside = id.is_some_and(|id| uuid::Uuid::try_parse(id).is_ok());
     is_aside && now.saturating_sub(changed_at) >= LEFT_ASIDE_SECONDS
 }
 
-/// Gives a copy its name, if that is free.
+/// Gives a copy its final name, if that is free.
 fn show(private: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, private, CWD, to, RenameFlags::NOREPLACE).map_err(io::Error::from) {
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {}
@@ -273,19 +278,19 @@ fn show(private: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(private, to) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(e),
         Ok(()) => Ok(()),
-        // A file system with neither: the name is taken first, by an empty file.
+        // The file system supports neither: an empty file reserves the name first.
         Err(_) => create_new_file(to).and_then(|_| fs::rename(private, to)),
     }
 }
 
-/// Removes the first name of a file that has another now. Other content that has come under it stays. If the name cannot be removed,
-/// the other one goes, if it was made by this move.
+/// Removes the source of a file that now has its new name. Other content that took the source's name meanwhile is kept.
+/// If the source cannot be removed, the new name is removed again, if this move created it.
 fn take_away(from: &ObjectUri, held: &Held, to: &Path, etag: &str, made: Made) -> StorageResult<()> {
     let fail = |e| StorageError::new("move", from, e);
     let (first, aside) = (held.path(), held.directory.lasting_name().join(aside_name()));
     match fs::rename(&first, &aside) {
         Ok(()) => {}
-        // Somebody else has moved it as well.
+        // Another process has moved the file already.
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(fail(made.take_back(to, e))),
     }
@@ -294,7 +299,7 @@ fn take_away(from: &ObjectUri, held: &Held, to: &Path, etag: &str, made: Made) -
     match check_etag(from, etag, &identity(&there)) {
         Ok(()) if is_meant => fs::remove_file(&aside).map_err(fail),
         checked => {
-            // A file that has come under the first name by now has taken the place of this one.
+            // A newer file that took the first name replaces this one.
             show(&aside, &first)
                 .or_else(|e| if e.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(fail(e)) })?;
             match (is_meant, checked) {
@@ -303,14 +308,14 @@ fn take_away(from: &ObjectUri, held: &Held, to: &Path, etag: &str, made: Made) -
                     changed.source = made.take_back(to, changed.source);
                     Err(changed)
                 }
-                // The file itself is gone from here: what has its new name is all there is of it.
+                // The source itself is gone: the file under the new name is the only copy left.
                 _ => Ok(()),
             }
         }
     }
 }
 
-/// Maker of the file that has the new name: this move, or one before it.
+/// Origin of the file at the new name: this move, or an earlier one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Made {
     Here,
@@ -318,7 +323,8 @@ enum Made {
 }
 
 impl Made {
-    /// Removes what has the new name, if it was made here, since the move cannot be finished for this reason.
+    /// Removes the file at the new name if this move created it, since the move cannot be completed. Returns the
+    /// reason, with a failed removal added.
     fn take_back(self, to: &Path, reason: io::Error) -> io::Error {
         if self == Self::Before {
             return reason;

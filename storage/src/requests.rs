@@ -1,4 +1,5 @@
-//! Requests to buckets, counted for Prometheus: each try for itself, so that what is throttled shows even if a later try succeeds.
+//! Counter of requests to buckets, for Prometheus: each attempt counts by itself, so that throttling shows even if a
+//! retry succeeds.
 
 use crate::patience::{self, Teller, Watch};
 use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
@@ -7,10 +8,10 @@ use aws_sdk_s3::error::BoxError;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use metrics::{counter, describe_counter};
 
-/// Name of the metric.
+/// Name of the counter.
 const REQUESTS: &str = "millwork_storage_requests_total";
 
-/// Says what the metrics of buckets mean.
+/// Describes the metrics of buckets for Prometheus.
 pub fn describe_metrics() {
     describe_counter!(
         REQUESTS,
@@ -18,7 +19,7 @@ pub fn describe_metrics() {
     );
 }
 
-/// Method of a try that is under way: when its answer is there, the request is gone.
+/// HTTP method of an attempt in progress, kept because the request is no longer available when its answer arrives.
 #[derive(Debug)]
 struct Method(&'static str);
 
@@ -26,7 +27,7 @@ impl Storable for Method {
     type Storer = StoreReplace<Self>;
 }
 
-/// Sees every request, and bounds the time that it takes.
+/// Interceptor that counts every request, and sets its timeouts.
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
     teller: Teller,
@@ -74,7 +75,7 @@ fn method(name: &str) -> &'static str {
 fn outcome(status: Option<u16>) -> &'static str {
     match status {
         Some(200..400) => "ok",
-        // Too many requests; SlowDown.
+        // 429 Too Many Requests, 503 SlowDown.
         Some(429 | 503) => "throttled",
         Some(400..500) => "refused",
         _ => "failed",

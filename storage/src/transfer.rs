@@ -1,7 +1,7 @@
-//! Content of objects in buckets, for callers that read and write as with files.
+//! Content of objects in buckets, for callers that use blocking reads and writes.
 //!
-//! Requests run on threads of their own and several at a time, so that a caller that parses or encodes overlaps with
-//! them, and can block without holding them up.
+//! Requests run on threads of their own, several at a time, so that callers that parse or encode overlap with them, and
+//! may block without stopping them.
 
 use crate::bucket::{client_from_env, fail, is_changed};
 use crate::{Located, Object, Places, StorageError, StorageResult, bucket_and_key, local};
@@ -22,17 +22,17 @@ use tokio::task::AbortHandle;
 
 /// Limit of the bytes that one request reads: 8 MiB.
 const CHUNK_BYTES: u64 = 8 << 20;
-/// Number of chunks of one reader that there are at once: on their way, waiting, and being read.
+/// Limit of a reader's chunks: requested, received, and being read.
 const CHUNKS_AHEAD: usize = 3;
-/// Number of times that a chunk is requested, and the pause after the first time; the pause quadruples.
+/// Number of attempts to request a chunk, and the pause after the first; each pause is four times the one before.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Kind of an error on the way between here and the server.
+/// Error kind for failures on the connection to the server.
 const BROKEN: ErrorKind = ErrorKind::ConnectionReset;
-/// Number of objects that are looked for at once.
+/// Limit of the concurrent metadata requests.
 const LOOKS_AT_ONCE: usize = 32;
-/// Number of cores that share a thread for requests: the thread decrypts and copies what they convert, and mostly
-/// waits. What a thread receives and what it is received for have their memory in common.
+/// Number of cores per thread for requests: such a thread only decrypts and copies what the cores convert, and mostly
+/// waits.
 const CORES_PER_THREAD: usize = 4;
 
 static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
@@ -54,19 +54,19 @@ pub(crate) async fn client() -> Client {
     CLIENT.get_or_init(client_from_env).await.clone()
 }
 
-/// Starts work on the threads for requests; its result comes through the channel.
+/// Starts work on the threads for requests; its result is sent to the channel.
 pub(crate) fn start<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
     done: Sender<T>,
 ) -> io::Result<()> {
     runtime()?.spawn(async move {
-        // Nobody may be waiting.
+        // The receiver may be gone.
         let _ = done.send(work.await);
     });
     Ok(())
 }
 
-/// Does work on the threads for requests, and waits for it.
+/// Runs work on the threads for requests, and waits for its result.
 pub(crate) fn wait<T: Send + 'static>(
     work: impl Future<Output = StorageResult<T>> + Send + 'static,
 ) -> StorageResult<T> {
@@ -76,14 +76,14 @@ pub(crate) fn wait<T: Send + 'static>(
     receiver.recv().map_err(|e| broken(io::Error::other(e)))?
 }
 
-/// Reads a byte range of an object that must be the one with this entity tag. Reading begins at once.
+/// Reader of a byte range of an object, which must have the given entity tag. Requests start at once.
 ///
-/// An object that is gone gives [`ErrorKind::NotFound`], one that changed [`ErrorKind::StaleNetworkFileHandle`], a server
-/// that does not answer as it should [`ErrorKind::ConnectionReset`].
+/// Errors: [`ErrorKind::NotFound`] if the object is gone, [`ErrorKind::StaleNetworkFileHandle`] if it changed,
+/// [`ErrorKind::ConnectionReset`] if the server's answers are broken.
 pub struct ObjectReader {
     chunks: Receiver<io::Result<Chunk>>,
     current: Option<Chunk>,
-    /// Permits, each for a chunk that may come.
+    /// Permits for chunks that may be requested.
     room: Arc<Semaphore>,
     remaining: u64,
     has_arrived: Arc<AtomicBool>,
@@ -94,16 +94,15 @@ pub struct ObjectReader {
 struct Stored {
     uri: ObjectUri,
     etag: String,
-    /// Size of the whole object, in bytes; an object of another size has changed.
+    /// Size of the whole object, in bytes; another size means that it changed.
     size_bytes: u64,
 }
 
-/// Bytes of the answer to a request that have not been read, in the pieces in which they came: they are copied once,
-/// when they are read.
+/// Unread bytes of an answer, in the pieces in which they arrived: copied only once, when read.
 struct Chunk(VecDeque<Bytes>);
 
 impl Chunk {
-    /// Fills the buffer, or reads all there is: how much comes at once does not depend on the pieces.
+    /// Fills the buffer, or reads all there is, so that the amount read does not depend on the sizes of the pieces.
     fn read(&mut self, buffer: &mut [u8]) -> usize {
         let mut read = 0;
         while let Some(piece) = self.0.front_mut().filter(|_| read < buffer.len()) {
@@ -119,13 +118,13 @@ impl Chunk {
 }
 
 impl ObjectReader {
-    /// Begins to read. An object of another size is one that changed.
+    /// Opens an object for reading. Another size means that it changed.
     pub fn open(uri: &ObjectUri, etag: &str, range: Range<u64>, size_bytes: u64) -> io::Result<Self> {
         let object = Stored { uri: uri.clone(), etag: etag.to_owned(), size_bytes };
         Self::begin(object, range, CHUNK_BYTES, CHUNKS_AHEAD)
     }
 
-    /// Begins to read for a caller that may need no more than the first bytes: the rest is requested when it is read.
+    /// Opens an object for a caller that may need only the first bytes: the rest is requested when it is read.
     pub fn open_start(
         uri: &ObjectUri,
         etag: &str,
@@ -147,7 +146,7 @@ impl ObjectReader {
         Ok(Self { chunks, current: None, room, remaining, has_arrived, task })
     }
 
-    /// Says whether there is something to read without waiting.
+    /// Flag that is set while there is something to read without waiting.
     pub fn has_arrived(&self) -> Arc<AtomicBool> {
         self.has_arrived.clone()
     }
@@ -159,7 +158,7 @@ impl Drop for ObjectReader {
     }
 }
 
-/// The ranges of the requests for a range.
+/// Cuts a range into the ranges of single requests.
 fn cut(range: Range<u64>, first_bytes: u64) -> Vec<Range<u64>> {
     let mut chunks = Vec::new();
     let (mut start, mut size) = (range.start, first_bytes.clamp(1, CHUNK_BYTES));
@@ -171,7 +170,7 @@ fn cut(range: Range<u64>, first_bytes: u64) -> Vec<Range<u64>> {
     chunks
 }
 
-/// Requests chunks as there is room for them, and hands them on in order.
+/// Requests chunks as permits allow, and passes them on in order.
 async fn fetch(
     object: Stored,
     chunks: Vec<Range<u64>>,
@@ -193,7 +192,7 @@ async fn fetch(
 }
 
 impl Stored {
-    /// Requests a chunk, again where the answer broke off: the client's own retries end where the body begins.
+    /// Requests a chunk, and again if the body breaks off: the client's own retries end where the body begins.
     async fn get_again(&self, chunk: Range<u64>) -> io::Result<Chunk> {
         let mut pause = FIRST_PAUSE;
         for _ in 1..TRIES {
@@ -220,7 +219,7 @@ impl Stored {
                 e => e,
             },
         })?;
-        // As in `bytes 0-99/1234` (RFC 9110, 14.4).
+        // Format: `bytes 0-99/1234` (RFC 9110, 14.4).
         let total = answer.content_range().and_then(|range| range.rsplit_once('/')?.1.parse().ok());
         if total.is_some_and(|total: u64| total != *size_bytes) {
             return Err(changed());
@@ -270,7 +269,7 @@ impl Read for ObjectReader {
     }
 }
 
-/// Size, entity tag and time of one object, for callers that block.
+/// Size, entity tag and time of one object, for blocking callers.
 pub(crate) fn head_blocking(uri: &ObjectUri) -> StorageResult<Object> {
     match bucket_and_key(uri) {
         None => local::head(uri),
@@ -281,7 +280,7 @@ pub(crate) fn head_blocking(uri: &ObjectUri) -> StorageResult<Object> {
     }
 }
 
-/// Size, entity tag and time of each object, in the order of `uris`, for callers that block. With `places`, objects
+/// Size, entity tag and time of each object, in the order of `uris`, for blocking callers. With `places`, objects
 /// outside them are refused.
 pub fn heads_blocking(uris: Vec<ObjectUri>, places: Option<&Places>) -> StorageResult<Vec<StorageResult<Located>>> {
     if uris.iter().all(|uri| bucket_and_key(uri).is_none()) {
@@ -308,7 +307,7 @@ fn locate(uri: &ObjectUri, places: Option<&Places>) -> StorageResult<Located> {
     }
 }
 
-/// Removes an object, for callers that block. One that is not there is no error.
+/// Removes an object, for blocking callers. A missing object is not an error.
 pub fn remove_blocking(uri: &ObjectUri) -> StorageResult<()> {
     let Some((bucket, key)) = bucket_and_key(uri) else {
         return match std::fs::remove_file(local::path_of(uri)?) {
@@ -323,12 +322,12 @@ pub fn remove_blocking(uri: &ObjectUri) -> StorageResult<()> {
     })
 }
 
-/// Tells whether there is an object, for callers that block.
+/// Tells whether an object exists, for blocking callers.
 pub(crate) fn exists_blocking(uri: &ObjectUri) -> StorageResult<bool> {
     find_blocking(std::slice::from_ref(uri)).map(|found| found.is_some())
 }
 
-/// Looks for an object of these that exists, for callers that block.
+/// Finds one of these objects that exists, for blocking callers.
 pub fn find_blocking(uris: &[ObjectUri]) -> StorageResult<Option<ObjectUri>> {
     let (remote, local): (Vec<_>, Vec<_>) = uris.iter().cloned().partition(|uri| bucket_and_key(uri).is_some());
     for uri in local {

@@ -1,22 +1,23 @@
-//! Uploads to buckets that were begun and never finished: the bucket keeps their parts, which cost, and lists no object.
+//! Incomplete uploads to buckets: the bucket keeps and bills their parts, but lists no object.
 
 use crate::bucket::fail;
 use crate::transfer::client;
 use crate::{Location, StorageResult};
 use chrono::{DateTime, Utc};
 
-/// Uploads that were begun before a time and are still open.
+/// Uploads begun before a given time that are still open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenUploads {
-    /// Number of unfinished uploads, of the first 1,000 that the bucket tells.
+    /// Number of incomplete uploads, among the first 1,000 that the bucket lists.
     pub count: u64,
-    /// Time at which the oldest was begun.
+    /// Start time of the oldest.
     pub oldest: Option<DateTime<Utc>>,
-    /// True if the bucket has more than were looked at.
+    /// True if the bucket has more than the listed ones.
     pub has_more: bool,
 }
 
-/// Counts the uploads below a place that were begun before a time and are still open; none for a directory, which has no uploads.
+/// Counts the uploads below a location that were begun before a time and are still open; `None` for a directory, which
+/// has no uploads.
 pub async fn open_uploads(place: &Location, before: DateTime<Utc>) -> StorageResult<Option<OpenUploads>> {
     let Location::Bucket { bucket, prefix } = place else { return Ok(None) };
     let folder = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };

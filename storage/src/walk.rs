@@ -1,9 +1,10 @@
-//! The files below a directory, each once.
+//! Listing of the files below a directory, each once.
 //!
-//! The rule for links: one is followed if it leads to something inside the directory that is listed. What stands there under a name
-//! of its own is listed by that name, and by no link to it; what has no such name, since it is in a directory that is left out, is
-//! listed by the first link to a directory that it is in, or else by the first link to it. A link to a directory that it is in is a loop. Loops, links out of the directory and links to
-//! nothing are refused by name. Hard links are files of their own.
+//! Rule for links: a link is followed if its target is inside the listed directory. A file that has a path of its own
+//! there is listed by that path, and not by links to it. A file without one, in a directory that is left out, is listed
+//! by the first link to a directory above it, or else by the first link to the file. A link to a directory that
+//! contains it is a loop. Loops, links out of the directory and dangling links are refused by name. Hard links count as
+//! separate files.
 
 use crate::anchor::Anchored;
 use crate::local::object_of;
@@ -17,21 +18,21 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Reason why a directory below the one that is listed is left out, for a person.
+/// Reason for leaving out a directory that this user may not list, as shown to people.
 const CLOSED: &str = "it is in a directory, or is one, that this user may not look into: give the right to read and enter it, or \
     keep it out of the input";
 
-/// Reason why a link is left out, for a person. Of what is outside nothing is told.
+/// Reason for leaving out a link that leads outside, as shown to people. Reveals nothing about its target.
 const LED_OUT: &str =
     "a link leads from there to outside the input, or to nothing: put the file itself there, or remove the link";
 
-/// Reason why a link is left out that is in what it leads to, for a person.
+/// Reason for leaving out a link to a directory that contains it, as shown to people.
 const LOOP: &str = "it is a link that leads back to where it is: remove it";
 
-/// Reason why an entry is left out that is neither a file nor a directory nor a link, for a person.
+/// Reason for leaving out an entry that is neither file, directory nor link, as shown to people.
 const NO_FILE: &str = "it is no regular file, but a pipe, a socket or a device, which is never opened: remove it, or keep it out of the input";
 
-/// Reason for which a file is named that a move to the quarantine took aside, for a person.
+/// Reason for reporting a file that a move to the quarantine renamed and left, as shown to people.
 const LEFT_ASIDE: &str = "a process died as it moved this file to the quarantine: if the quarantine has its content, remove it here; if \
     not, give it a name that does not begin with a dot";
 
@@ -40,14 +41,14 @@ const LEFT_ASIDE: &str = "a process died as it moved this file to the quarantine
 pub struct Listing {
     /// Files below the directory, ordered by key.
     pub objects: Vec<Object>,
-    /// Entries that are refused: links that lead out of the directory, in a circle, or to nothing, what is no regular file, and
-    /// directories that may not be listed.
+    /// Refused entries: links that lead out of the directory, in a loop or nowhere, entries that are not regular files,
+    /// and directories that this user may not list.
     pub refused: Vec<StorageError>,
 }
 
-/// Lists every file below `root`, or `root` itself, if that is a file. Links are followed as the module says; a file that vanishes
-/// meanwhile is left out, and so are names that are hidden, see [`crate::is_hidden`]. Nothing is opened but directories, and each of
-/// those where it was found.
+/// Lists every file below `root`, or `root` itself if it is a file. Links are followed by the rule of this module;
+/// files that vanish meanwhile and hidden names ([`crate::is_hidden`]) are left out. Only directories are opened, each
+/// through the descriptor by which it was found.
 pub fn list(root: &Path) -> StorageResult<Listing> {
     let fail = |e| StorageError::new("list", root.display(), e);
     let anchored = Anchored::of(root).map_err(fail)?;
@@ -70,7 +71,7 @@ pub fn list(root: &Path) -> StorageResult<Listing> {
         links_to_files: Vec::new(),
     };
     walk.descend(PathBuf::new(), walk.real_root.clone())?;
-    // Own names first: a link to what has one adds nothing.
+    // Own paths come first: a link to a listed file adds nothing.
     while let Some(link) = walk.links.pop_first() {
         walk.follow(link)?;
     }
@@ -84,7 +85,7 @@ pub fn list(root: &Path) -> StorageResult<Listing> {
     Ok(listing)
 }
 
-/// Identity of a file or directory, whatever its name: device and inode.
+/// Identity of a file or directory independent of its name: device and inode.
 type Identity = (u64, u64);
 
 fn identity_of(metadata: &Metadata) -> Identity {
@@ -95,18 +96,18 @@ struct Walk<'a> {
     root: &'a Path,
     real_root: PathBuf,
     listing: Listing,
-    /// Files that are listed.
+    /// Files already listed.
     files: HashSet<Identity>,
-    /// Directories that were entered.
+    /// Directories already entered.
     directories: HashSet<Identity>,
-    /// Links that were found and not looked at yet, below the root.
+    /// Links below the root that were found and not followed yet.
     links: BTreeSet<PathBuf>,
-    /// Links to what is no directory, in order: a directory that is found later may have it under a name of its own.
+    /// Links to files, in order, resolved last: a directory found later may contain the file under its own path.
     links_to_files: Vec<(PathBuf, Metadata)>,
 }
 
 impl Walk<'_> {
-    /// Lists a directory and all below it: `below` is the name it was found by, `real` where it is.
+    /// Lists a directory and everything below it: `below` is the name by which it was found, `real` its real path.
     fn descend(&mut self, below: PathBuf, real: PathBuf) -> StorageResult<()> {
         let mut open = vec![(below, real)];
         while let Some((below, real)) = open.pop() {
@@ -152,12 +153,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The entries of a directory, if it is really where its name says and was not entered before. They are those of this very
-    /// directory.
+    /// Entries of a directory, if its name still leads to its real path and it was not entered before. They are read
+    /// from the descriptor that was checked.
     fn entries_of(&mut self, below: &Path, real: &Path) -> io::Result<Option<fs::ReadDir>> {
         let directory = match Anchored::of(&self.root.join(below)) {
             Ok(directory) => directory,
-            // The directory that was found has been removed or replaced since.
+            // The directory was removed or replaced since it was found.
             Err(e)
                 if !below.as_os_str().is_empty()
                     && matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
@@ -176,7 +177,7 @@ impl Walk<'_> {
         fs::read_dir(directory.lasting_name()).map(Some)
     }
 
-    /// Goes where a link leads, if that is inside and not listed yet.
+    /// Follows a link, if its target is inside and not listed yet.
     fn follow(&mut self, below: PathBuf) -> StorageResult<()> {
         let path = self.root.join(&below);
         let anchored = match Anchored::of(&path) {

@@ -1,8 +1,8 @@
-//! Ways to what is written, which nobody else may have laid.
+//! Checks that no other user controls the path to a file that is about to be written.
 //!
-//! Where everybody may write, such as in `/tmp`, another user can put a link or a directory under a name before its owner does, and so
-//! lead what is written there elsewhere, or keep it. Many systems refuse such links themselves (`fs.protected_symlinks`); not all do, and none
-//! refuses directories.
+//! In a world-writable directory such as `/tmp`, another user can create a link or a directory under a name first, and
+//! so redirect or keep what is written there. Many systems refuse such links themselves (`fs.protected_symlinks`), but
+//! not all, and none refuses directories.
 
 use crate::anchor::{Anchored, is_same};
 use crate::modes::DIRECTORY_MODE;
@@ -13,45 +13,47 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
-/// Limit of links on one way, as Linux has it.
+/// Limit of links in one path, as in Linux.
 const MAX_LINKS: usize = 40;
-/// Bit of a directory's mode by which everybody may write to it.
+/// Mode bit by which everybody may write to a directory.
 const FOR_EVERYBODY: u32 = 0o002;
-/// User who may do anything anyway.
+/// User id of root, who may do anything anyway.
 const ROOT: u32 = 0;
 
-/// Kinds of what is refused on a way if another user has put it there.
+/// Kinds of path components that are refused if another user created them in a world-writable directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Refused {
     Links,
     Everything,
 }
 
-/// Refuses a way with a link that another user has put where everybody may write. A part that is not there ends the look.
+/// Refuses a path with a link that another user created in a world-writable directory. The check ends at the first
+/// missing component.
 pub(crate) fn check_links(path: &Path) -> io::Result<()> {
     walk(path, Refused::Links)
 }
 
-/// Refuses a way with anything that another user has put where everybody may write. A part that is not there ends the look.
+/// Refuses a path with any component that another user created in a world-writable directory. The check ends at the
+/// first missing component.
 pub fn check_way(path: &Path) -> io::Result<()> {
     walk(path, Refused::Everything)
 }
 
-/// Creates a directory and those it is in, as far as they are not there. Refused where another user could lead it elsewhere.
+/// Creates a directory and its parents where missing. Refused if another user could redirect the path.
 pub fn create_directories(path: &Path) -> io::Result<()> {
     make_directories(path)?;
-    // Another user may have been quicker.
+    // Checked again after the creation, since another user may have been faster.
     check_way(path)
 }
 
-/// Creates what [`create_directories`] does; the caller has to look at what is there then.
+/// Creates directories as [`create_directories`] does, but leaves the check afterwards to the caller.
 fn make_directories(path: &Path) -> io::Result<()> {
     check_way(path)?;
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
 }
 
-/// Creates a directory as far as it is not there, and holds on to it: what is written below [`Anchored::lasting_name`] is in the very directory that
-/// was looked at, whatever its name leads to by then.
+/// Creates a directory if missing, and keeps it open: files written through [`Anchored::lasting_name`] go to the very
+/// directory that was checked, whatever its name leads to by then.
 pub(crate) fn enter(directory: &Path) -> io::Result<Anchored> {
     make_directories(directory)?;
     let held = Anchored::of(directory)?;
@@ -62,12 +64,12 @@ pub(crate) fn enter(directory: &Path) -> io::Result<Anchored> {
     }
 }
 
-/// Opens a file for reading that is no link. A pipe that has come in its place is not waited for.
+/// Opens a file for reading that must not be a link. Does not block on a pipe in its place.
 pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
-/// Follows a way from the root, link by link.
+/// Resolves a path from the root, link by link.
 fn walk(path: &Path, refused: Refused) -> io::Result<()> {
     let (mut at, mut links) = (PathBuf::from("/"), 0);
     let mut left = parts(&std::path::absolute(path)?);
@@ -107,7 +109,8 @@ fn parts(path: &Path) -> VecDeque<PathBuf> {
     parts.map(|part| PathBuf::from(part.as_os_str())).collect()
 }
 
-/// Refuses what is of another user than this one, root and the directory's owner, where everybody may write.
+/// Refuses a component of a world-writable directory that belongs to a user other than this one, root or the
+/// directory's owner.
 fn check_owner(path: &Path, found: &Metadata, directory: &Metadata) -> io::Result<()> {
     let (user, owner) = (effective_user(), found.uid());
     if [user, ROOT, directory.uid()].contains(&owner) || directory.mode() & FOR_EVERYBODY == 0 {
@@ -132,7 +135,7 @@ mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
-    /// A user who owns nothing.
+    /// Id of a user who owns nothing.
     const NOBODY: u32 = 65_534;
 
     #[test]

@@ -1,7 +1,7 @@
-//! Notes of what was done, and changes that are planned.
+//! Audit records of changes, and stored change plans.
 //!
-//! A note is written before its effect, without an outcome, and once more after it, with one: a note that has none after a
-//! while is of something that broke off. A planned change is text to the store.
+//! A record is written before the effect, without an outcome, and again after it, with one: a record that still has
+//! none after a while belongs to an interrupted change. The content of a plan is opaque text to the store.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use millwork_manifest::DatePrefix;
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// Limit of a note or of a planned change as it is stored in DynamoDB, compressed, in bytes: an item has at most 400 KB, of
-/// which keys and other attributes need some.
+/// Limit of a compressed record or plan in DynamoDB, in bytes: an item has at most 400 KB, including keys and other
+/// attributes.
 pub const MAX_RECORD_BYTES: usize = 350_000;
 
-/// Notes that one page of a listing looks at when it shows only those of one subject: what it costs at most.
+/// Limit of the records that a page reads when it filters by subject.
 pub(crate) const MAX_LOOK: usize = 1000;
 
-/// The way by which somebody asked.
+/// Interface through which a change was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Via {
@@ -24,14 +24,14 @@ pub enum Via {
     Ui,
     /// The HTTP API.
     Api,
-    /// A command, with a scheduler or directly on a state.
+    /// A command, through a scheduler or directly on a state.
     Cli,
-    /// A service, by itself.
+    /// A service on its own initiative.
     Service,
 }
 
 impl Via {
-    /// Name of the way, as it is stored and shown.
+    /// Name of the interface, as stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ui => "ui",
@@ -48,41 +48,41 @@ impl fmt::Display for Via {
     }
 }
 
-/// Note of what an operator, or a service on nobody's behalf, did. It is known by its time and id.
+/// Record of what an operator did, or a service on its own initiative. Identified by time and id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
-    /// Id, which no other note of its time has.
+    /// Id, unique among the records of the same time.
     pub id: String,
-    /// Time at which it was about to be done.
+    /// Time just before the change was made.
     pub at: DateTime<Utc>,
     /// Actor: the id of a token, a user and host, or a process.
     pub actor: String,
-    /// Way by which it was asked for.
+    /// Interface through which it was requested.
     pub via: Via,
-    /// Word for what was done.
+    /// Name of the action.
     pub action: String,
-    /// Reason, as the operator says it.
+    /// Reason given by the operator.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Plan that it is the application of.
+    /// Plan that was applied.
     #[serde(default)]
     pub plan: Option<String>,
-    /// Runs, files and the like that it was about.
+    /// Subjects of the change, such as runs and files.
     #[serde(default)]
     pub subjects: Vec<String>,
-    /// State before, in words.
+    /// State before, as text.
     #[serde(default)]
     pub before: Option<String>,
-    /// State that was wanted, in words.
+    /// Intended state, as text.
     #[serde(default)]
     pub after: Option<String>,
-    /// Result, in words; none until it is known.
+    /// Result, as text; `None` until it is known.
     #[serde(default)]
     pub outcome: Option<String>,
 }
 
 impl AuditEntry {
-    /// Note of what a service has done by itself. The same note, left again, is one note.
+    /// Record of a completed action of a service. Writing the same record again has no effect.
     pub fn done(at: DateTime<Utc>, actor: String, action: &str, outcome: String) -> Self {
         let content = [actor.as_str(), action, &outcome].join("\0");
         let id = Sha256::digest(content).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -101,38 +101,38 @@ impl AuditEntry {
         }
     }
 
-    /// The place of the note among those of its day.
+    /// Sort position of the record among those of its day.
     pub(crate) fn place(&self) -> String {
         format!("{}#{}", self.at.to_rfc3339_opts(SecondsFormat::Micros, true), self.id)
     }
 
-    /// Tells whether the note is about a subject.
+    /// Tells whether the record concerns a subject.
     pub(crate) fn is_about(&self, subject: &str) -> bool {
         self.subjects.iter().any(|of| of == subject)
     }
 }
 
-/// Notes that a listing shows, newest first.
+/// Filter for a listing of records, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// Day of the notes, in UTC.
+    /// Day of the records, in UTC.
     pub day: DatePrefix,
-    /// Subject that they are about. A page then looks at a bounded number of notes, and may be empty though there are more.
+    /// Subject of the records. A page then reads a bounded number of records, and may be empty although there are more.
     pub subject: Option<String>,
-    /// Number of notes of a page at most, above 0.
+    /// Limit of the records on a page, above 0.
     pub limit: usize,
-    /// Place after which the page begins: `next_cursor` of the page before; none for the first page.
+    /// Position after which the page begins: `next_cursor` of the previous page; `None` for the first page.
     pub cursor: Option<String>,
 }
 
-/// Planned change, as the store keeps it.
+/// A change plan, as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanRecord {
     /// Id of the plan.
     pub id: String,
-    /// Number of writes so far: each write is on condition of the revision that was read, and adds one.
+    /// Number of writes so far: each write is conditional on the revision that was read, and increments it.
     pub revision: u64,
-    /// Time after which the store may forget it.
+    /// Time after which the store may delete it.
     pub forget_after: DateTime<Utc>,
     /// Document of the plan.
     pub document: String,

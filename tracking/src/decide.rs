@@ -1,38 +1,38 @@
-//! Decisions on a known file that is found again, or found to be gone: the same for every store.
+//! Decisions on a known file that is found again, or found to be gone: shared by all stores.
 
 use crate::{FoundFile, Overwrites, Tracked, TrackedFile};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, QuarantineReason, is_restored};
 
-/// Text in the timeline of a failed file that somebody has taken back.
+/// Timeline text for a failed file that was taken back.
 pub(crate) const TAKEN_BACK: &str = "taken back";
-/// Text in the timeline of a file that has other content than was known.
+/// Timeline text for a file that was found with other content.
 pub(crate) const OVERWRITTEN: &str = "found with other content";
-/// Text in the timeline of a refused file that the rules accept by now, as it was.
+/// Timeline text for a refused file that the present rules accept, with unchanged content.
 const ACCEPTED: &str = "accepted by the rules of now, with the same content";
-/// Text in the timeline of a file that was gone, and is there as it was.
+/// Timeline text for a file that was missing, and is back with the same content.
 const FOUND_AGAIN: &str = "found again, with the same content";
-/// Text in the timeline of a file that came with a manifest which did not tell what its content is.
+/// Timeline text for a file from a manifest without entity tags, whose content is known now.
 const FIRST_SEEN: &str = "found; its content was not known before";
 
-/// Reason in the record of a file that an operator refused: it stays refused, whatever is listed, until its content changes or
-/// somebody takes it back.
+/// Reason of a file that an operator refused: it stays refused in every listing, until its content changes or an
+/// operator takes it back.
 pub const BY_OPERATOR: &str = "by-operator";
 
-/// Change of the record of a known file.
+/// Change to the record of a known file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Leave it.
+    /// Keep the record unchanged.
     Leave(Tracked),
-    /// Take over what was found, in this state.
+    /// Replace the record by the finding, in this state.
     Replace(FileState, Tracked),
-    /// Keep its state, and what is known of it but for its content: take that over as it was found.
+    /// Keep the state, and update only the content (size, entity tag, version).
     Adopt(Tracked),
-    /// Keep its state, and note the other content.
+    /// Keep the state, and record that there is other content.
     NoteOverwrite,
 }
 
-/// Decides by what is known, what was found at a time, and the rule for converted files.
+/// Decides from the known record, the finding and its time, and the rule for converted files.
 pub(crate) fn decide(
     known: &TrackedFile,
     found: &FoundFile,
@@ -43,9 +43,9 @@ pub(crate) fn decide(
         return Decision::Leave(Tracked::Outdated);
     }
     match decide_by_content(known, found, overwrites) {
-        // An older event may still come.
+        // Updates the sequencer, since an older event may still arrive.
         Decision::Leave(Tracked::Overwritten) if is_newer(known, found) => Decision::NoteOverwrite,
-        // The first that tells what its content is, or the newest.
+        // The first finding with an entity tag, or a newer event.
         Decision::Leave(outcome) if is_newer(known, found) || known.etag.is_empty() && !found.etag.is_empty() => {
             Decision::Adopt(outcome)
         }
@@ -53,8 +53,8 @@ pub(crate) fn decide(
     }
 }
 
-/// Tells whether the finding is older than the record: by the order of events, or because it is of a listing that began before the
-/// last event of the file was taken in.
+/// Tells whether the finding is older than the record: by the sequencers of events, or because it comes from a listing
+/// that began before the file's last event was processed.
 fn is_older(known: &TrackedFile, found: &FoundFile, found_at: DateTime<Utc>) -> bool {
     match (&known.sequencer, &found.sequencer) {
         (Some(known), Some(found)) => found < known,
@@ -89,16 +89,16 @@ fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
         {
             Decision::Replace(Quarantined, Tracked::Quarantined(reason))
         }
-        // Somebody wants it so.
+        // Refused by an operator's decision.
         (Quarantined, None) if is_same && known.reason.as_deref() == Some(BY_OPERATOR) => {
             Decision::Leave(Tracked::Known)
         }
         // The rules have changed, or the object has.
         (Quarantined, None) => Decision::Replace(Pending, Tracked::Updated),
-        // The file came with a manifest that did not say what its content is.
+        // The file came from a manifest without its entity tag.
         (Pending, None) if known.etag.is_empty() => Decision::Replace(Pending, Tracked::Updated),
         _ if is_same => Decision::Leave(Tracked::Known),
-        // The rows of a failed file were never committed.
+        // Rows of a failed file were never committed, so that it can be converted again.
         (Pending | Failed, _) => Decision::Replace(Pending, Tracked::Updated),
         (Completed, None) if overwrites == Overwrites::Reprocess => Decision::Replace(Pending, Tracked::Updated),
         (Manifested | Processing | Completed | Quarantined, _)
@@ -110,12 +110,13 @@ fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
     }
 }
 
-/// Tells whether a file has the content that is known, as far as that is. One that came with a manifest may have no tag.
+/// Tells whether a file has the known content. True if no entity tag is known, as for a file from a manifest without
+/// one.
 fn is_as_known(known: &TrackedFile, found: &FoundFile) -> bool {
     known.etag == found.etag || known.etag.is_empty()
 }
 
-/// Text in the timeline of a file that is replaced by what was found: the reason why it is refused, or why it waits.
+/// Timeline text for a file whose record is replaced: the reason for the refusal, or for being pending.
 pub(crate) fn why_replaced(known: &TrackedFile, found: &FoundFile) -> &'static str {
     if let Some(reason) = found.quarantine {
         return reason.as_str();
@@ -131,7 +132,7 @@ pub(crate) fn why_replaced(known: &TrackedFile, found: &FoundFile) -> &'static s
     }
 }
 
-/// Takes over the content of a file as it was found.
+/// Updates the content of a file from the finding.
 pub(crate) fn adopt(file: &mut TrackedFile, found: &FoundFile) {
     file.size_bytes = found.size_bytes;
     file.etag.clone_from(&found.etag);
@@ -139,20 +140,20 @@ pub(crate) fn adopt(file: &mut TrackedFile, found: &FoundFile) {
     advance(file, found);
 }
 
-/// Notes the content of a file that it has after its own.
+/// Records the newer content of a file beside its own.
 pub(crate) fn note_overwrite(file: &mut TrackedFile, found: &FoundFile) {
     file.overwritten_etag = Some(found.etag.clone());
     advance(file, found);
 }
 
-/// Keeps the sequencer of the newest event, by which events that come late are known to be older.
+/// Keeps the sequencer of the newest event, to recognise older events that arrive late.
 fn advance(file: &mut TrackedFile, found: &FoundFile) {
     if found.sequencer.is_some() {
         file.sequencer.clone_from(&found.sequencer);
     }
 }
 
-/// The state of a file that was not known, and what that is called.
+/// State and outcome for a file that was not known.
 pub(crate) fn arrival(found: &FoundFile) -> (FileState, Tracked) {
     match found.quarantine {
         Some(reason) => (FileState::Quarantined, Tracked::Quarantined(reason)),
@@ -160,7 +161,7 @@ pub(crate) fn arrival(found: &FoundFile) -> (FileState, Tracked) {
     }
 }
 
-/// Decides on a known file that is gone: returns its new state and reason, if it changes.
+/// Decides on a known file that is gone: its new state and reason, if it changes.
 pub(crate) fn decide_missing(known: &TrackedFile, found: &FoundFile) -> Option<(FileState, QuarantineReason)> {
     let can_go = matches!(known.state, FileState::Pending | FileState::Failed);
     let is_older = known.sequencer.as_ref().zip(found.sequencer.as_ref()).is_some_and(|(known, found)| found < known);
@@ -173,7 +174,7 @@ mod tests {
     use crate::Sequencer;
     use chrono::DateTime;
 
-    /// Time at which findings were made that are to be decided on: later than any record.
+    /// Time of findings in these tests: later than any record.
     const LATER: DateTime<Utc> = DateTime::<Utc>::MAX_UTC;
 
     fn found(etag: &str, sequencer: Option<&str>, quarantine: Option<QuarantineReason>) -> FoundFile {

@@ -8,23 +8,23 @@ pub type TrackingResult<T> = Result<T, TrackingError>;
 /// Error of the store.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TrackingError {
-    /// The store did not answer, or not in time. The operation may have happened all the same.
+    /// The store did not answer, or not in time. The operation may have had its effect.
     #[error("state `{store}`: {message}")]
     Unavailable {
         /// The database file or table.
         store: String,
-        /// The cause.
+        /// Cause of the failure, as text.
         message: String,
     },
-    /// The store does not do what is asked, however often it is.
+    /// The store refuses the request permanently.
     #[error("state `{store}` refuses: {message}")]
     Refused {
         /// The database file or table.
         store: String,
-        /// The cause.
+        /// Cause of the failure, as text.
         message: String,
     },
-    /// A cursor that no listing gave.
+    /// A cursor that is not from any listing.
     #[error("`{0}` is no cursor of this listing: take `next_cursor` of the page before")]
     BadCursor(String),
     /// The store cannot be opened.
@@ -32,16 +32,16 @@ pub enum TrackingError {
     Open {
         /// The database file or table.
         store: String,
-        /// The cause.
+        /// Cause of the failure, as text.
         message: String,
     },
-    /// A name that is of no kind of store.
+    /// A URL that names no kind of store.
     #[error("cannot open state `{0}`: a state is sqlite:PATH or dynamodb:TABLE")]
     Url(String),
-    /// Another process has the store open to run things.
+    /// Another process runs manifests on this store.
     #[error("state `{0}` is in use by another millwork process: wait for it to end, or use another --state")]
     InUse(String),
-    /// A format that this version does not read.
+    /// A format that this version cannot read.
     #[error(
         "state `{store}` has format {found}, this version reads {known}: use the millwork that wrote it, or begin a new state"
     )]
@@ -50,59 +50,59 @@ pub enum TrackingError {
         store: String,
         /// Format of the database file.
         found: i64,
-        /// The format that is known.
+        /// Format that this version reads.
         known: i64,
     },
-    /// A file that is not Millwork's. Nothing was changed in it.
+    /// A file of another program. It was not changed.
     #[error("state `{store}` is {what}: it stays as it is; name another with --state")]
     Foreign {
-        /// The file.
+        /// Path of the file.
         store: String,
-        /// Kind of content that was found in the file.
+        /// Kind of content in the file.
         what: String,
     },
-    /// A lock that somebody else has taken meanwhile.
+    /// A lock that another process has taken over.
     #[error("the lock `{name}` with token {token} has passed to another holder")]
     LockLost {
-        /// The lock.
+        /// Name of the lock.
         name: String,
-        /// The token that was shown.
+        /// Token of the former holder.
         token: u64,
     },
-    /// A file that something else happened to meanwhile.
+    /// A file that belongs to another manifest, or is in another state, by now.
     #[error("file `{uri}` is {state}{holder}: it cannot be put in manifest `{manifest_id}`")]
     Taken {
-        /// The file.
+        /// URI of the file.
         uri: String,
-        /// The state it is in.
+        /// Present state of the file or run.
         state: FileState,
-        /// The manifest it is in, as ` in …`.
+        /// Manifest that contains the file, as ` in …`.
         holder: String,
-        /// The manifest it was wanted for.
+        /// Id of the manifest that was to contain the file.
         manifest_id: String,
     },
-    /// A run that is not as it should be for what was asked.
+    /// A run whose state does not allow the request.
     #[error("run `{manifest_id}` is {found}; {wanted}")]
     Conflict {
-        /// The run.
+        /// Id of the run's manifest.
         manifest_id: String,
-        /// The state it is in.
+        /// Present state of the file or run.
         found: String,
-        /// Rule that the request breaks, or advice for whoever asked.
+        /// Rule that the request breaks, or advice to the caller.
         wanted: &'static str,
     },
-    /// Something in the store that no version of Millwork writes.
+    /// An invalid value in the store, which no version of Millwork writes.
     #[error("state holds {what} `{value}`, which is not valid")]
     Corrupt {
-        /// Kind of the value, in words.
+        /// Kind of the value.
         what: &'static str,
-        /// The thing.
+        /// The invalid value.
         value: String,
     },
 }
 
 impl TrackingError {
-    /// Tells whether the same operation may succeed later.
+    /// Tells whether a retry of the same operation may succeed.
     pub fn can_pass(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }

@@ -1,4 +1,4 @@
-//! Looks of people at the store that no step of the work needs, and the one change that only a person makes.
+//! Reads of the store for inspection by people, and the one change that only operators make.
 
 use crate::{TrackedFile, TrackingResult};
 use async_trait::async_trait;
@@ -6,145 +6,145 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, ManifestId, ObjectUri, RunState};
 use serde::{Deserialize, Serialize};
 
-/// Limit of the builders that are told of: 200. Those that were seen last come first.
+/// Limit of the builders in a listing: 200, those with the latest heartbeats.
 pub const MAX_BUILDERS: usize = 200;
-/// Limit of a builder's note, in bytes: 4 KiB, many times what one takes.
+/// Limit of a builder's note, in bytes: 4 KiB, many times its usual size.
 pub const MAX_NOTE_BYTES: usize = 4096;
-/// Time after which the note of a silent builder is forgotten, in days: 7, long enough to be told of as the last one.
+/// Retention of the note of a silent builder, in days: 7.
 pub const KEEP_BUILDER_DAYS: i64 = 7;
 
-/// A lock as it is: held, let go of, or over.
+/// State of a lock: held, released, or expired.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LockState {
     /// Name of the lock.
     pub name: String,
-    /// Process that holds the lock, or held it last.
+    /// Present or last holder of the lock.
     pub holder: String,
     /// Token, which grows with each holder.
     pub token: u64,
-    /// Moment it was taken, where that was noted.
+    /// Time at which it was taken, if recorded.
     pub acquired_at: Option<DateTime<Utc>>,
-    /// Moment after which others may take it; none if it was let go of.
+    /// Expiry time; `None` if it was released.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Runs that lie before one in the queue.
+/// Runs that precede a given one in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueAhead {
-    /// Runs before it, at most the limit that was asked for.
+    /// Number of preceding runs, up to the requested limit.
     pub runs: u64,
     /// Bytes of the manifests of these runs.
     pub bytes: u64,
-    /// Files of those whose manifests tell no sizes.
+    /// Number of files in those of these runs whose manifests have no sizes.
     pub unsized_files: u64,
-    /// True if more runs are before it than were counted.
+    /// True if more runs precede it than were counted.
     pub is_capped: bool,
 }
 
-/// Description that a builder gives of itself.
+/// Facts that a builder publishes about itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BuilderAbout {
     /// Version of Millwork.
     pub version: String,
-    /// Command by which it runs: `serve`, `watch` or `lambda`.
+    /// Mode in which it runs: `serve`, `watch` or `lambda`.
     pub mode: String,
-    /// Moment it was started.
+    /// Time at which it was started.
     pub started_at: Option<DateTime<Utc>>,
-    /// Files of a manifest at most.
+    /// Limit of the files in a manifest.
     pub max_files: u64,
-    /// Bytes of a manifest at most.
+    /// Limit of the bytes in a manifest.
     pub max_bytes: u64,
-    /// Time that a rest of a manifest waits, in seconds.
+    /// Time for which files that do not fill a manifest wait, in seconds.
     pub max_wait_seconds: u64,
-    /// Pause between two sweeps, in seconds; none if it makes none.
+    /// Interval of its sweeps, in seconds; `None` if it makes none.
     pub sweep_interval_seconds: Option<u64>,
-    /// Pause between two looks for wishes of operators, in seconds; none of a version that takes none.
+    /// Interval at which it looks for operators' wishes, in seconds; `None` for versions that do not.
     pub wish_interval_seconds: Option<u64>,
-    /// Size a file is expected to have, in MB of 1024² bytes.
+    /// Expected size of a file, in MiB.
     pub expected_file_size_mb: f64,
-    /// Deviation from the expected size that is allowed, in percent.
+    /// Allowed deviation from the expected size, in percent.
     pub size_tolerance_percent: f64,
-    /// True if a file without a date counts as of today.
+    /// True if a file without a date gets today's.
     pub dates_missing_ones_today: bool,
-    /// Queue that it reads.
+    /// URL of the queue that it reads.
     pub queue_url: Option<String>,
-    /// Queue for messages that can never be processed.
+    /// URL of the dead-letter queue.
     pub dead_letter_queue_url: Option<String>,
 }
 
 impl BuilderNote {
-    /// Description in the note; none if another version of Millwork writes it in other words.
+    /// Decodes the facts in the note; `None` if another version wrote them in an incompatible form.
     pub fn about(&self) -> Option<BuilderAbout> {
         serde_json::from_str(&self.note).ok()
     }
 }
 
-/// Sign of life of a builder.
+/// Heartbeat of a builder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuilderNote {
     /// Name of the builder: host and process.
     pub id: String,
-    /// Moment of the sign, by the builder's clock.
+    /// Time of the heartbeat, by the builder's clock.
     pub seen_at: DateTime<Utc>,
-    /// Description that the builder gives of itself ([`BuilderAbout`]), as JSON of at most [`MAX_NOTE_BYTES`].
+    /// Facts about the builder ([`BuilderAbout`]), as JSON of at most [`MAX_NOTE_BYTES`].
     pub note: String,
 }
 
-/// The run that a change of a file rests on: it must be as it was seen, or not be there, or the change is refused.
+/// State of the run on which a change of a file depends: the change is refused unless the run is still in this state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunSeen {
     /// The file is in no manifest.
     NoManifest,
-    /// The run was not there.
+    /// The run did not exist.
     Absent(ManifestId),
     /// The run was in this state.
     InState(ManifestId, RunState),
 }
 
-/// Size and identity of an object as it was found.
+/// Size and identity of an object, as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundContent {
     /// Size in bytes.
     pub size_bytes: u64,
     /// Entity tag, without quotes.
     pub etag: String,
-    /// Version, in a bucket that keeps versions.
+    /// Version, in a bucket with versioning.
     pub version_id: Option<String>,
 }
 
-/// A change of a file's state that an operator makes.
+/// A change of a file's state by an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateChange {
-    /// The file.
+    /// URI of the file.
     pub uri: ObjectUri,
-    /// State and version that it was seen with.
+    /// State and version that were read.
     pub seen: (FileState, u64),
-    /// The run it was seen in.
+    /// State of its run that was read.
     pub run: RunSeen,
-    /// State that it gets.
+    /// New state.
     pub to: FileState,
-    /// Manifest that is noted with it from then on, if that is to be another.
+    /// Manifest to be recorded with the file, if it changes.
     pub manifest: Option<ManifestId>,
-    /// Reason that stands in its record from then on, for files that are failed or quarantined.
+    /// Reason to be recorded, for failed and quarantined files.
     pub reason: Option<String>,
-    /// Content that its object was found with, if that is to be taken over.
+    /// Content to be recorded, if it changes.
     pub content: Option<FoundContent>,
-    /// Text for the change in the file's timeline.
+    /// Text for the timeline entry.
     pub detail: String,
 }
 
-/// Outcome of a change of state.
+/// Result of a change of state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateChanged {
-    /// The change happened; this is the file now.
+    /// The change was made; this is the file after it.
     Done(Box<TrackedFile>),
-    /// The file, or its run, is not as it was seen: nothing changed. This is the file now, if it is known.
+    /// The file or its run has changed since it was read: nothing was changed. This is the present file, if known.
     Moved(Option<Box<TrackedFile>>),
 }
 
 impl StateChange {
-    /// The file after this change, but for its version and time.
+    /// The file after this change, except for its version and time.
     pub(crate) fn applied_to(&self, file: &TrackedFile) -> TrackedFile {
         let mut after = TrackedFile { state: self.to, ..file.clone() };
         if let Some(content) = &self.content {
@@ -165,39 +165,40 @@ impl StateChange {
     }
 }
 
-/// Something of the store that is not as it must be.
+/// A fault of the store's structure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StoreFault {
-    /// Part of the store that the fault is in: a table, an index, the file.
+    /// Faulty part of the store: a table, an index, or the file.
     pub what: String,
-    /// Fault, in words.
+    /// Description of the fault.
     pub found: String,
-    /// Remedy: what a person has to do.
+    /// Action required from a person.
     pub remedy: String,
 }
 
-/// Looks of people at the store. Each is bounded, whatever the store holds.
+/// Reads of the store for people. Each is bounded, whatever the store contains.
 #[async_trait]
 pub trait Inspection: Send + Sync {
-    /// Returns those of these locks that were ever taken, in the order asked for. At most 100 may be asked for.
+    /// Locks of these names that were ever taken, in the order of `names`, of which there may be at most 100.
     async fn locks(&self, names: &[String]) -> TrackingResult<Vec<LockState>>;
 
-    /// The runs that start before a queued one, as far as `limit` reaches; none if it does not wait. It may lag behind.
+    /// The runs that start before a queued one, counted up to `limit`; `None` if the run is not queued. May be
+    /// eventually consistent.
     async fn ahead(&self, id: &ManifestId, limit: usize) -> TrackingResult<Option<QueueAhead>>;
 
-    /// Notes that a builder is alive, and forgets those that have been silent for [`KEEP_BUILDER_DAYS`].
+    /// Records a builder's heartbeat, and removes builders that have been silent for [`KEEP_BUILDER_DAYS`].
     async fn note_builder(&self, note: &BuilderNote) -> TrackingResult<()>;
 
-    /// The builders that have noted themselves, those seen last first; at most [`MAX_BUILDERS`].
+    /// Builders with heartbeats, latest first; at most [`MAX_BUILDERS`].
     async fn builders(&self) -> TrackingResult<Vec<BuilderNote>>;
 
-    /// Known files whose URIs stand just before and just after one, at most `limit` on either side.
+    /// Known files whose URIs sort just before and just after one, at most `limit` on either side.
     async fn neighbours(&self, uri: &ObjectUri, limit: usize) -> TrackingResult<Vec<ObjectUri>>;
 
-    /// Changes a file's state if it and its run are as they were seen. The change, its line in the timeline and, in SQLite, the
-    /// counters are one; made again after its effect, it is [`StateChanged::Moved`], with the file as it left it.
+    /// Changes a file's state if the file and its run are unchanged. Change, timeline entry and, in SQLite, counters
+    /// are atomic. Repeated after its effect it returns [`StateChanged::Moved`], with the changed file.
     async fn change_state(&self, change: &StateChange, now: DateTime<Utc>) -> TrackingResult<StateChanged>;
 
-    /// Returns the faults of the store: in tables, indexes and expiry in DynamoDB, in the database file in SQLite.
+    /// Faults of the store: in tables, indexes and expiry in DynamoDB, in the database file in SQLite.
     async fn faults(&self) -> TrackingResult<Vec<StoreFault>>;
 }

@@ -1,9 +1,10 @@
-//! Memory of Millwork: the life of every file, how much of each date waits, the locks under which manifests are
-//! made, the manifests and their runs, and the commit records that decide who won.
+//! Tracking store of Millwork: the state of every file, the backlog of each date, the locks under which manifests are
+//! made, the manifests and their runs, and the commit records that decide which attempt's output counts.
 //!
-//! [`TrackingStore`] is the whole of it, a sum of traits by subject. [`SqliteStore`] keeps it in one file, [`DynamoStore`] in DynamoDB; [`open`]
-//! picks by URL. Every change of a file's state is conditional on the state and version it saw, and is noted in the
-//! file's timeline. The store knows nothing of Parquet, plans or directories: a commit record is text to it.
+//! [`TrackingStore`] is the whole interface, composed of a trait per subject. [`SqliteStore`] implements it in one
+//! file, [`DynamoStore`] in DynamoDB; [`open`] selects by URL. Every change of a file's state is conditional on the
+//! state and version that were read, and is recorded in the file's timeline. The store knows nothing of Parquet, plans
+//! or directories: a commit record is opaque text to it.
 
 mod audit;
 mod decide;

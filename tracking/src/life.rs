@@ -1,13 +1,13 @@
-//! Life of a run, operation by operation: the same for every store.
+//! State transitions of a run, by operation: shared by all stores.
 //!
-//! Each function says what an operation makes of a run as it is, or that it leaves it, or refuses. An operation that is
-//! made again finds the run as it left it, and leaves it.
+//! Each function returns the run after an operation, or that it stays unchanged, or refuses the operation. A repeated
+//! operation leaves the run unchanged.
 
 use crate::{Attempt, AttemptWork, Run, RunState, RunSummary, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FailureClass, FileState, ManifestId};
 
-/// The outcome of an operation, and the run after it, if it changes.
+/// Result of an operation, with the changed run, if it changes.
 pub(crate) type Decided<T> = TrackingResult<(T, Option<Run>)>;
 
 pub(crate) fn start(run: &Run, now: DateTime<Utc>) -> TrackingResult<Run> {
@@ -55,7 +55,8 @@ pub(crate) fn retry_later(
     Ok((true, Some(after)))
 }
 
-/// The files of a run that is after this in [`RunState::Failed`] or [`RunState::Cancelled`] are to be released.
+/// Ends a run without output. If it is then in [`RunState::Failed`] or [`RunState::Cancelled`], its files are to be
+/// released.
 pub(crate) fn fail(run: &Run, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<Option<Run>> {
     check_newest(run, attempt)?;
     let end = match failure.class {
@@ -100,7 +101,7 @@ pub(crate) fn cancel(run: &Run, now: DateTime<Utc>) -> Decided<RunState> {
     }
 }
 
-/// Advice for somebody who wants a committed run gone.
+/// Advice on cancelling a committed run.
 const COMMITTED: &str = "it is too late to cancel it: its output is decided on and gets its names, again and again until that \
     succeeds. If what was to get them is gone, retry it: it is converted anew";
 
@@ -112,7 +113,7 @@ pub(crate) fn requeue(run: &Run, now: DateTime<Utc>) -> TrackingResult<Option<Ru
     }
 }
 
-/// Tells whether the content of a run's files can be taken over as it is now: the run has no output, and nobody converts it.
+/// Tells whether a run's files may be updated to their present content: the run has no output, and is not in progress.
 pub(crate) fn can_be_refreshed(run: &Run) -> bool {
     matches!(run.state, RunState::Failed | RunState::Cancelled)
 }
@@ -130,7 +131,7 @@ pub(crate) fn prioritise(run: &Run, priority: i32, now: DateTime<Utc>) -> Option
     changes.then(|| Run { priority, ..changed(run, now) })
 }
 
-/// The run, once the attempt's output is committed; none if another attempt, an output or a cancellation was first.
+/// Commits the attempt's output; `None` if another attempt, an output or a cancellation came first.
 pub(crate) fn commit(run: &Run, attempt: u32, now: DateTime<Utc>) -> TrackingResult<Option<Run>> {
     let has_output = matches!(run.state, RunState::Committing | RunState::Completed);
     if run.attempts != attempt || run.cancel_requested || has_output {
@@ -155,8 +156,8 @@ pub(crate) fn complete(run: &Run, now: DateTime<Utc>) -> TrackingResult<Option<R
     }
 }
 
-/// A committed run whose output can no longer be shown, since what its record names is gone: it waits to be converted anew,
-/// as the next generation. `has_other` says whether an output of a generation before is shown.
+/// Gives up the lost output of a committed run, and queues the run as its next generation. `has_other` tells whether an
+/// output of an earlier generation is published.
 pub(crate) fn supersede(
     run: &Run,
     attempt: u32,
@@ -177,7 +178,7 @@ pub(crate) fn supersede(
     after.failure = Some(failure.clone());
     after.not_before = not_before;
     after.committed_at = run.committed_at.filter(|_| has_other);
-    // That of the output before is gone with it; the record of the output has it.
+    // The summary of the earlier output was replaced; the record of that output still has it.
     after.summary = None;
     if let Some(attempt) = after.history.last_mut() {
         attempt.failure = Some(failure.clone());
@@ -185,19 +186,19 @@ pub(crate) fn supersede(
     Ok(Some(after))
 }
 
-/// Tells whether a run that waits or is under way has an output to fall back on: it was completed before, and forced. Its files are
-/// completed, and stay so.
+/// Tells whether a queued or active run has an output to fall back on: it was completed, then forced. Its files stay
+/// completed.
 pub(crate) fn has_output(run: &Run) -> bool {
     run.committed_at.is_some()
 }
 
-/// Tells whether a run is to replace an output, or ended without one and may have left something of one that was given up.
+/// Tells whether a run is to replace an output, or ended without one and may have left files of one that was given up.
 pub(crate) fn replaces(run: &Run) -> bool {
     let has_ended = matches!(run.state, RunState::Failed | RunState::Cancelled);
     run.generation > 1 && (run.state == RunState::Queued || is_under_way(run) || has_ended)
 }
 
-/// Notes on a run that was just committed what it produced, and what was done for it.
+/// Adds the summary of the result, and the work of the attempt, to a run that was just committed.
 pub(crate) fn summarise(run: &mut Run, result: &serde_json::Value) {
     run.summary = RunSummary::of_result(result);
     if let (Some(attempt), Some(work)) = (run.history.last_mut(), AttemptWork::of_result(result)) {
@@ -217,7 +218,7 @@ fn queued_again(run: &Run, now: DateTime<Utc>) -> Run {
     Run { state: RunState::Queued, failures: 0, failure: None, not_before: None, ended_at: None, ..changed(run, now) }
 }
 
-/// Notes a failure, of the newest attempt if one is under way.
+/// Records a failure, of the newest attempt if one is in progress.
 fn failed(run: &Run, failure: &Failure, now: DateTime<Utc>) -> Run {
     let mut after = changed(run, now);
     if is_under_way(run) {
@@ -231,7 +232,7 @@ fn failed(run: &Run, failure: &Failure, now: DateTime<Utc>) -> Run {
 fn end_attempt(run: &mut Run, failure: Option<&Failure>, now: DateTime<Utc>) {
     if let Some(attempt) = run.history.last_mut() {
         attempt.ended_at = Some(now);
-        // The run has those that are beside the first.
+        // Further failures are stored with the run only.
         attempt.failure = failure.map(|failure| Failure { others: Vec::new(), ..failure.clone() });
     }
 }
@@ -251,14 +252,14 @@ fn refused(run: &Run, found: &str, wanted: &'static str) -> TrackingError {
     TrackingError::Conflict { manifest_id: run.manifest_id.to_string(), found: found.to_owned(), wanted }
 }
 
-/// Error of an operation on a run that is not there.
+/// Error of an operation on an unknown run.
 pub(crate) fn unknown(id: &ManifestId) -> TrackingError {
     let wanted = "submit its manifest first";
     TrackingError::Conflict { manifest_id: id.to_string(), found: "unknown".to_owned(), wanted }
 }
 
-/// Refuses to go on with a manifest that has lost files, of which it names the first: if that is in another manifest by
-/// now, its rows would be there twice.
+/// Refuses to continue with a manifest that has lost files, and names the first: if it is in another manifest, its rows
+/// would be written twice.
 pub(crate) fn check_owned(run: &Run, owned: u64, first_lost: Option<&TrackedFile>) -> TrackingResult<()> {
     if owned == run.files {
         return Ok(());
@@ -275,7 +276,8 @@ pub(crate) fn check_owned(run: &Run, owned: u64, first_lost: Option<&TrackedFile
     Err(refused(run, &found, "those that are left can go into a new manifest"))
 }
 
-/// Tells whether a run that ended without output can have a file again: the run has it, or had it last, or nobody has.
+/// Tells whether a run that ended without output can have a file again: it belongs to the run, belonged to it last, or
+/// is free.
 pub fn can_return(file: &TrackedFile, id: &ManifestId) -> bool {
     let is_free = matches!(file.state, FileState::Pending | FileState::Failed);
     let is_in_run = matches!(file.state, FileState::Manifested | FileState::Processing);

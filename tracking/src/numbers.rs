@@ -1,7 +1,7 @@
-//! Numbers that do not forget: totals of dates, series over time, and what processes leave word of.
+//! Long-lived statistics: totals of dates, time series, and notes of processes.
 //!
-//! Nothing is decided by them. Those of dates are kept as files and runs change, in the same transaction where there is one, and
-//! can be counted anew.
+//! No decisions depend on them. Totals of dates are updated as files and runs change, in SQLite in the same
+//! transaction, and can be recounted.
 
 use crate::RunState;
 use chrono::{DateTime, Duration, Utc};
@@ -9,30 +9,30 @@ use millwork_manifest::FileState;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Limit of the dates in one answer: more than two years of them.
+/// Limit of the dates in one answer: more than two years.
 pub const MAX_DATES: usize = 1000;
-/// Limit of the notes of one kind in one answer: as many processes of a kind as any installation has.
+/// Limit of the notes of one kind in one answer: more processes than any installation has.
 pub const MAX_NOTES: usize = 1000;
 
-/// Files in one state, and their bytes.
+/// Number and bytes of the files in one state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileTotal {
-    /// The files.
+    /// Number of files.
     pub files: u64,
     /// Bytes of the files.
     pub bytes: u64,
 }
 
-/// Numbers of all there is of a date.
+/// Totals of a date.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DateTotals {
-    /// Files by state; states without files are left out.
+    /// Files by state; states without files are omitted.
     pub files: BTreeMap<FileState, FileTotal>,
     /// Quarantined files by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Runs by state. In DynamoDB, only those that have ended.
+    /// Runs by state. In DynamoDB, only ended ones.
     pub runs: BTreeMap<RunState, u64>,
-    /// Sums of what its committed runs produced.
+    /// Sums of the results of its committed runs.
     pub output: RunSummary,
     /// Time at which the oldest pending file arrived.
     pub oldest_pending: Option<DateTime<Utc>>,
@@ -40,7 +40,7 @@ pub struct DateTotals {
     pub last_commit: Option<DateTime<Utc>>,
 }
 
-/// Summary of what a run produced, as lists show it.
+/// Summary of a run's result, for listings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunSummary {
     /// Rows in the output.
@@ -49,30 +49,30 @@ pub struct RunSummary {
     pub rejected: u64,
     /// Stored bytes of the input.
     pub input_bytes: u64,
-    /// Bytes of Parquet.
+    /// Bytes of the Parquet output.
     pub output_bytes: u64,
-    /// Output files.
+    /// Number of output files.
     #[serde(default)]
     pub outputs: u64,
-    /// Executors that made it.
+    /// Number of executors that worked on it.
     #[serde(default)]
     pub executors: u64,
-    /// Time that its tasks computed, in microseconds.
+    /// CPU time of its tasks, in microseconds.
     #[serde(default)]
     pub cpu_micros: u64,
-    /// Requests to object storage that it took and that read, by estimate.
+    /// Estimated read requests to object storage.
     #[serde(default)]
     pub reads: u64,
-    /// Requests to object storage that it took and that write, by estimate.
+    /// Estimated write requests to object storage.
     #[serde(default)]
     pub writes: u64,
-    /// Files with lines of which none became a row. Sums of dates leave them out.
+    /// Number of files with lines of which none became a row. Not included in sums of dates.
     #[serde(default)]
     pub without_rows: u64,
 }
 
 impl RunSummary {
-    /// Summary of a result as a commit brings it; none if it is no such result.
+    /// Summary from the result of a commit; `None` if it has no such form.
     pub fn of_result(result: &serde_json::Value) -> Option<Self> {
         let number = |name: &str| result.get(name).and_then(serde_json::Value::as_u64);
         let list = |name: &str| result.get(name).and_then(serde_json::Value::as_array);
@@ -97,7 +97,7 @@ impl RunSummary {
         })
     }
 
-    /// The sum of two.
+    /// Sum of two summaries.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -115,10 +115,10 @@ impl RunSummary {
     }
 }
 
-/// Work of an attempt: how long each step took, and what its tasks did.
+/// Work of an attempt: duration of each step, and counts of its tasks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptWork {
-    /// The steps, in order.
+    /// Steps, in order.
     #[serde(default)]
     pub steps: Vec<AttemptStep>,
     /// Stored bytes of input that were read.
@@ -130,16 +130,16 @@ pub struct AttemptWork {
     /// Lines that were rejected.
     #[serde(default)]
     pub rejected: u64,
-    /// Time that its tasks computed, in microseconds.
+    /// CPU time of its tasks, in microseconds.
     #[serde(default)]
     pub cpu_micros: u64,
-    /// Tasks.
+    /// Number of tasks.
     #[serde(default)]
     pub tasks: u64,
 }
 
 impl AttemptWork {
-    /// Work of the attempt whose result a commit brings, if it tells.
+    /// Work of the attempt in the result of a commit, if it contains it.
     pub fn of_result(result: &serde_json::Value) -> Option<Self> {
         serde_json::from_value(result.get("work")?.clone()).ok()
     }
@@ -152,11 +152,11 @@ pub struct AttemptStep {
     pub step: String,
     /// Time at which the step began.
     pub began_at: DateTime<Utc>,
-    /// Time that the step took, in milliseconds.
+    /// Duration of the step, in milliseconds.
     pub millis: u64,
 }
 
-/// Length of the spans that a series is kept in.
+/// Length of the spans of a time series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
     /// A minute; kept for 48 hours.
@@ -166,10 +166,10 @@ pub enum Span {
 }
 
 impl Span {
-    /// Spans of both lengths.
+    /// All lengths.
     pub const ALL: [Self; 2] = [Self::Minute, Self::Hour];
 
-    /// Seconds of one.
+    /// Length in seconds.
     pub fn seconds(self) -> i64 {
         match self {
             Self::Minute => 60,
@@ -177,8 +177,8 @@ impl Span {
         }
     }
 
-    /// Time for which samples of this length are kept: two days are looked at minute by minute, and a year is compared with
-    /// the one before.
+    /// Retention of samples: two days by the minute, and more than a year by the hour, for comparison with the year
+    /// before.
     pub fn keep(self) -> Duration {
         match self {
             Self::Minute => Duration::hours(48),
@@ -186,47 +186,47 @@ impl Span {
         }
     }
 
-    /// Beginning of the span that a time is in.
+    /// Start of the span that contains a time.
     pub fn begin(self, at: DateTime<Utc>) -> DateTime<Utc> {
         let seconds = at.timestamp().div_euclid(self.seconds()) * self.seconds();
         DateTime::from_timestamp(seconds, 0).unwrap_or(at)
     }
 }
 
-/// Sums of what happened in a span of time, and the state at its end.
+/// Sums over a span of time, and the state at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sample {
-    /// Beginning of the span, in seconds since 1970.
+    /// Start of the span, in Unix seconds.
     pub at: i64,
-    /// Time of the span that was watched, in seconds: less than all of it where nobody led for some time.
+    /// Observed part of the span, in seconds: less than the whole if there was no leader for some time.
     pub watched_seconds: f64,
-    /// Files that came, valid ones, and their bytes.
+    /// Number of valid files that arrived.
     pub arrived_files: u64,
-    /// Bytes of the files that came.
+    /// Bytes of these files.
     pub arrived_bytes: u64,
-    /// Stored bytes of input of runs that were completed.
+    /// Stored input bytes of completed runs.
     pub input_bytes: u64,
-    /// Bytes of Parquet of those.
+    /// Parquet bytes of these runs.
     pub output_bytes: u64,
-    /// Rows of those.
+    /// Rows of these runs.
     pub rows: u64,
-    /// Lines that those rejected.
+    /// Rejected lines of these runs.
     pub rejected: u64,
-    /// Runs that were completed.
+    /// Number of completed runs.
     pub completed_runs: u64,
-    /// Runs that failed for good.
+    /// Number of runs that failed finally.
     pub failed_runs: u64,
-    /// Bytes that are not converted, at the end: pending files and runs that have not ended.
+    /// Backlog in bytes at the end: pending files and open runs.
     pub backlog_bytes: u64,
-    /// Seconds that slots were busy, all slots together.
+    /// Busy time of all slots together, in seconds.
     pub busy_slot_seconds: f64,
-    /// Slots there were at the end.
+    /// Number of slots at the end.
     pub slots: u64,
 }
 
 impl Sample {
-    /// Adds what happened in a later part of the same span.
+    /// Adds a later part of the same span.
     pub fn add(&mut self, later: &Self) {
         self.watched_seconds += later.watched_seconds;
         self.arrived_files = self.arrived_files.saturating_add(later.arrived_files);
@@ -243,47 +243,47 @@ impl Sample {
     }
 }
 
-/// A note that a process leaves of itself, until it expires.
+/// A note that a process stores until it expires.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Note {
-    /// Name of the note among those of its kind, such as that of a process, or [`LEARNT`].
+    /// Name of the note within its kind, such as that of a process, or [`LEARNT`].
     pub name: String,
-    /// Time at which the note was left.
+    /// Time of writing.
     pub at: DateTime<Utc>,
     /// Content of the note.
     pub value: serde_json::Value,
 }
 
-/// Kind of notes: schedulers, whether they run manifests or stand by.
+/// Kind of notes: heartbeats of schedulers, leader and standbys.
 pub const SCHEDULERS: &str = "scheduler";
-/// Kind of notes: what the scheduler that runs the manifests has learnt of its capacity; see [`Capacity`].
+/// Kind of notes: capacity measured by the leader; see [`Capacity`].
 pub const CAPACITY: &str = "capacity";
-/// Name of the one note of that kind.
+/// Name of the only note of the preceding kind.
 pub const LEARNT: &str = "learnt";
 
-/// Kind of notes: that the totals of all dates were counted once, since they are kept; stores of before have none to begin with.
+/// Kind of notes: that the totals of all dates were counted once, which stores from earlier versions need.
 pub const TOTALS: &str = "totals";
-/// Name of the one note of that kind.
+/// Name of the only note of the preceding kind.
 pub const COUNTED: &str = "counted";
 
-/// Work that there is to do, and the speed of it: for whoever decides how many executors there should be.
+/// Open work, and the speed of converting it, for the decision on the number of executors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Capacity {
     /// Bytes of pending files.
     pub pending_bytes: u64,
-    /// Bytes of runs that have not ended.
+    /// Bytes of open runs.
     pub run_bytes: u64,
-    /// Bytes of input that one busy slot converts a second, learnt over hours; none until a run has been completed.
+    /// Input bytes that a busy slot converts per second, measured over hours; `None` until a run has completed.
     pub bytes_per_slot_second: Option<f64>,
-    /// Slots of all executors.
+    /// Number of slots of all executors.
     pub slots: u64,
-    /// Slots that were busy.
+    /// Number of busy slots.
     pub busy_slots: u64,
 }
 
 impl Capacity {
-    /// Bytes that are not converted.
+    /// Backlog in bytes.
     pub fn unfinished_bytes(&self) -> u64 {
         self.pending_bytes.saturating_add(self.run_bytes)
     }

@@ -1,9 +1,9 @@
-//! Opening of the store that a URL names.
+//! Opening of a store by URL.
 
 use crate::{DynamoStore, SqliteStore, StateUrl, TableNames, TrackingResult, TrackingStore};
 use std::sync::Arc;
 
-/// Opens the store that a URL names, with the other tables of DynamoDB named by the environment.
+/// Opens the store of a URL. Other DynamoDB tables are named by the environment.
 pub async fn open(url: &str) -> TrackingResult<Arc<dyn TrackingStore>> {
     match url.parse()? {
         StateUrl::Sqlite(path) => Ok(Arc::new(SqliteStore::open(&path)?)),

@@ -1,20 +1,20 @@
-//! Requests to the store, counted for Prometheus.
+//! Counter of requests to the store, for Prometheus.
 
 use metrics::{counter, describe_counter};
 
-/// Name of the metric.
+/// Name of the counter.
 const REQUESTS: &str = "millwork_store_requests_total";
 
-/// Outcomes of a request.
+/// Results of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// An answer.
+    /// The request was answered.
     Ok,
-    /// The store wants fewer requests; it is made again.
+    /// The request was throttled, and is retried.
     Throttled,
-    /// A condition did not hold, which is how processes keep out of each other's way, or it was refused for good.
+    /// A condition failed, as in normal coordination between processes, or the request was refused permanently.
     Refused,
-    /// No answer, or an error of the store's own.
+    /// No answer, or an error of the store.
     Failed,
 }
 
@@ -29,7 +29,7 @@ impl Outcome {
     }
 }
 
-/// Says what the metrics of stores mean.
+/// Describes the metrics of stores for Prometheus.
 pub fn describe_metrics() {
     describe_counter!(
         REQUESTS,

@@ -1,4 +1,4 @@
-//! Records of the store: files, locks, manifests, runs, commits and counts, and the filters of their listings.
+//! Types of the store: files, locks, manifests, runs, commits, counters, and filters of listings.
 
 use crate::{AttemptWork, RunSummary};
 use chrono::{DateTime, Utc};
@@ -10,18 +10,19 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::str::FromStr;
 
-/// The order of the events of one key, as S3 gives it: hexadecimal digits of varying number, compared as numbers.
+/// Sequencer of the events of one object key, as assigned by S3: hexadecimal digits of varying length, compared as
+/// numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sequencer(String);
 
 impl Sequencer {
-    /// Reads a sequencer from an event's text.
+    /// Parses the sequencer in an event.
     pub fn new(text: &str) -> Self {
         Self(text.trim_start_matches('0').to_ascii_uppercase())
     }
 
-    /// Text of the sequencer, as it is stored.
+    /// Text of the sequencer, as stored.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -42,29 +43,29 @@ impl PartialOrd for Sequencer {
 /// A file as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFile {
-    /// URI of the file, by which it is known.
+    /// URI of the file, which identifies it.
     pub uri: ObjectUri,
-    /// Date of the file; none if it has none, which is a reason to quarantine it.
+    /// Date of the file; `None` is a reason to quarantine it.
     pub date: Option<DatePrefix>,
     /// Size in bytes.
     pub size_bytes: u64,
     /// Entity tag, without quotes.
     pub etag: String,
-    /// Version of the object, in a bucket that keeps versions.
+    /// Version of the object, in a bucket with versioning.
     pub version_id: Option<String>,
-    /// Place of the event that told of the file among the events of its key. A file from a listing has none.
+    /// Sequencer of the event that named the file; `None` for a listing.
     pub sequencer: Option<Sequencer>,
-    /// Reason for which the file is quarantined, if it is.
+    /// Reason for quarantining the file, if it is refused.
     pub quarantine: Option<QuarantineReason>,
 }
 
 impl FoundFile {
-    /// Returns the file with a size that every store can hold and add up. A size that no object has stays larger than any may be.
+    /// The file with its size limited to what every store can hold and add up. Sizes of real objects are far smaller.
     pub(crate) fn bounded(&self) -> Self {
         Self { size_bytes: self.size_bytes.min(MAX_OBJECT_BYTES + 1), ..self.clone() }
     }
 
-    /// A file as a manifest lists it.
+    /// A file as listed in a manifest.
     pub(crate) fn listed(file: &ManifestFile, date: DatePrefix) -> Self {
         Self {
             uri: file.uri.clone(),
@@ -78,33 +79,33 @@ impl FoundFile {
     }
 }
 
-/// A file as it is remembered.
+/// Record of a tracked file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TrackedFile {
     /// URI of the file.
     pub uri: ObjectUri,
     /// Date of the file.
     pub date: Option<DatePrefix>,
-    /// Size in bytes when the object was last looked at.
+    /// Size in bytes at the last lookup of the object.
     pub size_bytes: u64,
     /// Entity tag at that time.
     pub etag: String,
-    /// Version of the object at that time, in a bucket that keeps versions.
+    /// Version of the object at that time, in a bucket with versioning.
     pub version_id: Option<String>,
-    /// The newest event known of it.
+    /// Sequencer of the newest known event.
     #[serde(skip)]
     pub sequencer: Option<Sequencer>,
-    /// State in the life of the file.
+    /// State of the file.
     pub state: FileState,
-    /// Number that grows by one with each change.
+    /// Version, incremented by each change.
     pub version: u64,
-    /// The manifest it is in.
+    /// Manifest that contains it.
     pub manifest_id: Option<String>,
-    /// Reason for which the file is quarantined, or failed.
+    /// Reason for the quarantine or failure of the file.
     pub reason: Option<String>,
-    /// URI that the file was moved to, if it was.
+    /// URI that the file was moved to, if it was moved.
     pub quarantine_uri: Option<String>,
-    /// The entity tag of newer content that was seen when the file was no longer pending.
+    /// Entity tag of newer content that was found after the file had left the state pending.
     pub overwritten_etag: Option<String>,
     /// Time at which the file was first seen.
     pub arrived_at: DateTime<Utc>,
@@ -112,44 +113,45 @@ pub struct TrackedFile {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A change in a file's life.
+/// A change in a file's timeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineEntry {
     /// Time of the change.
     pub at: DateTime<Utc>,
-    /// The state it had then.
+    /// State after the change.
     pub state: FileState,
-    /// Detail of the change: the manifest, a reason.
+    /// Detail of the change, such as the manifest or a reason.
     pub detail: Option<String>,
 }
 
-/// Outcome of tracking a found file.
+/// Result of tracking a found file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracked {
-    /// The file was not known; it is pending now.
+    /// The file was unknown; it is pending now.
     New,
-    /// The file was not known, or had other content; it is quarantined now.
+    /// The file was unknown, or had other content; it is quarantined now.
     Quarantined(QuarantineReason),
-    /// The file is known as quarantined, and as it was.
+    /// The file is quarantined already, with the same content.
     StillQuarantined(QuarantineReason),
-    /// The file is known, and as it was.
+    /// The file is known, with the same content.
     Known,
-    /// The file is known with other content, and still to be converted, also if it failed: size and entity tag are those found now.
+    /// The file was known with other content and not converted yet, or had failed: it is pending with the new size and
+    /// entity tag.
     Updated,
-    /// The file is known with other content, but its rows are converted or being converted: it stays so, noted once in its
-    /// timeline.
+    /// The file was known with other content, but is converted or being converted: its state is unchanged, and the new
+    /// content is recorded once in its timeline.
     Overwritten,
-    /// The event is older than what is known: nothing changed.
+    /// The event is older than the record: nothing changed.
     Outdated,
 }
 
 /// Treatment of a converted file whose object has other content now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overwrites {
-    /// The other content is noted and shown.
+    /// Record and show the new content only.
     #[default]
     Record,
-    /// The file is pending again: its new rows are converted beside the old ones.
+    /// Make the file pending again: its new rows are converted in addition to the old ones.
     Reprocess,
 }
 
@@ -165,10 +167,10 @@ impl FromStr for Overwrites {
     }
 }
 
-/// Pending files of a date, which wait for a manifest. A hint: a crash can leave it wrong until it is recounted.
+/// Pending files of a date. A hint: a crash can leave it wrong until a recount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Backlog {
-    /// Pending files.
+    /// Number of pending files.
     pub pending_files: u64,
     /// Bytes of the pending files.
     pub pending_bytes: u64,
@@ -176,32 +178,33 @@ pub struct Backlog {
     pub oldest_pending: Option<DateTime<Utc>>,
 }
 
-/// Outcome of tracking a batch of files.
+/// Result of tracking several files.
 #[derive(Clone, Debug, Default)]
 pub struct TrackedBatch {
-    /// Outcome of each file, in their order.
+    /// Result for each file, in order.
     pub outcomes: Vec<Tracked>,
-    /// The backlogs of the dates that gained pending files.
+    /// Backlogs of the dates that gained pending files.
     pub backlogs: Vec<(DatePrefix, Backlog)>,
 }
 
-/// A lock that is held, or was: each write under it shows the token, and is refused once somebody else holds the lock.
+/// A lock that is or was held: each write under it checks the token, and is refused once another process has taken the
+/// lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
     /// Name of the lock.
     pub name: String,
-    /// Process that holds the lock, for people.
+    /// Process that holds the lock, as shown to people.
     pub holder: String,
     /// Number that grows with each holder.
     pub token: u64,
-    /// Time after which others may take the lock.
+    /// Expiry time, after which others may take the lock.
     pub expires_at: DateTime<Utc>,
 }
 
-/// A manifest that is being made: its files are being claimed, or its document being written.
+/// A manifest that is being made: its files are being claimed, or its document is being written.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// The manifest as it was meant; some of its files may not have been claimed.
+    /// The intended manifest; some of its files may not have been claimed.
     pub manifest: Manifest,
     /// URI at which its document is to be written.
     pub uri: String,
@@ -209,7 +212,7 @@ pub struct Draft {
     pub begun_at: DateTime<Utc>,
 }
 
-/// A manifest and what goes with its run.
+/// A manifest, with the data for its run.
 #[derive(Clone, Debug)]
 pub struct QueuedManifest {
     /// The manifest.
@@ -221,7 +224,7 @@ pub struct QueuedManifest {
 /// The run of a manifest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Run {
-    /// The manifest.
+    /// Id of the manifest.
     pub manifest_id: ManifestId,
     /// Date of the manifest.
     pub date: DatePrefix,
@@ -229,25 +232,25 @@ pub struct Run {
     pub manifest_uri: String,
     /// State of the run.
     pub state: RunState,
-    /// Runs of higher priority go first; of the same, the oldest.
+    /// Priority: runs of higher priority start first; among equal ones, the oldest.
     pub priority: i32,
-    /// The files of the manifest.
+    /// Number of files in the manifest.
     pub files: u64,
-    /// Bytes of the files, as far as the manifest tells.
+    /// Bytes of the files, as far as the manifest contains sizes.
     pub bytes: u64,
-    /// Attempts started so far, those that a crash ended included.
+    /// Number of attempts started so far, including those that a crash ended.
     pub attempts: u32,
-    /// Attempts that failed since somebody queued the run.
+    /// Number of failed attempts since the run was last queued by request.
     pub failures: u32,
-    /// Number of the output of the manifest: 1, and one more each time it is forced, or converted anew because a committed
-    /// output was lost before it was shown.
+    /// Generation of the output: 1, incremented when the run is forced, or converted again because a committed output
+    /// was lost before publication.
     pub generation: u32,
-    /// Time before which the next attempt may not start, after a failure that can pass.
+    /// Earliest time of the next attempt, after a transient failure.
     pub not_before: Option<DateTime<Utc>>,
-    /// True if somebody wants the run cancelled, and it has not come to that yet.
+    /// True if a cancellation was requested and is not completed yet.
     pub cancel_requested: bool,
-    /// Failure of the run, or of the attempt before. A completed run has one if it was forced and that failed: its output is
-    /// the one before.
+    /// Failure of the run, or of its last attempt. A completed run has one if it was forced and that failed: its output
+    /// is the previous one.
     pub failure: Option<Failure>,
     /// Time at which the run was queued.
     pub created_at: DateTime<Utc>,
@@ -255,22 +258,22 @@ pub struct Run {
     pub updated_at: DateTime<Utc>,
     /// Time at which the newest attempt started.
     pub started_at: Option<DateTime<Utc>>,
-    /// Time at which the output was decided on: the one that the run has, also while it is converted again to replace that.
+    /// Time of the commit of the present output, even while the run is being converted again to replace it.
     pub committed_at: Option<DateTime<Utc>>,
     /// Time at which the run ended.
     pub ended_at: Option<DateTime<Utc>>,
-    /// Summary of what it produced, once it is committed.
+    /// Summary of the result, once it is committed.
     pub summary: Option<RunSummary>,
-    /// Newest attempts, at most [`Run::HISTORY`], oldest first. Listings have none.
+    /// Latest attempts, at most [`Run::HISTORY`], oldest first. Empty in listings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Attempt>,
-    /// Result of the run, once it is committed. Listings have none.
+    /// Result of the run, once it is committed. `None` in listings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<serde_json::Value>,
 }
 
 impl Run {
-    /// Limit of the attempts that are remembered: 100, the newest.
+    /// Limit of the attempts that are kept: the latest 100.
     pub const HISTORY: usize = 100;
 }
 
@@ -281,16 +284,17 @@ pub struct Attempt {
     pub number: u32,
     /// Time at which the attempt started.
     pub started_at: DateTime<Utc>,
-    /// Time at which the attempt ended. One that never did was given up: its scheduler died, or its columns turned out to be others.
+    /// Time at which the attempt ended. `None` for an ended attempt means that it was abandoned: its scheduler died, or
+    /// its plan lacked columns.
     pub ended_at: Option<DateTime<Utc>>,
     /// Failure of the attempt, if it failed.
     pub failure: Option<Failure>,
-    /// Work that was done in the attempt, as far as it is known.
+    /// Work of the attempt, as far as known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work: Option<AttemptWork>,
 }
 
-/// Runs that a listing shows, newest first. A store that cannot narrow a listing by hints shows others, too.
+/// Filter for a listing of runs, newest first. Hints are filters that a store may ignore.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
     /// State of the runs.
@@ -299,23 +303,23 @@ pub struct RunFilter {
     pub date: Option<DatePrefix>,
     /// Class of the runs' failures.
     pub failure_class: Option<FailureClass>,
-    /// Hint: the states that they are in, if `state` names none.
+    /// Hint: states of the runs, used if `state` is `None`.
     pub states: Vec<RunState>,
-    /// Hint: the classes of their failure, if `failure_class` names none.
+    /// Hint: classes of their failures, used if `failure_class` is `None`.
     pub failure_classes: Vec<FailureClass>,
-    /// Hint: the beginning of the ids of the runs' manifests.
+    /// Hint: prefix of the manifest ids.
     pub prefix: Option<String>,
-    /// Hint: the time from which the runs were queued first.
+    /// Hint: earliest time at which the runs were first queued, inclusive.
     pub since: Option<DateTime<Utc>>,
-    /// Hint: the time before which the runs were queued first.
+    /// Hint: latest time at which the runs were first queued, exclusive.
     pub until: Option<DateTime<Utc>>,
-    /// Limit of the runs of a page, above 0.
+    /// Limit of the runs on a page, above 0.
     pub limit: usize,
-    /// Place after which the page begins: `next_cursor` of the page before; none for the first page.
+    /// Position after which the page begins: `next_cursor` of the previous page; `None` for the first page.
     pub cursor: Option<String>,
 }
 
-/// The runs in one state that have not ended.
+/// Number of open runs in one state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RunCount {
     /// The state.
@@ -324,72 +328,72 @@ pub struct RunCount {
     pub runs: u64,
     /// Bytes of the manifests of these runs.
     pub bytes: u64,
-    /// Files of those whose manifests tell no sizes.
+    /// Number of files in those of these runs whose manifests have no sizes.
     pub unsized_files: u64,
     /// Time at which the oldest of these runs was queued.
     pub oldest: Option<DateTime<Utc>>,
 }
 
-/// A commit: from now on, this attempt's output is the manifest's.
+/// A commit, which makes this attempt's output that of the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// The manifest.
+    /// Id of the manifest.
     pub manifest_id: ManifestId,
-    /// The attempt that won.
+    /// Number of the committed attempt.
     pub attempt: u32,
-    /// Data that is needed to finish publication; text to the store.
+    /// Data for finishing the publication; opaque text to the store.
     pub record: String,
 }
 
-/// A commit that a later one takes the place of.
+/// A commit that a later one replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replaced {
     /// The commit.
     pub commit: Commit,
-    /// True if the output was given up before it was shown, so that nothing of it counts; else it is the output that readers have.
+    /// True if the output was given up before it was published; else it is the published output.
     pub is_superseded: bool,
 }
 
-/// Files that a listing shows. A store that cannot narrow a listing by hints shows others, too.
+/// Filter for a listing of files. Hints are filters that a store may ignore.
 #[derive(Clone, Debug, Default)]
 pub struct FileFilter {
-    /// The state they are in. The order is that of arrival, if no prefix is given.
+    /// State of the files. The order is that of arrival, unless a prefix is given.
     pub state: Option<FileState>,
     /// Date of the files.
     pub date: Option<DatePrefix>,
-    /// Hint: the states that they are in, if `state` names none.
+    /// Hint: states of the files, used if `state` is `None`.
     pub states: Vec<FileState>,
-    /// Hint: the beginning of the files' URIs.
+    /// Hint: prefix of the URIs.
     pub prefix: Option<String>,
-    /// Hint: the reason for which the files were refused, or failed.
+    /// Hint: reason for the refusal or failure of the files.
     pub reason: Option<String>,
-    /// Hint: the time from which the files arrived.
+    /// Hint: earliest arrival time, inclusive.
     pub since: Option<DateTime<Utc>>,
-    /// Hint: the time before which the files arrived.
+    /// Hint: latest arrival time, exclusive.
     pub until: Option<DateTime<Utc>>,
-    /// Limit of the files of a page, above 0.
+    /// Limit of the files on a page, above 0.
     pub limit: usize,
-    /// Place after which the page begins: `next_cursor` of the page before; none for the first page.
+    /// Position after which the page begins: `next_cursor` of the previous page; `None` for the first page.
     pub cursor: Option<String>,
 }
 
-/// A part of a listing.
+/// A page of a listing.
 #[derive(Clone, Debug, Serialize)]
 pub struct Page<T> {
-    /// The items, perhaps none though there are more pages.
+    /// Items of the page; may be empty although there are more pages.
     pub items: Vec<T>,
-    /// Place at which the next page begins, unless this is the last.
+    /// Cursor of the next page; `None` on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// A number that is counted per day.
+/// A daily counter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Metric {
-    /// The day it happened.
+    /// Day of the counter.
     pub metric_date: String,
-    /// Name of the count, such as `files_tracked`.
+    /// Name of the counter, such as `files_tracked`.
     pub metric_type: String,
-    /// Count of that day.
+    /// Value of the counter on that day.
     pub value: u64,
 }
 

@@ -1,7 +1,8 @@
-//! Wishes of operators for a date: kept in the store until a builder, which alone has the settings of manifests, takes them.
+//! Wishes: rounds for a date that operators request, stored until a builder makes them. Only builders have the settings
+//! for manifests.
 //!
-//! A wish is a note under a name of its own, so that two of one date do not overwrite each other, and that leaving one again
-//! changes nothing. Once it was taken, another note says by whom, and what came of it.
+//! A wish is a note under a unique name, so that two wishes for a date do not overwrite each other, and storing one
+//! again has no effect. After it was made, another note records the builder and the result.
 
 use crate::{Note, NumberStore, TrackingError, TrackingResult};
 use chrono::{DateTime, Duration, Utc};
@@ -9,30 +10,30 @@ use millwork_manifest::DatePrefix;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Kind of notes: wishes that no builder has taken yet.
+/// Kind of notes: open wishes.
 const OPEN: &str = "wish";
-/// Kind of notes: wishes that were taken.
+/// Kind of notes: completed wishes.
 const TAKEN: &str = "wish-taken";
-/// Time after which a wish that nobody takes lapses, in hours: 24, so that no builder does what was wanted last week.
+/// Expiry time of an open wish, in hours: 24, so that no outdated wish is carried out.
 const LAPSES: Duration = Duration::hours(24);
-/// Time for which what came of a wish is kept, in days: 7.
+/// Retention of a wish's result, in days: 7.
 const KEEP: Duration = Duration::days(7);
 
-/// Round that is wished for.
+/// Kind of round that is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Round {
-    /// Manifests of all pending files of the date that arrived until a moment, however few.
+    /// Makes manifests of all files of the date that are pending and arrived up to a given time, however few.
     Cut {
-        /// Arrival of the last file that is meant.
+        /// Arrival time of the last file that is included.
         until: DateTime<Utc>,
     },
-    /// The date is swept: what a crash left is finished, what is due is cut.
+    /// Sweeps the date: finishes leftovers of a crash, and makes manifests that are due.
     Sweep,
 }
 
 impl Round {
-    /// Word for it, as the plans of changes have it.
+    /// Name of the round, as in change plans.
     pub fn word(self) -> &'static str {
         match self {
             Self::Cut { .. } => "cut",
@@ -50,59 +51,59 @@ impl fmt::Display for Round {
 /// Wish for a round of a date.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wish {
-    /// Date that is meant.
+    /// Date of the round.
     pub date: DatePrefix,
-    /// Round that is wished for.
+    /// Kind of round.
     pub round: Round,
-    /// Plan of changes by which it is wished for.
+    /// Change plan that requested it.
     pub plan: String,
-    /// Person or program that wishes for it.
+    /// Person or program that requested it.
     pub actor: String,
-    /// Reason, in the operator's words.
+    /// Reason given by the operator.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Time at which it was wished for.
+    /// Time of the request.
     pub asked_at: DateTime<Utc>,
 }
 
-/// Wish that was taken, with what came of it.
+/// A completed wish, with its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakenWish {
     /// The wish.
     #[serde(flatten)]
     pub wish: Wish,
-    /// Builder that took it.
+    /// Builder that made the round.
     pub by: String,
-    /// Time at which it was done.
+    /// Time of completion.
     pub at: DateTime<Utc>,
-    /// Manifests that were made or finished.
+    /// Number of manifests that were made or finished.
     pub manifests: u64,
 }
 
 impl Wish {
-    /// Name among the notes: by date, then by what is wished for, then by plan.
+    /// Name of its note: date, kind of round, plan.
     fn name(&self) -> String {
         format!("{}.{}.{}", self.date, self.round, self.plan)
     }
 
-    /// Leaves it in the store. Leaving it again changes nothing, unless it was taken meanwhile: then it is taken again.
+    /// Stores the wish. Storing it again has no effect, unless it was completed meanwhile: it is then made again.
     pub async fn leave(&self, store: &dyn NumberStore) -> TrackingResult<()> {
         let note = Note { name: self.name(), at: self.asked_at, value: value(self)? };
         store.put_note(OPEN, &note, self.asked_at + LAPSES).await
     }
 
-    /// Tells whether it waits, read from the store as it was written last.
+    /// Tells whether the wish is open, by a consistent read.
     pub async fn is_open(&self, store: &dyn NumberStore, now: DateTime<Utc>) -> TrackingResult<bool> {
         Ok(store.note(OPEN, &self.name(), now).await?.is_some())
     }
 
-    /// The outcome, if a builder has taken it.
+    /// The result, if a builder has made the round.
     pub async fn taken(&self, store: &dyn NumberStore, now: DateTime<Utc>) -> TrackingResult<Option<TakenWish>> {
         let note = store.note(TAKEN, &self.name(), now).await?;
         Ok(note.and_then(|note| serde_json::from_value(note.value).ok()))
     }
 
-    /// Notes what came of it, and then that it waits no more. A death in between lets it be taken again.
+    /// Records the result, then closes the wish. After a crash in between, the round is made again.
     pub async fn complete(
         &self,
         store: &dyn NumberStore,
@@ -113,13 +114,14 @@ impl Wish {
         let taken = TakenWish { wish: self.clone(), by: by.to_owned(), at: now, manifests };
         let note = Note { name: self.name(), at: now, value: value(&taken)? };
         store.put_note(TAKEN, &note, now + KEEP).await?;
-        // A note whose time is over is none, by any clock.
+        // A note with an expiry time in the past counts as absent, by any clock.
         let over = Note { name: self.name(), at: self.asked_at, value: value(self)? };
         store.put_note(OPEN, &over, now - LAPSES).await
     }
 }
 
-/// Wishes that wait, by date, at most [`MAX_NOTES`](crate::numbers::MAX_NOTES). A wish of a later version that cannot be read is left out.
+/// Open wishes by date, at most [`MAX_NOTES`](crate::numbers::MAX_NOTES). Wishes of a later version that cannot be
+/// decoded are skipped.
 pub async fn open_wishes(store: &dyn NumberStore, now: DateTime<Utc>) -> TrackingResult<Vec<Wish>> {
     let notes = store.notes(OPEN, now).await?;
     Ok(notes.into_iter().filter_map(|note| serde_json::from_value(note.value).ok()).collect())

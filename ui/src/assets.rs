@@ -1,9 +1,9 @@
-//! Files that pages refer to: scripts, style and icons, whose path holds the hash of what is in them.
+//! Static files that pages refer to: scripts, style sheet and icons. Their paths contain a hash of their content.
 
 use sha2::{Digest, Sha256};
 use std::sync::LazyLock;
 
-/// A file that goes with every binary.
+/// Static file that is compiled into the binary.
 pub struct Asset {
     /// Name of the file in paths.
     pub name: &'static str,
@@ -19,7 +19,7 @@ macro_rules! asset {
     };
 }
 
-/// All assets.
+/// All static files.
 pub static ALL: [Asset; 6] = [
     asset!("app.css", "app.css", "text/css; charset=utf-8"),
     asset!("app.js", "app.js", "text/javascript; charset=utf-8"),
@@ -29,7 +29,7 @@ pub static ALL: [Asset; 6] = [
     asset!("favicon-bad.svg", "favicon-bad.svg", "image/svg+xml"),
 ];
 
-/// Hash of all of them, in the paths: a browser that has a file never asks for it again, and has no other by mistake.
+/// Hash of all files, part of their paths: browsers can cache files forever and never use those of another version.
 static HASH: LazyLock<String> = LazyLock::new(|| {
     let mut hash = Sha256::new();
     for asset in &ALL {
@@ -38,12 +38,12 @@ static HASH: LazyLock<String> = LazyLock::new(|| {
     hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 });
 
-/// The path of a file.
+/// Path of a static file.
 pub fn path(name: &str) -> String {
     format!("/ui/assets/{}/{name}", *HASH)
 }
 
-/// The file at the last two parts of a path.
+/// File named by the last two segments of a path; none if the hash is of another version.
 pub fn find(hash: &str, name: &str) -> Option<&'static Asset> {
     ALL.iter().find(|asset| asset.name == name && hash == *HASH)
 }

@@ -1,8 +1,8 @@
-//! Numbers, sizes and durations in words, the same wherever people read them.
+//! Formatting of numbers, sizes and durations, the same on all pages and in commands.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// A number with its thousands apart.
+/// Number with thousands separators.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -15,12 +15,12 @@ pub fn count(n: u64) -> String {
     text
 }
 
-/// A number with its noun: `1 run`, `2 runs`.
+/// Number with its noun in singular or plural: `1 run`, `2 runs`.
 pub fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
-/// A number that is read at a glance: `1.2 M`.
+/// Number in short form: `1.2 M`.
 pub fn short_count(n: u64) -> String {
     const STEPS: [(f64, &str); 3] = [(1e9, "G"), (1e6, "M"), (1e4, "k")];
     match STEPS.iter().find(|(step, _)| n as f64 >= *step) {
@@ -35,17 +35,17 @@ pub fn bytes(n: u64) -> String {
     millwork_diagnosis::bytes(n)
 }
 
-/// Bytes in units of 1,024, as [`bytes()`] has them, of a number that was calculated.
+/// Calculated number of bytes, formatted as [`bytes()`] formats it.
 pub fn bytes_f64(n: f64) -> String {
     bytes(if n.is_finite() { n.max(0.0) as u64 } else { 0 })
 }
 
-/// Bytes a second.
+/// Rate in bytes per second.
 pub fn rate(bytes_per_second: f64) -> String {
     format!("{}/s", bytes_f64(bytes_per_second))
 }
 
-/// At most three digits: `377`, `37.7`, `3.77`, without zeros at the end.
+/// Number with at most three significant digits: `377`, `37.7`, `3.77`, without trailing zeros.
 fn three_digits(value: f64) -> String {
     let text = match value {
         v if v >= 99.95 => return format!("{v:.0}"),
@@ -55,7 +55,7 @@ fn three_digits(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A share in percent, which says 100 only when it is, and 0 only when nothing is.
+/// Share in percent. Rounding never gives 100 for less than the whole, nor 0 for more than nothing.
 pub fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "–".to_owned();
@@ -69,7 +69,8 @@ pub fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// A span of time: `0.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. Never below zero: clocks differ.
+/// Duration: `0.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. Negative durations, which clock skew can cause, are
+/// formatted as zero.
 pub fn duration(seconds: f64) -> String {
     let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
     if seconds < 9.95 {
@@ -88,12 +89,12 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// The time from one moment to another.
+/// Duration between two times.
 pub fn between(from: DateTime<Utc>, to: DateTime<Utc>) -> String {
     duration(seconds(to - from))
 }
 
-/// A moment's distance from now: `3 min ago`, `in 38 s`.
+/// Time relative to now: `3 min ago`, `in 38 s`.
 pub fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let passed = seconds(now - at);
     match passed {
@@ -103,7 +104,7 @@ pub fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
-/// A span in one unit.
+/// Duration in its largest unit.
 fn coarse(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
@@ -114,12 +115,12 @@ fn coarse(seconds: f64) -> String {
     }
 }
 
-/// A span in seconds.
+/// Duration in seconds.
 pub fn seconds(span: TimeDelta) -> f64 {
     span.as_seconds_f64()
 }
 
-/// Dollars: two digits after the point that say something.
+/// Amount in dollars: whole from 100, cents from 0.01, below that two significant digits.
 pub fn dollars(amount: f64) -> String {
     match amount {
         a if a <= 0.0 => "0 USD".to_owned(),

@@ -1,37 +1,37 @@
-//! The frame around each page: head, navigation, notices, foot.
+//! Frame around each page: header, navigation, notices and footer.
 
 use crate::assets;
 use crate::parts::{copy, time};
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
 
-/// A part of the navigation.
+/// Section of the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
-    /// Overview of the day.
+    /// Overview of the present state.
     Overview,
     /// Runs of manifests.
     Runs,
-    /// Dates of data.
+    /// Dates of the data.
     Dates,
     /// Input files.
     Files,
     /// Refused files and rejected lines.
     Quarantine,
-    /// Processes.
+    /// Processes: schedulers, executors and builders.
     Cluster,
-    /// Notes of changes, and of who made them.
+    /// Audit log: changes, with their authors.
     Activity,
     /// Costs of runs.
     Cost,
-    /// Examination of what the scheduler stands on.
+    /// Health checks of the scheduler and the services it depends on.
     Doctor,
-    /// None of the above.
+    /// Page outside these sections.
     Other,
 }
 
 impl Section {
-    /// Sections of the navigation, each with its path, name and second key.
+    /// Sections of the navigation, each with its path, name and the second key of its `g` shortcut.
     const SHOWN: [(Self, &'static str, &'static str, &'static str); 9] = [
         (Self::Overview, "/ui/", "Overview", "o"),
         (Self::Runs, "/ui/runs", "Runs", "r"),
@@ -45,15 +45,15 @@ impl Section {
     ];
 }
 
-/// Colours of the pages, as the reader chose.
+/// Colour theme, chosen by the user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Theme {
-    /// Colours of the reader's system.
+    /// Theme of the user's system.
     #[default]
     System,
-    /// Dark on light.
+    /// Dark text on a light background.
     Light,
-    /// Light on dark.
+    /// Light text on a dark background.
     Dark,
 }
 
@@ -67,7 +67,7 @@ impl Theme {
         }
     }
 
-    /// The theme of a name; that of the system for any other.
+    /// Theme with a name; that of the system for unknown names.
     pub fn of(name: &str) -> Self {
         match name {
             "light" => Self::Light,
@@ -85,14 +85,14 @@ impl Theme {
     }
 }
 
-/// Rights of who looks, each with those before it.
+/// Rights of a user. Each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {
-    /// Look.
+    /// Read pages.
     Read,
-    /// Retry, cancel, force, prioritise.
+    /// Retry, cancel, force and prioritise runs.
     Operate,
-    /// Everything.
+    /// All actions.
     Admin,
 }
 
@@ -107,36 +107,36 @@ impl Right {
     }
 }
 
-/// Reader of a page.
+/// User that a page is rendered for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Viewer {
-    /// Id of the token that they signed in with.
+    /// Id of the token used to sign in.
     pub name: String,
     /// Right of that token.
     pub right: Right,
 }
 
-/// Notice to a reader: told once, or of the state that the page is in.
+/// Notice to the user: shown once, or as long as a condition holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Gravity of the notice.
+    /// Severity of the notice.
     pub tone: Tone,
-    /// The sentence.
+    /// Text of the notice, one sentence.
     pub text: String,
-    /// Name and address of the page that says more.
+    /// Label and address of a page with details.
     pub link: Option<(String, String)>,
 }
 
-/// Gravity of something that is told.
+/// Severity of a notice or state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tone {
-    /// Good news.
+    /// Success.
     Good,
-    /// News.
+    /// Neutral information.
     Plain,
-    /// Somebody should look.
+    /// Warning: somebody should look into it.
     Warn,
-    /// Somebody must look.
+    /// Problem: somebody must act.
     Bad,
 }
 
@@ -151,7 +151,7 @@ impl Tone {
         }
     }
 
-    /// Word for the tone, for readers who do not see the colour.
+    /// Word for the tone, for users who do not see the colour.
     pub fn word(self) -> &'static str {
         match self {
             Self::Good => "all well",
@@ -162,53 +162,54 @@ impl Tone {
     }
 }
 
-/// State of the process behind the page, as the frame shows it.
+/// State of the scheduler process, as shown in the frame.
 #[derive(Clone, Debug, Default)]
 pub struct Process {
-    /// True while the process runs the manifests.
+    /// True while the process is the active scheduler, not a standby.
     pub leads: bool,
-    /// Tasks that executors run, and could.
+    /// Busy task slots and all task slots of the executors.
     pub slots: Option<(u64, u64)>,
     /// Version of the process.
     pub version: String,
 }
 
-/// Frame around one page.
+/// Frame around a page.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// Title of the window, and of nothing else: each page has its own `h1`.
+    /// Title of the browser window. Each page has its own `h1`.
     pub title: String,
-    /// Part of the navigation that it belongs to.
+    /// Section of the navigation that the page belongs to.
     pub section: Section,
-    /// Reader of the page; nobody before they have signed in.
+    /// User who requested the page; none before sign-in.
     pub viewer: Option<Viewer>,
-    /// The process.
+    /// State of the scheduler process.
     pub process: Process,
     /// Path and query of this page.
     pub path: String,
-    /// Chosen colours.
+    /// Colour theme in force.
     pub theme: Theme,
-    /// Moment the page was made.
+    /// Time at which the page was rendered.
     pub now: DateTime<Utc>,
-    /// Path and query of the same in the API.
+    /// Path and query of the same content in the API.
     pub json: Option<String>,
-    /// Command that tells the same as the page.
+    /// Command that prints the same content.
     pub command: Option<String>,
-    /// Moment its oldest number was counted.
+    /// Time of the oldest count on the page.
     pub counted_at: Option<DateTime<Utc>>,
-    /// Notices to the reader.
+    /// Notices to the user.
     pub notices: Vec<Notice>,
-    /// True if the page follows what happens.
+    /// True if the page refreshes itself on events.
     pub is_live: bool,
-    /// Tone of the icon of the window.
+    /// Severity that the window's icon shows.
     pub tone: Tone,
 }
 
-/// Settings of htmx: no style of its own, no history of its own, nothing that is evaluated; what a reader opened or chose stays.
+/// Configuration of htmx: no inline style, which the content security policy forbids, and no history cache. Open and
+/// checked elements keep their state during a refresh.
 const HTMX: &str =
     r#"{"includeIndicatorCSS":false,"history":false,"morphIgnore":["data-htmx-powered","open","checked"]}"#;
 
-/// A whole page.
+/// Renders a whole page.
 pub fn page(frame: &Frame, body: &Markup) -> Markup {
     let icon = match frame.tone {
         Tone::Good | Tone::Plain => "favicon-ok.svg",
@@ -246,7 +247,7 @@ pub fn page(frame: &Frame, body: &Markup) -> Markup {
     }
 }
 
-/// A notice.
+/// Renders a notice.
 pub fn notice(notice: &Notice) -> Markup {
     html! {
         div.banner.once.(notice.tone.class()) role="status" {
@@ -325,7 +326,7 @@ fn page_foot(frame: &Frame) -> Markup {
     }
 }
 
-/// The sign of the program: grains, some of them ground.
+/// Logo of Millwork: grains, some of them ground.
 pub fn brand_mark() -> Markup {
     html! {
         svg.mark viewBox="0 0 20 20" width="20" height="20" aria-hidden="true" focusable="false" {

@@ -1,9 +1,9 @@
-//! The scheduler's web UI: pages, as functions from what the API tells to HTML.
+//! Web UI of the scheduler: functions that render types of the API as HTML pages.
 //!
-//! [`frame`] is around every page, [`parts`] and [`charts`] are what pages are made of. Everything dynamic is escaped by the
-//! templates; control characters are shown as signs ([`text`]). Charts are SVG whose geometry stands in attributes and whose
-//! colours are classes, so that neither style nor script is ever inline. This crate knows no HTTP server and no store: a page
-//! can be made, and looked at, in a test.
+//! [`frame`] surrounds every page; [`parts`] and [`charts`] are the building blocks. Templates escape all dynamic text
+//! and show control characters as visible symbols ([`text`]). Charts are SVG with geometry in attributes and colours in
+//! CSS classes, which needs neither inline style nor script. This crate depends on no HTTP server and no store, so
+//! tests can render every page.
 
 pub mod assets;
 pub mod charts;

@@ -1,12 +1,13 @@
-//! Text of strangers: keys, ids, messages, lines.
+//! Display of untrusted text: keys, ids, messages and lines.
 
 use maud::{Markup, html};
 
-/// Characters of one text that a page shows; the rest is only counted. A key in a bucket has at most 1,024 bytes.
+/// Limit of characters of one text on a page; of longer ones, the rest is only counted. Keys of S3 have at most 1,024
+/// bytes.
 pub const MAX_SHOWN: usize = 2_000;
 
-/// A text with each character that would not be seen, or would move others, as a sign that is. Left to right in itself,
-/// whatever is in it.
+/// Text with visible symbols in place of control and formatting characters. Its direction is isolated: right-to-left
+/// characters do not reorder the rest of the page.
 pub fn shown(text: &str) -> Markup {
     let parts = parts(text);
     let more = text.chars().count().saturating_sub(MAX_SHOWN);
@@ -23,7 +24,7 @@ pub fn shown(text: &str) -> Markup {
     }
 }
 
-/// The beginning of a text, for a line of a list: 240 characters, which are more than two lines have room for.
+/// First 240 characters of a text, for a list: these fill more than two lines.
 pub fn begun(text: &str) -> Markup {
     const MOST: usize = 240;
     match text.char_indices().nth(MOST) {
@@ -32,10 +33,10 @@ pub fn begun(text: &str) -> Markup {
     }
 }
 
-/// A sentence in which names stand between backticks: those are set as code.
+/// Sentence with names between backticks, rendered as code.
 pub fn prose(text: &str) -> Markup {
     let pieces: Vec<&str> = text.split('`').collect();
-    // A backtick that is left over belongs to a name.
+    // Unpaired backtick: part of a name, so the text is not split.
     if pieces.len().is_multiple_of(2) || text.len() > MAX_SHOWN {
         return shown(text);
     }
@@ -46,7 +47,7 @@ pub fn prose(text: &str) -> Markup {
     }
 }
 
-/// A text as [`prose`] has it, with its first letter large, as a sentence that stands alone begins. A name keeps its letters.
+/// Text formatted as by [`prose`], with the first letter in upper case unless the first word is a name.
 pub fn sentence(text: &str) -> Markup {
     let first_word = text.split(' ').next().unwrap_or_default();
     match first_word.chars().all(|letter| letter.is_ascii_lowercase() || letter == ',' || letter == ':') {
@@ -55,7 +56,7 @@ pub fn sentence(text: &str) -> Markup {
     }
 }
 
-/// Text as [`shown`] has it, but plain, for titles and attributes.
+/// Text escaped as by [`shown`], without markup, for titles and attributes.
 pub fn plain(text: &str) -> String {
     parts(text)
         .into_iter()
@@ -91,11 +92,11 @@ fn parts(text: &str) -> Vec<Part> {
     parts
 }
 
-/// The sign for a character that is none to be seen.
+/// Symbol for an invisible character; none for visible ones.
 fn sign(character: char) -> Option<String> {
     let code = character as u32;
     match code {
-        // Unicode has a picture for each of these.
+        // Control pictures of Unicode.
         0x00..=0x1f => char::from_u32(0x2400 + code).map(String::from),
         0x7f => Some("\u{2421}".to_owned()),
         0x80..=0x9f

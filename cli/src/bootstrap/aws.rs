@@ -1,4 +1,4 @@
-//! The clients, and what their errors say.
+//! AWS clients, and conversion of their errors.
 
 use crate::refusal::why;
 use anyhow::Context;
@@ -9,7 +9,7 @@ use millwork_manifest::Service;
 use std::error::Error;
 use std::fmt::Display;
 
-/// AWS, as the environment names it.
+/// Clients for AWS, configured by the environment.
 pub(super) struct Aws {
     pub(super) s3: aws_sdk_s3::Client,
     pub(super) sqs: aws_sdk_sqs::Client,
@@ -18,7 +18,8 @@ pub(super) struct Aws {
 }
 
 impl Aws {
-    /// Finds region and credentials first, so that their absence is one error and not a request's.
+    /// Resolves region and credentials first, so that their absence is reported once, and not as the error of a
+    /// request.
     pub(super) async fn connect() -> anyhow::Result<Self> {
         let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
         let region = config.region().map(Region::to_string);
@@ -27,7 +28,7 @@ impl Aws {
                       or AWS_PROFILE, or run where a role gives them";
         let provider = config.credentials_provider().context(advice)?;
         provider.provide_credentials().await.map_err(|e| anyhow::anyhow!("{}", chain(&e))).context(advice)?;
-        // Servers other than AWS want the bucket in the path.
+        // Servers other than AWS expect the bucket in the path of the URL.
         let has_endpoint =
             ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().any(|name| std::env::var_os(name).is_some());
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(has_endpoint).build();
@@ -40,7 +41,7 @@ impl Aws {
     }
 }
 
-/// Error that says what could not be done, and why.
+/// Error with the failed operation and its cause.
 pub(super) fn failed<E>(service: Service, what: impl Display, error: &SdkError<E>) -> anyhow::Error
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -48,7 +49,7 @@ where
     anyhow::anyhow!("{what}: {}", why(service, None, error))
 }
 
-/// Returns what was read; nothing, if the error says with the code `absent` that it is not there.
+/// Result of a read; `None` if the error has the code `absent`, which means that the resource does not exist.
 pub(super) fn unless<T, E>(absent: &str, result: Result<T, SdkError<E>>, what: String) -> anyhow::Result<Option<T>>
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -60,7 +61,7 @@ where
     }
 }
 
-/// An error and its causes.
+/// Text of an error and its causes.
 fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     let mut texts: Vec<String> = causes.map(ToString::to_string).collect();

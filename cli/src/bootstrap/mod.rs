@@ -1,5 +1,5 @@
-//! `millwork bootstrap`: what Millwork needs in a cloud, made or put right. It reads everything before it changes the
-//! first thing, and never deletes a bucket, a queue or a table.
+//! `millwork bootstrap`: creates or corrects the resources that Millwork needs in a cloud. Reads everything before the
+//! first change, and never deletes a bucket, a queue or a table.
 
 mod aws;
 mod names;
@@ -185,7 +185,7 @@ struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Finds what a resource needs.
+    /// Determines the action that a resource needs.
     async fn look(&mut self, resource: Resource) -> anyhow::Result<()> {
         let action = match &resource {
             Resource::Queue(queue) => sqs::look(&self.aws, queue, &mut self.queues).await?,
@@ -202,7 +202,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// Makes and changes the resources of the plan.
+    /// Creates and changes the resources of the plan.
     async fn make(&mut self) -> anyhow::Result<()> {
         let changes = self.actions.iter().filter(|(_, action)| *action != Action::Unchanged).count();
         let mut done = 0;
@@ -225,20 +225,20 @@ impl Bootstrap {
     }
 }
 
-/// The account, as the ARN of any queue names it.
+/// AWS account, from the ARN of any queue.
 fn account(queues: &Addresses) -> Option<&str> {
     queues.values().find_map(sqs::Address::account)
 }
 
-/// The environment of the services. The URL of a queue that is not there is not known.
+/// Environment variables for the services. The URL of a queue that does not exist yet is unknown.
 fn environment(names: &Names, region: &str, queues: &Addresses) -> Vec<(&'static str, Option<String>)> {
     let url = |name: &str| queues.get(name).map(|address| address.url.clone());
-    // With the scheme they are buckets, and not directories, to every reader.
+    // With the scheme, every reader takes it for a bucket, and not for a directory.
     let bucket = |name: &str| Some(format!("s3://{name}"));
-    // Readers of an output must not see what is refused.
+    // Refused files must be hidden from readers of the output.
     let is_shared = names.quarantine_bucket == names.output_bucket;
     let quarantine = format!("s3://{}{}", names.quarantine_bucket, if is_shared { "/_quarantine" } else { "" });
-    // A place is a whole folder, where a notification's prefix can end in the middle of a name.
+    // A place is a complete folder, while the prefix of a notification can end in the middle of a name.
     let folder = names.input_prefix.rfind('/').map_or("", |end| &names.input_prefix[..=end]);
     vec![
         ("AWS_REGION", Some(region.to_owned())),

@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use millwork_tracking::TableNames;
 
-/// The names of everything, and the part of the input bucket that is read.
+/// Names of all resources, and the part of the input bucket that is read.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     pub(super) input_bucket: String,
@@ -14,7 +14,7 @@ pub(super) struct Names {
     pub(super) dead_letter_queue: String,
     pub(super) manifest_queue: String,
     pub(super) tables: TableNames,
-    /// Prefix of keys of input; empty for all of the bucket.
+    /// Key prefix of input; empty for the whole bucket.
     pub(super) input_prefix: String,
 }
 
@@ -23,7 +23,7 @@ impl Names {
         format!("{}-dead-letters", self.manifest_queue)
     }
 
-    /// Refuses what AWS would refuse halfway through, and what would feed output to itself.
+    /// Refuses names that AWS would refuse halfway through, and those by which output would become input.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         let buckets = [&self.input_bucket, &self.manifest_bucket, &self.output_bucket, &self.quarantine_bucket];
         for name in buckets {
@@ -54,7 +54,7 @@ impl Names {
         }
         let shared = [tracking, lock].iter().any(|name| [metrics, runs].contains(name)) || metrics == runs;
         ensure!(!shared, "only files and locks can share a table: name the others differently");
-        // S3 takes other characters in filters only encoded, and then shows them so.
+        // S3 requires other characters in filters to be encoded, and displays them so.
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
         ensure!(
             self.input_prefix.chars().all(is_plain) && !self.input_prefix.starts_with('/'),

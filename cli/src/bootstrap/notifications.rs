@@ -1,4 +1,4 @@
-//! Notifications that buckets send to queues.
+//! Notifications from buckets to queues.
 
 use super::aws::{Aws, failed};
 use super::plan::{Action, Notification};
@@ -15,10 +15,11 @@ use millwork_manifest::Service;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Pauses, in seconds, after which S3 is asked again whether it may send: a new policy of a queue works within a minute.
+/// Pauses in seconds between attempts, while S3 is not allowed to send yet: a new queue policy takes effect within a
+/// minute.
 const WAITS_SECONDS: [u64; 7] = [1, 2, 4, 8, 15, 15, 15];
 
-/// Finds what a bucket tells a queue; in a bucket that is not there, nothing.
+/// Reads the notifications of a bucket to a queue; none if the bucket does not exist.
 pub(super) async fn look(
     aws: &Aws,
     wanted: &Notification,
@@ -35,7 +36,7 @@ pub(super) async fn look(
     Ok(Action::from_differences(differences(wanted, there, queues)))
 }
 
-/// Makes a bucket tell a queue. What it tells others stays.
+/// Adds the notification of a bucket to a queue. Notifications to others are kept.
 pub(super) async fn make(aws: &Aws, wanted: &Notification, queues: &Addresses) -> anyhow::Result<()> {
     let (bucket, queue) = (&wanted.bucket, &wanted.queue);
     let address = queues.get(queue).with_context(|| format!("queue `{queue}` is not there"))?;
@@ -63,7 +64,7 @@ fn says(error: &PutError, word: &str) -> bool {
     error.message().is_some_and(|message| message.to_ascii_lowercase().contains(word))
 }
 
-/// "Unable to validate the following destination configurations".
+/// Matches the error "Unable to validate the following destination configurations".
 fn cannot_send_yet(error: &PutError) -> bool {
     says(error, "unable to validate")
 }
@@ -71,7 +72,8 @@ fn cannot_send_yet(error: &PutError) -> bool {
 fn refused(wanted: &Notification, error: &PutError) -> anyhow::Error {
     let Notification { bucket, queue, .. } = wanted;
     let refused = failed(Service::S3, format!("cannot make bucket `{bucket}` tell queue `{queue}`"), error);
-    // "Configurations overlap", "Configuration is ambiguously defined. Cannot have overlapping suffixes in two rules".
+    // Matches "Configurations overlap" and "Configuration is ambiguously defined. Cannot have overlapping suffixes in
+    // two rules".
     if says(error, "overlap") || says(error, "ambiguous") {
         return anyhow::anyhow!(
             "{refused}; bucket `{bucket}` tells somebody else of the same objects already, and S3 allows one: remove \
@@ -91,7 +93,7 @@ fn differences(wanted: &Notification, there: &QueueConfiguration, queues: &Addre
     if events != wanted.events.iter().copied().collect() {
         found.push(format!("events → {}", wanted.events.join(", ")));
     }
-    // The names come back as `Prefix` and `Suffix`.
+    // S3 returns these names as `Prefix` and `Suffix`.
     let filter = |name: &str| {
         let mut rules =
             there.filter().and_then(|filter| filter.key()).map(|key| key.filter_rules()).unwrap_or_default().iter();

@@ -1,34 +1,34 @@
-//! Resources that must be there, as data: no request is made here.
+//! Required resources as data, without any requests.
 
 use super::names::Names;
 use millwork_tracking::{TableDefinition, table_definitions};
 use std::fmt;
 
-/// Time, in seconds, that a message may be worked on before it is delivered again: more than a batch of ten events takes.
+/// Visibility timeout in seconds: longer than handling a batch of ten events takes.
 pub(super) const VISIBILITY_SECONDS: u32 = 360;
-/// Number of deliveries of a message before it goes to the dead letters.
+/// Number of deliveries of a message before it is moved to the dead-letter queue.
 pub(super) const MAX_RECEIVES: u32 = 5;
-/// Time, in seconds, that an event waits for a builder that is down; S3 reports it only once.
+/// Retention of events in seconds: S3 sends each only once, so that events have to wait while no builder runs.
 const RETENTION_SECONDS: u32 = 4 * 24 * 3600;
-/// Time, in seconds, that a person has to look at a dead letter: the longest that SQS keeps one.
+/// Retention of dead letters in seconds: the longest that SQS supports, so that a person has time to examine them.
 const DEAD_LETTER_RETENTION_SECONDS: u32 = 14 * 24 * 3600;
-/// Prefix of manifests in their bucket.
+/// Key prefix of manifests in their bucket.
 const MANIFEST_PREFIX: &str = "manifests/";
-/// The id of the rule that aborts uploads which nobody completed.
+/// Id of the lifecycle rule that aborts incomplete uploads.
 const ABORT_RULE: &str = "millwork-abort-uploads";
-/// Age at which they are aborted, in days: 7. Attempts end within hours, but a committed run's uploads must outlive all of a week in
-/// which no scheduler runs; without them it is converted anew.
+/// Age at which incomplete uploads are aborted, in days: 7. Attempts end within hours, but the uploads of a committed
+/// run must survive a week without a scheduler; otherwise it is converted again.
 const ABORT_AFTER_DAYS: i32 = 7;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Queue {
     pub(super) name: String,
     pub(super) retention_seconds: u32,
-    /// Source of the events of the queue; a queue of dead letters has none.
+    /// Source of the queue's events; `None` for a dead-letter queue.
     pub(super) source: Option<Source>,
 }
 
-/// Bucket that events come from, and queue for events that cannot be handled.
+/// Bucket that sends events, and the dead-letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Source {
     pub(super) bucket: String,
@@ -39,13 +39,13 @@ pub(super) struct Source {
 pub(super) struct Bucket {
     pub(super) name: String,
     pub(super) rules: Vec<Rule>,
-    /// The ids of all rules that are ours; those that are not wanted go.
+    /// Ids of all lifecycle rules of Millwork; those that are not wanted are removed.
     pub(super) own_rules: Vec<String>,
-    /// True if objects that are there already may get a shorter life.
+    /// True if the expiry of existing objects may be shortened.
     pub(super) may_shorten: bool,
 }
 
-/// A rule of a bucket's lifecycle.
+/// A lifecycle rule of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) id: String,
@@ -69,7 +69,7 @@ pub(super) struct Notification {
     pub(super) suffix: &'static str,
 }
 
-/// Resource that must be there.
+/// A required resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Resource {
     Queue(Queue),
@@ -109,7 +109,7 @@ impl fmt::Display for Resource {
     }
 }
 
-/// Action that a resource needs.
+/// Action that a resource requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Create,
@@ -118,7 +118,7 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// Update with these differences; nothing to do, if there are none.
+    /// Update with these differences, or nothing if there are none.
     pub(super) fn from_differences(differences: Vec<String>) -> Self {
         if differences.is_empty() { Self::Unchanged } else { Self::Update(differences) }
     }
@@ -131,7 +131,7 @@ impl Action {
         }
     }
 
-    /// Differences of the resource, in words; none, unless it is updated.
+    /// Differences as text; `None` for other actions than an update.
     pub(super) fn detail(&self) -> Option<String> {
         match self {
             Self::Update(differences) => Some(differences.join("; ")),
@@ -147,8 +147,8 @@ impl fmt::Display for Action {
     }
 }
 
-/// Everything that must be there, in the order in which it is made: a queue after its dead letters, and notifications
-/// last, because S3 checks that it may send. Input expires after 7 days unless told otherwise, never with 0.
+/// Everything that is required, in order of creation: a queue after its dead-letter queue, and notifications last,
+/// since S3 checks its permission to send. Input expires after 7 days by default, and never with 0.
 pub(super) fn resources(names: &Names, expire_input_days: Option<u16>) -> anyhow::Result<Vec<Resource>> {
     names.check()?;
     let manifest_dead_letters = names.manifest_dead_letter_queue();
@@ -165,7 +165,7 @@ pub(super) fn resources(names: &Names, expire_input_days: Option<u16>) -> anyhow
             queue: names.queue.clone(),
             events: &["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
             prefix: names.input_prefix.clone(),
-            // A file with a wrong extension must be seen to be quarantined.
+            // Without a suffix filter, so that files with a wrong extension are quarantined, and not ignored.
             suffix: "",
         },
         Notification {
@@ -196,7 +196,7 @@ fn events(name: &str, bucket: &str, dead_letters: &str) -> Queue {
 pub(super) fn buckets(names: &Names, expire_input_days: Option<u16>) -> Vec<Bucket> {
     let abort =
         Rule { id: ABORT_RULE.to_owned(), prefix: String::new(), does: Does::AbortUploadsAfterDays(ABORT_AFTER_DAYS) };
-    // The queue's name is in it, so that two installations with different prefixes can share a bucket.
+    // The rule's id contains the queue's name, so that two installations with different prefixes can share a bucket.
     let expire = format!("millwork-expire-{}", names.queue);
     let days = i32::from(expire_input_days.unwrap_or(7));
     let mut input = vec![abort.clone()];

@@ -1,4 +1,4 @@
-//! Buckets: encryption, who may read them, and how long things stay.
+//! Buckets: encryption, public access, and lifecycle.
 
 use super::aws::{Aws, failed, unless};
 use super::plan::{Action, Bucket, Does, Rule};
@@ -13,28 +13,28 @@ use aws_sdk_s3::types::{
 };
 use millwork_manifest::Service;
 
-/// A bucket as it is.
+/// Present configuration of a bucket.
 #[derive(Debug, Default)]
 struct Found {
     is_encrypted: bool,
     is_closed: bool,
     rules: Vec<LifecycleRule>,
-    /// A setting of the lifecycle that would be lost if it were not sent back.
+    /// Lifecycle setting that would be lost if it were not sent back.
     minimum_size: Option<TransitionDefaultMinimumObjectSize>,
 }
 
-/// Changes that must be made to a bucket that is there.
+/// Changes that an existing bucket needs.
 #[derive(Debug, Default, PartialEq)]
 struct Changes {
     encrypt: bool,
     close: bool,
     rules: Option<Vec<LifecycleRule>>,
     details: Vec<String>,
-    /// The prefix of objects that are deleted earlier than before.
+    /// Prefix of objects that would expire earlier than before.
     shortens: Option<String>,
 }
 
-/// Finds a bucket. The account, where it is known, must own it.
+/// Reads a bucket, which must belong to the account, where that is known.
 pub(super) async fn look(aws: &Aws, bucket: &Bucket, account: Option<&str>) -> anyhow::Result<Action> {
     if !is_there(aws, &bucket.name, account).await? {
         return Ok(Action::Create);
@@ -47,7 +47,7 @@ pub(super) async fn look(aws: &Aws, bucket: &Bucket, account: Option<&str>) -> a
     Ok(Action::from_differences(changes.details))
 }
 
-/// Makes a bucket as it must be.
+/// Creates or corrects a bucket.
 pub(super) async fn make(aws: &Aws, bucket: &Bucket, account: Option<&str>) -> anyhow::Result<()> {
     let name = bucket.name.as_str();
     if !is_there(aws, name, account).await? {
@@ -94,7 +94,7 @@ async fn is_there(aws: &Aws, name: &str, account: Option<&str>) -> anyhow::Resul
             }
         }
     };
-    // S3 sends events only to queues of the bucket's region.
+    // S3 sends events only to queues in the region of the bucket.
     let is_elsewhere = region.as_ref().is_some_and(|region| !region.is_empty() && *region != aws.region);
     ensure!(
         !is_elsewhere,
@@ -113,7 +113,7 @@ fn somebody_elses(name: &str) -> anyhow::Error {
 }
 
 async fn create(aws: &Aws, name: &str) -> anyhow::Result<()> {
-    // The oldest region is the one that must not be named.
+    // The region us-east-1 must not be named in the request.
     let place = (aws.region != "us-east-1").then(|| {
         let region = BucketLocationConstraint::from(aws.region.as_str());
         CreateBucketConfiguration::builder().location_constraint(region).build()
@@ -145,7 +145,7 @@ async fn read(aws: &Aws, name: &str) -> anyhow::Result<Found> {
         unless("NoSuchLifecycleConfiguration", lifecycle, format!("cannot read the lifecycle of bucket `{name}`"))?;
     let minimum_size = lifecycle.as_ref().and_then(|found| found.transition_default_minimum_object_size.clone());
     Ok(Found {
-        // Keys of one's own are encryption too, and stay.
+        // Encryption with a key of the customer's is kept.
         is_encrypted: encryption.is_some_and(|found| {
             found.rules().iter().any(|rule| rule.apply_server_side_encryption_by_default().is_some())
         }),
@@ -197,7 +197,7 @@ fn described(rule: &Rule) -> String {
     }
 }
 
-/// Tells whether the rule deletes objects that would have stayed.
+/// Tells whether the rule makes objects expire earlier.
 fn shortens(there: Option<&LifecycleRule>, wanted: &Rule) -> bool {
     let Does::ExpireAfterDays(days) = wanted.does else { return false };
     match there.and_then(as_rule) {
@@ -208,7 +208,8 @@ fn shortens(there: Option<&LifecycleRule>, wanted: &Rule) -> bool {
     }
 }
 
-/// Refuses to shorten the life of objects in a bucket, unless that is asked for: nobody's data goes because a bucket was named.
+/// Refuses to shorten the life of objects in a bucket without explicit consent, so that naming a bucket never deletes
+/// data.
 async fn refuse_to_shorten(aws: &Aws, name: &str, prefix: &str) -> anyhow::Result<()> {
     let request = aws.s3.list_objects_v2().bucket(name).prefix(prefix).max_keys(1);
     let listed = request.send().await.map_err(|e| failed(Service::S3, format!("cannot list bucket `{name}`"), &e))?;
@@ -222,7 +223,7 @@ async fn refuse_to_shorten(aws: &Aws, name: &str, prefix: &str) -> anyhow::Resul
     )
 }
 
-/// A rule of ours, if it is one and nothing else.
+/// Parses a lifecycle rule that Millwork wrote; `None` for any other rule.
 fn as_rule(rule: &LifecycleRule) -> Option<Rule> {
     let days = rule.expiration().and_then(LifecycleExpiration::days);
     let abort = rule.abort_incomplete_multipart_upload().and_then(|abort| abort.days_after_initiation());
@@ -323,7 +324,7 @@ mod tests {
             let corrected = first.rules.unwrap();
             let kept: Vec<Rule> = corrected.iter().filter_map(as_rule).collect();
             assert!(kept.contains(&theirs) && kept.contains(&own(7)) && !kept.contains(&own(2)), "{kept:?}");
-            // Once more is nothing.
+            // A second round finds nothing to do.
             let again = Found { is_encrypted: true, is_closed: true, rules: corrected, minimum_size: None };
             assert_eq!(changes(&wanted, &again).unwrap(), Changes::default());
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-/// The name of the statement of a queue's policy that is ours.
+/// Id of Millwork's statement in a queue policy.
 const STATEMENT: &str = "MillworkBucketEvents";
 
 type Attributes = HashMap<QueueAttributeName, String>;
@@ -23,7 +23,7 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// The account that owns the queue: `arn:aws:sqs:REGION:ACCOUNT:NAME`.
+    /// Account that owns the queue, from its ARN `arn:aws:sqs:REGION:ACCOUNT:NAME`.
     pub(super) fn account(&self) -> Option<&str> {
         self.arn.split(':').nth(4).filter(|account| !account.is_empty())
     }
@@ -33,10 +33,10 @@ impl Address {
     }
 }
 
-/// The queues that are there, by name.
+/// Existing queues, by name.
 pub(super) type Addresses = BTreeMap<String, Address>;
 
-/// Finds a queue, and remembers where it is.
+/// Reads a queue, and stores its address.
 pub(super) async fn look(aws: &Aws, queue: &Queue, known: &mut Addresses) -> anyhow::Result<Action> {
     let Some((address, attributes)) = read(aws, &queue.name).await? else { return Ok(Action::Create) };
     known.insert(queue.name.clone(), address.clone());
@@ -44,7 +44,7 @@ pub(super) async fn look(aws: &Aws, queue: &Queue, known: &mut Addresses) -> any
     Ok(Action::from_differences(differences.into_iter().map(|(_, _, detail)| detail).collect()))
 }
 
-/// Makes a queue as it must be.
+/// Creates or corrects a queue.
 pub(super) async fn make(aws: &Aws, queue: &Queue, known: &mut Addresses) -> anyhow::Result<()> {
     let name = &queue.name;
     if !known.contains_key(name) {
@@ -67,7 +67,7 @@ pub(super) async fn make(aws: &Aws, queue: &Queue, known: &mut Addresses) -> any
     Ok(())
 }
 
-/// A queue that was created is there within seconds.
+/// Reads a queue that was just created, which can take seconds to become visible.
 async fn read_new(aws: &Aws, name: &str) -> anyhow::Result<(Address, Attributes)> {
     for _ in 0..10 {
         if let Some(found) = read(aws, name).await? {
@@ -91,7 +91,8 @@ async fn read(aws: &Aws, name: &str) -> anyhow::Result<Option<(Address, Attribut
     Ok(Some((Address { url, arn: arn.clone() }, attributes)))
 }
 
-/// Differences of a queue: the attribute, its value unless it depends on a queue that is not there yet, and what a person reads.
+/// Differences of a queue: the attribute, its new value unless that depends on a queue that does not exist yet, and a
+/// description.
 fn differences(
     queue: &Queue,
     address: &Address,
@@ -111,7 +112,7 @@ fn differences(
         }
     }
     let is_set = |attribute| now.get(&attribute).is_some_and(|value| !value.is_empty() && value != "false");
-    // A key of one's own is encryption too, and stays.
+    // Encryption with a key of the customer's is kept.
     if !is_set(QueueAttributeName::SqsManagedSseEnabled) && !is_set(QueueAttributeName::KmsMasterKeyId) {
         let detail = "encryption off → managed by SQS".to_owned();
         found.push((QueueAttributeName::SqsManagedSseEnabled, Some("true".to_owned()), detail));
@@ -136,12 +137,12 @@ fn differences(
 
 fn redrives(now: Option<&Value>, dead_letters: Option<&str>) -> bool {
     let (Some(now), Some(arn)) = (now, dead_letters) else { return false };
-    // The number comes back as a number or as text.
+    // SQS returns the count as a number or as text.
     let count = now["maxReceiveCount"].to_string();
     now["deadLetterTargetArn"] == arn && count.trim_matches('"') == MAX_RECEIVES.to_string()
 }
 
-/// Lets S3 send on behalf of that bucket of that account, and nobody else.
+/// Policy statement that allows S3 to send for this bucket of this account only.
 fn statement(source: &Source, queue: &Address) -> Value {
     let mut condition = json!({
         "ArnEquals": {"aws:SourceArn": format!("arn:{}:s3:::{}", queue.partition(), source.bucket)}
@@ -159,7 +160,7 @@ fn statement(source: &Source, queue: &Address) -> Value {
     })
 }
 
-/// The policy with our statement in it, or none if it is there. What others wrote stays.
+/// The policy with Millwork's statement added; `None` if it is there already. Other statements are kept.
 fn with_statement(policy: Option<&Value>, statement: Value) -> Option<Value> {
     let mut policy = policy.cloned().unwrap_or_else(|| json!({"Version": "2012-10-17"}));
     let mut statements = match policy["Statement"].take() {

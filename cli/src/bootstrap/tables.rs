@@ -1,4 +1,4 @@
-//! Tables. What they must be is the tracking store's to say.
+//! Tables, as defined by the tracking store.
 
 use super::aws::{Aws, failed};
 use super::plan::Action;
@@ -35,7 +35,8 @@ pub(super) async fn make(aws: &Aws, table: &TableDefinition) -> anyhow::Result<(
 
 const ANOTHER_TABLE: &str = "it seems to be somebody else's; name another table";
 
-/// Keys cannot be changed, and an index over what is there takes its time and money: that is not done unasked.
+/// Refuses a table with other keys, which cannot be changed, or without an index, since adding one to existing data
+/// takes time and money.
 fn check_keys(wanted: &TableDefinition, found: &TableDescription) -> anyhow::Result<()> {
     let name = &wanted.name;
     let keys = key_names(found.key_schema());
@@ -58,7 +59,7 @@ fn check_keys(wanted: &TableDefinition, found: &TableDescription) -> anyhow::Res
     Ok(())
 }
 
-/// The partition key and the sort key.
+/// Names of partition key and sort key.
 fn key_names(schema: &[KeySchemaElement]) -> (Option<&str>, Option<&str>) {
     let key = |kind| schema.iter().find(|key| *key.key_type() == kind).map(KeySchemaElement::attribute_name);
     (key(KeyType::Hash), key(KeyType::Range))

@@ -1,4 +1,5 @@
-//! A command line that is read again and again, each time without what was wrong with it: so that all problems of it are told at once.
+//! Repeated parsing of a command line, each time without the parts that were wrong, so that all problems are found at
+//! once.
 
 use crate::failure::clap_text;
 use clap::builder::Resettable;
@@ -7,24 +8,24 @@ use clap::{Arg, Command, CommandFactory, FromArgMatches};
 use millwork_process::{read, with_variables};
 use std::ffi::OsString;
 
-/// Limit of the problems of one command line that are told: 100, more than a program has options.
+/// Limit of the problems that are reported for a command line: 100, more than any program has options.
 const MAX_PROBLEMS: usize = 100;
-/// Mark of values that stand in for those that are missing. What is wrong with them is nobody's problem.
+/// Marker in substitutes for missing values. Problems with these are not reported.
 const STAND_IN: &str = "stands-in-for-what-is-missing";
-/// Values that stand in, of which each option takes one.
+/// Substitutes for missing values; the first that an option accepts is used.
 const STAND_INS: [&str; 4] =
     ["/stands-in-for-what-is-missing", "sqlite:/stands-in-for-what-is-missing", "127.0.0.1:1", "1"];
 
-/// A command line, and what of it and of the environment is left out by now.
+/// A command line, with the parts of it and of the environment that are removed so far.
 struct Amended {
     line: Vec<OsString>,
-    /// Options whose variables are left out.
+    /// Options whose environment variables are ignored.
     unset: Vec<String>,
-    /// Options that were missing, each with the number of the value that stands in.
+    /// Missing options, each with the index of its substitute.
     missing: Vec<(String, usize)>,
 }
 
-/// Everything that is wrong with a command line and the environment: what clap finds, then what the program itself does.
+/// All problems of a command line and the environment: those that clap finds, then those of the program itself.
 pub(super) fn problems<T: CommandFactory + FromArgMatches>(
     line: Vec<OsString>,
     own: impl FnOnce(T) -> Vec<anyhow::Error>,
@@ -56,7 +57,7 @@ impl Amended {
         let command = self.unset.iter().fold(with_variables(T::command()), |command, long| without(command, long));
         let mut line = self.line.clone();
         for (long, number) in &self.missing {
-            // After a subcommand its own options alone can be said.
+            // After a subcommand, only its own options are accepted.
             let is_of_program = T::command().get_arguments().any(|arg| arg.get_long() == Some(long));
             let at = if is_of_program { 1.min(line.len()) } else { line.len() };
             let value = STAND_INS.get(*number).copied().unwrap_or_default();
@@ -66,7 +67,7 @@ impl Amended {
         T::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
     }
 
-    /// Leaves out what an error is about. False if that cannot be done: then nothing more is found.
+    /// Removes the subject of an error. Returns false if that is impossible, which ends the search.
     fn amend(&mut self, error: &clap::Error, command: &Command) -> bool {
         let longs = longs_of(error);
         match error.kind() {
@@ -97,7 +98,7 @@ impl Amended {
         is_new
     }
 
-    /// Takes an option with its values out of the line.
+    /// Removes an option with its values from the command line.
     fn remove(&mut self, long: &str, takes_value: bool, command: &Command) -> bool {
         let (flag, with_value) = (format!("--{long}"), format!("--{long}="));
         let before = self.line.len();
@@ -120,7 +121,7 @@ impl Amended {
     }
 }
 
-/// Options that an error is about, by their long names.
+/// Long names of the options that an error concerns.
 fn longs_of(error: &clap::Error) -> Vec<String> {
     let texts = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(text)) => vec![text.clone()],
@@ -139,7 +140,7 @@ fn arg_of<'a>(command: &'a Command, long: &str) -> Option<&'a Arg> {
     own.or_else(|| command.get_subcommands().find_map(|below| arg_of(below, long)))
 }
 
-/// A command whose option of this name has no variable.
+/// The command, with an option's environment variable removed.
 fn without(command: Command, long: &str) -> Command {
     let unset = |arg: Arg| if arg.get_long() == Some(long) { arg.env(Resettable::Reset) } else { arg };
     let command = command.mut_args(unset);

@@ -6,7 +6,7 @@ use super::reference::{Reference, VARIABLES};
 use millwork_scheduler::nearest;
 use std::ffi::OsString;
 
-/// Everything that is wrong with a command line and the environment.
+/// All problems of a command line and the environment.
 pub(super) fn problems(program: Name, line: Vec<OsString>) -> Vec<String> {
     let mut problems = match program {
         Name::Scheduler => of(line, |options: millwork_scheduler::Program| options.problems()),
@@ -20,13 +20,13 @@ pub(super) fn problems(program: Name, line: Vec<OsString>) -> Vec<String> {
     problems
 }
 
-/// Variables of all programs: one that is another program's is no mistake.
+/// Environment variables of all programs: one that belongs to another program is not a mistake.
 fn known_variables() -> Vec<String> {
     let options = Reference::of(None).options.into_iter().filter_map(|option| option.variable);
     options.chain(VARIABLES.iter().map(|(name, _)| (*name).to_owned())).collect()
 }
 
-/// Variables that look as if they were Millwork's and are not, each with the one that may be meant.
+/// Variables that look like Millwork's and are unknown, each with the most similar known one.
 fn unknown(set: impl Iterator<Item = String>, known: &[String]) -> Vec<String> {
     let mut unknown: Vec<String> = set.filter(|name| name.starts_with("MILLWORK_") && !known.contains(name)).collect();
     unknown.sort();
@@ -74,7 +74,7 @@ mod tests {
         for part in parts {
             assert_eq!(found.iter().filter(|problem| problem.contains(part)).count(), 1, "{part}: {found:?}");
         }
-        // A missing option hides nothing else, and what stands in for it is not told of.
+        // A missing option hides no other problem, and its substitute is not reported.
         let found =
             of(line("it --listen nowhere --http 0.0.0.0:1"), |options: millwork_scheduler::Program| options.problems());
         let parts = ["--output", "--listen", "--token-file", "--input-places"];

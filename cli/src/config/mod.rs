@@ -1,4 +1,4 @@
-//! `millwork config`: settings as they would be, what is wrong with them, and all that there are.
+//! `millwork config`: effective settings, their problems, and a reference of all options.
 
 mod amended;
 mod check;
@@ -118,7 +118,7 @@ struct ReferenceOptions {
     json: bool,
 }
 
-/// Problems of a program's settings.
+/// Problems of a program's settings, as printed.
 #[derive(Serialize)]
 struct Checked {
     program: &'static str,
@@ -173,7 +173,7 @@ async fn show(options: ShowOptions) -> anyhow::Result<ExitCode> {
         }
         Some(program) => {
             let line = program.line(options.profile, options.line);
-            // Needs that nobody states are no errors here: `check` tells of them.
+            // Missing required options are not an error here; `check` reports them.
             let command = programs::relaxed(millwork_process::with_variables(program.command()));
             let (command, matches) = millwork_process::read(command, line).map_err(crate::failure::wrong_line)?;
             (settings_in_force(&command, &matches), Profile::chosen(&matches))

@@ -1,4 +1,4 @@
-//! Programs whose settings can be looked at.
+//! Programs whose settings can be examined.
 
 use clap::{Command, CommandFactory, ValueEnum};
 use millwork_process::Profile;
@@ -30,7 +30,7 @@ impl Name {
         }
     }
 
-    /// The program's options, without their variables.
+    /// Definition of the program's options, without environment variables.
     pub(super) fn command(self) -> Command {
         match self {
             Self::Scheduler => millwork_scheduler::Program::command(),
@@ -40,18 +40,18 @@ impl Name {
         }
     }
 
-    /// The command line of the program. No option of an executor has a preset.
+    /// Command line of the program, with a profile. Executors have no presets.
     pub(super) fn line(self, profile: Option<Profile>, options: Vec<OsString>) -> Vec<OsString> {
         let profile = profile.filter(|_| self != Self::Executor).and_then(|profile| profile.to_possible_value());
         let profile = profile.into_iter().flat_map(|value| ["--profile".into(), value.get_name().into()]);
-        // At the end: of `millwork`, only commands have profiles.
+        // Appended at the end: in `millwork`, only subcommands have profiles.
         let is_plain = self == Self::Millwork && options.is_empty();
         let profile = profile.filter(|_| !is_plain);
         std::iter::once(self.binary().into()).chain(options).chain(profile).collect()
     }
 }
 
-/// A command that needs nothing to be said.
+/// The command, with all options made optional.
 pub(super) fn relaxed(command: Command) -> Command {
     let command = command.subcommand_required(false).arg_required_else_help(false).mut_args(|arg| arg.required(false));
     let below: Vec<String> = command.get_subcommands().map(|below| below.get_name().to_owned()).collect();

@@ -1,4 +1,4 @@
-//! Options of all programs, made of their definitions.
+//! Reference of the options of all programs, from their definitions.
 
 use super::programs::Name;
 use clap::{Arg, Command};
@@ -6,7 +6,7 @@ use millwork_process::{Profile, with_variables};
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// Variables beside those of options.
+/// Further environment variables, which belong to no option.
 pub(super) const VARIABLES: [(&str, &str); 21] = [
     ("MILLWORK_EXECUTOR_SECRET", "The secret that scheduler and executors share"),
     ("MILLWORK_TOKEN", "A token for the HTTP API"),
@@ -31,25 +31,25 @@ pub(super) const VARIABLES: [(&str, &str); 21] = [
     ("MILLWORK_PYTHON", "For Millwork's own tests: the Python that judges outputs"),
 ];
 
-/// Everything that can be set.
+/// Complete reference.
 #[derive(Serialize)]
 pub(super) struct Reference {
     pub(super) options: Vec<OptionOf>,
     variables: Vec<Variable>,
 }
 
-/// An option of a program, or of one of its commands.
+/// An option of a program, or of one of its subcommands.
 #[derive(Serialize)]
 pub(super) struct OptionOf {
     program: &'static str,
-    /// The command below the program; empty for options of all.
+    /// Subcommand of the program; empty for options of all.
     command: String,
     option: String,
-    /// Word that stands for the value; none for a flag.
+    /// Placeholder of the value; `None` for a flag.
     value: Option<String>,
     pub(super) variable: Option<String>,
     default: Option<String>,
-    /// Values of the profiles.
+    /// Values in the profiles.
     dev: Option<&'static str>,
     prod: Option<&'static str>,
     help: String,
@@ -71,7 +71,7 @@ impl Reference {
         Self { options, variables }
     }
 
-    /// Text for people: the options of each command below its name.
+    /// Reference as text: options grouped by command.
     pub(super) fn to_text(&self) -> String {
         let (mut text, mut last) = (String::new(), None);
         for option in &self.options {
@@ -80,7 +80,7 @@ impl Reference {
                 let blank = if text.is_empty() { "" } else { "\n" };
                 let _ = writeln!(text, "{blank}{}", format!("{} {}", place.0, place.1).trim_end());
             }
-            // A `String` takes all that is written to it.
+            // Writing to a `String` cannot fail.
             let _ = writeln!(text, "  {}", option.line());
             let _ = writeln!(text, "      {}", option.help);
         }
@@ -141,7 +141,7 @@ fn default_of(arg: &Arg) -> Option<String> {
     Some(values.join(",")).filter(|text| !text.is_empty())
 }
 
-/// Help in one line, and the default that is told in it: that of a value which nobody can write down beforehand.
+/// Splits a help text into one line and the default described in it, for defaults that are computed at run time.
 fn split_default(help: &str) -> (String, Option<String>) {
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     match help.split_once(" [default: ") {
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// Part of the document that is of a program's command.
+    /// Section of the document about a program's command.
     fn chapter<'a>(text: &'a str, option: &OptionOf) -> &'a str {
         let heading = match option.program {
             "millwork-scheduler" => "\n## Scheduler\n",
@@ -171,7 +171,7 @@ mod tests {
         let text = include_str!("../../../docs/configuration.md");
         let reference = Reference::of(None);
         for option in reference.options.iter().filter(|option| option.program != "millwork") {
-            // Assent to one change is no setting.
+            // Consent to a single change is not a setting.
             let Some(variable) = option.variable.as_deref() else {
                 assert_eq!(option.option, "--yes");
                 continue;

@@ -1,4 +1,4 @@
-//! Queues and uploads, really tried.
+//! Checks of queues and uploads, by actual requests.
 
 use crate::refusal::why;
 use aws_config::BehaviorVersion;
@@ -9,11 +9,11 @@ use millwork_diagnosis::many;
 use millwork_manifest::Service;
 use std::time::Duration;
 
-/// Time that a server has to accept a connection, and to answer.
+/// Time limits for connecting, and for an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Asks a queue how many messages it has. Dead letters are a finding.
+/// Reads the number of messages in a queue. Dead letters are a finding.
 pub(super) async fn queue(name: &str, url: &str) -> Check {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
     let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
@@ -47,7 +47,7 @@ pub(super) async fn queue(name: &str, url: &str) -> Check {
     }
 }
 
-/// Begins an upload and ends it: whoever cannot end uploads leaves those of dead attempts for ever.
+/// Begins an upload and aborts it: without permission to abort, uploads of dead attempts would remain for ever.
 pub(super) async fn uploads(bucket: &str, prefix: &str) -> Check {
     let name = format!("uploads s3://{bucket}");
     let client = millwork_storage::client_from_env().await;

@@ -1,4 +1,4 @@
-//! The end of certificates.
+//! Checks of certificate expiry.
 
 use chrono::{DateTime, Utc};
 use millwork_api::Check;
@@ -6,12 +6,12 @@ use millwork_scheduler::judge_certificate;
 use std::path::Path;
 use x509_parser::pem::Pem;
 
-/// Limit of the certificates of a file that are looked at: 100.
+/// Limit of the certificates per file that are checked: 100.
 const MAX_CERTIFICATES: usize = 100;
-/// Limit of a file of certificates, in bytes: 1 MiB.
+/// Limit of a certificate file, in bytes: 1 MiB.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Looks at the certificates of a file in PEM.
+/// Checks the certificates of a PEM file.
 pub(super) fn check(file: &Path, now: DateTime<Utc>) -> Vec<Check> {
     let name = format!("certificate {}", file.display());
     let broken = |found: String| vec![Check::broken(&name, found, "name a file with certificates in PEM")];

@@ -1,4 +1,4 @@
-//! `millwork doctor`: what is wrong around Millwork, and what to do.
+//! `millwork doctor`: problems around Millwork, and their remedies.
 
 mod aws;
 mod certificates;
@@ -66,7 +66,7 @@ const EXAMPLES: &str = "Examples:
 
 Exit codes: 0 all is well; 3 something needs you; 5 the scheduler could not be asked.";
 
-/// Difference between two clocks that is told of, in seconds: 2.
+/// Clock difference that is reported, in seconds: 2.
 const CLOCK_SECONDS: f64 = 2.0;
 
 pub(crate) async fn doctor(options: Options) -> anyhow::Result<ExitCode> {
@@ -100,7 +100,7 @@ pub(crate) async fn doctor(options: Options) -> anyhow::Result<ExitCode> {
 async fn here(state: &str, options: &Options) -> anyhow::Result<Examination> {
     let input: Option<Places> = said(options.input_places.as_deref()).map(str::parse).transpose()?;
     let mut about = About::default();
-    // As for `millwork run`, a bare name is a directory.
+    // As in `millwork run`, a bare name is a directory.
     if let Some(text) = said(options.output.as_deref()) {
         about.written.push(("the output", Location::parse(text)?));
     }
@@ -117,7 +117,7 @@ async fn there(options: &Options) -> anyhow::Result<Examination> {
     let began = Utc::now();
     let client = Client::new(&options.client)?;
     let mut examination: Examination = client.get("/api/v1/doctor", &()).await?;
-    // The scheduler read its clock between these two moments of ours.
+    // The scheduler read its clock between these two readings of the local one.
     let ended = Utc::now();
     let ahead = (examination.at - ended).max(began - examination.at).as_seconds_f64();
     examination.checks.push(match ahead > CLOCK_SECONDS {
@@ -135,7 +135,7 @@ async fn there(options: &Options) -> anyhow::Result<Examination> {
     Ok(examination)
 }
 
-/// The text of an option or variable; none if it is empty.
+/// Value of an option or variable; `None` if it is empty.
 fn said(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }

@@ -1,4 +1,4 @@
-//! `millwork generate`: test data, the same for the same seed.
+//! `millwork generate`: reproducible test data; the same seed gives the same files.
 
 mod random;
 mod shapes;
@@ -69,7 +69,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Amounts that were written.
+/// Amounts written.
 #[derive(Serialize)]
 struct Report {
     files: u64,
@@ -97,7 +97,7 @@ enum Packing {
     Zstd,
 }
 
-/// Writes the files, and says how many, how many rows and bytes.
+/// Writes the files, and prints their number, rows and bytes.
 pub(crate) fn generate(options: &Options) -> anyhow::Result<()> {
     if !(0.0..=100.0).contains(&options.dirty) {
         return Err(usage("--dirty is a share in percent, from 0 to 100"));
@@ -134,7 +134,7 @@ pub(crate) fn generate(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes one file of events, of which one line in a thousand is dirty; its name.
+/// Writes one file of events, with one dirty line in a thousand. Returns its name.
 pub(crate) fn demo_file(root: &Path, date: chrono::NaiveDate, number: u32, size_mb: f64) -> anyhow::Result<String> {
     let options = Options {
         output: root.to_owned(),

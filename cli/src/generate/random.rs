@@ -1,11 +1,11 @@
-//! Random numbers that never change: a file of test data must be the same with every version, which random number
-//! libraries do not promise.
+//! Random number generator with a fixed algorithm: test data must be the same in every version, which random number
+//! libraries do not guarantee.
 
 /// SplitMix64 (Steele, Lea, Flood: “Fast splittable pseudorandom number generators”, 2014).
 pub(super) struct Random(u64);
 
 impl Random {
-    /// A stream that depends on all of the parts.
+    /// Creates a generator whose sequence depends on all parts.
     pub(super) fn new(parts: &[u64]) -> Self {
         let mut random = Self(0);
         for part in parts {
@@ -23,17 +23,17 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From 0 up to, but not including, `end`.
+    /// Integer from 0 up to, but not including, `end`.
     pub(super) fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
 
-    /// From 0 up to, but not including, 1.
+    /// Number from 0 up to, but not including, 1.
     pub(super) fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// True in this share of cases.
+    /// True with this probability.
     pub(super) fn chance(&mut self, share: f64) -> bool {
         self.share() < share
     }

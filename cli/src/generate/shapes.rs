@@ -15,7 +15,7 @@ const COUNTRIES: [&str; 8] = ["US", "US", "US", "DE", "FR", "BR", "JP", "GB"];
 const NUMBERS: [&str; 8] =
     ["1.0", "1e-7", "2.5E+3", "-0.0", "12345678901234567890", "0.10", "0", "1.7976931348623157e308"];
 
-/// A word; the short ones are common.
+/// A random word; short ones are more frequent.
 fn word(random: &mut Random) -> String {
     let count = 1 + random.below(3);
     (0..count).map(|_| random.pick(&SYLLABLES)).collect()
@@ -39,7 +39,7 @@ fn time(date: NaiveDate, row: u64) -> String {
     format!("{date}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// A typical event: identifiers, enumerations, numbers in every spelling, nested objects, text with escapes.
+/// A typical event: identifiers, enumerations, numbers in every notation, nested objects, text with escapes.
 pub(super) fn event(random: &mut Random, date: NaiveDate, file: u32, row: u64) -> String {
     let r = random;
     let mut line = String::with_capacity(1200);
@@ -186,7 +186,7 @@ pub(super) fn text(random: &mut Random, date: NaiveDate, row: u64) -> String {
     )
 }
 
-/// A line that is no object.
+/// Appends a line that is not a JSON object.
 pub(super) fn dirty(random: &mut Random, into: &mut Vec<u8>) {
     let lines: [&[u8]; 10] = [
         b"",
@@ -203,7 +203,7 @@ pub(super) fn dirty(random: &mut Random, into: &mut Vec<u8>) {
     into.extend_from_slice(random.pick(&lines));
 }
 
-/// The line with `count` more columns at its end.
+/// The line with `count` additional columns at its end.
 pub(super) fn with_late_columns(mut line: String, count: u32) -> String {
     for number in 1..=count {
         line.pop();

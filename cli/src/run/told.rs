@@ -1,10 +1,10 @@
-//! Words about a collected input: into the report, and on stderr.
+//! Results of collecting the input, added to the report and printed on stderr.
 
 use crate::report::{Report, count};
 use millwork_manifest::{ObjectUri, printable};
 use millwork_manifest_builder::{Backfilled, UnmovedFile};
 
-/// Limit of lines of one kind on stderr: 100. The document that `--json` prints has all.
+/// Limit of the lines of one kind on stderr: 100. `--json` prints all.
 const MAX_TOLD: usize = 100;
 
 pub(super) fn note_collected(report: &mut Report, collected: &Backfilled) {
@@ -40,12 +40,12 @@ pub(super) fn tell_gone(files: &[ObjectUri]) {
     tell_some(files.iter().map(|uri| format!("a file that was waiting is gone: {uri}")));
 }
 
-/// Prints a line of progress on stderr.
+/// Prints a progress line on stderr.
 pub(super) fn tell(line: &str) {
     eprintln!("millwork: {}", printable(line));
 }
 
-/// The first lines of many, and how many more there are.
+/// Prints the first lines, and the number of further ones.
 pub(super) fn tell_some(lines: impl ExactSizeIterator<Item = String>) {
     let more = lines.len().saturating_sub(MAX_TOLD);
     lines.take(MAX_TOLD).for_each(|line| tell(&line));

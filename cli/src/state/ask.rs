@@ -1,4 +1,4 @@
-//! Place where operations are done: by a scheduler, or here on the state.
+//! Target of state operations: a scheduler, or the state itself.
 
 use super::{Options, places};
 use crate::client::Client;
@@ -14,10 +14,11 @@ use millwork_storage::Location;
 use millwork_tracking::Via;
 use serde_json::json;
 
-/// Limit of the files and runs that a scheduler looks at to mend them, each: 10,000, as many as it takes in the time of a request.
+/// Limit of the files, and of the runs, that a scheduler checks for repairs in one request: 10,000, as the request
+/// timeout allows.
 const MAX_LOOKED_AT: u32 = 10_000;
 
-/// Scheduler or state that does operations.
+/// Scheduler or state that carries out operations.
 pub(super) enum Source {
     Scheduler(Box<Client>),
     State(Box<Operations>),
@@ -39,7 +40,7 @@ impl Source {
         Ok(Self::State(Box::new(Operations::new(inspector))))
     }
 
-    /// The operations on the state itself, for what a scheduler does not do in the time of a request.
+    /// Operations on the state itself, for those that a scheduler does not offer.
     pub(super) fn on_state(&self, what: &str) -> anyhow::Result<&Operations> {
         match self {
             Self::State(operations) => Ok(operations),
@@ -49,12 +50,12 @@ impl Source {
         }
     }
 
-    /// Refuses what needs the state itself, before anybody is asked.
+    /// Refuses an operation that needs the state itself, before any request.
     pub(super) fn check_on_state(&self, is_wanted: bool, what: &str) -> anyhow::Result<()> {
         if is_wanted { self.on_state(what).map(|_| ()) } else { Ok(()) }
     }
 
-    /// Makes a plan of resets, or applies it: exactly what it shows, if that is as it was.
+    /// Plans resets, or applies a plan exactly as it was shown, if nothing has changed.
     pub(super) async fn reset(&self, query: &ResetQuery, reason: &str, dry_run: bool) -> anyhow::Result<Applied> {
         match self {
             Self::State(operations) => {
@@ -75,7 +76,7 @@ impl Source {
         }
     }
 
-    /// Plans the mending of what was found, or makes it. A scheduler looks for itself.
+    /// Plans or makes repairs of findings. A scheduler checks for findings itself.
     pub(super) async fn mend(
         &self,
         found: &Consistency,
@@ -98,7 +99,7 @@ impl Source {
         }
     }
 
-    /// Makes a plan of changes, or applies it.
+    /// Plans or applies changes.
     pub(super) async fn update(
         &self,
         action: &str,
@@ -130,7 +131,7 @@ impl Source {
     }
 }
 
-/// Person who changes something on a state itself: the user and the host.
+/// Identity for audit records of changes on a state itself: user and host.
 pub(crate) fn operator() -> Operator {
     let name = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

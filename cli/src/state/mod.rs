@@ -1,4 +1,4 @@
-//! `millwork state`: operations on what is remembered, through a scheduler or on the state itself.
+//! `millwork state`: operations on the tracking state, through a scheduler or directly.
 
 mod ask;
 mod show;
@@ -280,7 +280,7 @@ struct Batch {
     written: Written,
 }
 
-/// A span of time: a number and s, m, h or d; at most a year.
+/// Parses a duration: a number with s, m, h or d; at most a year.
 fn parse_age(text: &str) -> Result<Duration, String> {
     const YEAR_SECONDS: i64 = 366 * 86_400;
     let wrong = || format!("`{text}` is no span of time: say 90s, 30m, 2h or 7d, at most 366d");
@@ -296,7 +296,7 @@ fn parse_age(text: &str) -> Result<Duration, String> {
     seconds.filter(|seconds| *seconds <= YEAR_SECONDS).map(Duration::seconds).ok_or_else(wrong)
 }
 
-/// File that a person names, or else a run.
+/// A named file, or else a run.
 enum Named {
     File(ObjectUri),
     Run(ManifestId),
@@ -319,7 +319,7 @@ pub(crate) async fn state(options: Options) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Parses the text of `--input-places`; none, if the option is not given.
+/// Parses `--input-places`; `None` if the option is not given.
 fn places(text: Option<&str>) -> anyhow::Result<Option<Places>> {
     let places = text.filter(|text| !text.is_empty()).map(str::parse).transpose();
     places.context("--input-places or INPUT_PLACES").map_err(of_usage)

@@ -1,4 +1,4 @@
-//! Readers: what is found, for people or as JSON.
+//! Reading commands: print results for people or as JSON.
 
 use super::ask::Source;
 use super::{ByStatus, Command, FindOrphans, Named, Validate, named};
@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// Files that a scheduler looks at for a page.
+/// Number of files that a scheduler reads per page.
 const PAGE: usize = 1000;
 
 pub(super) async fn read(source: &Source, command: Command, json: bool) -> anyhow::Result<ExitCode> {
@@ -171,7 +171,7 @@ async fn query_by_status(source: &Source, query: ByStatus, json: bool) -> anyhow
     Ok(ExitCode::SUCCESS)
 }
 
-/// Files of as many pages as it takes, and whether these are all.
+/// Files of several pages, and whether these are all.
 async fn list_by_status(
     client: &Client,
     said: Vec<(&'static str, String)>,

@@ -1,4 +1,4 @@
-//! Writers: what would change, and, if it is wanted, the change.
+//! Writing commands: show changes, and make them if confirmed.
 
 use super::ask::Source;
 use super::{Batch, Reset, Update, Written};
@@ -15,9 +15,9 @@ use serde::Serialize;
 use std::io::{BufRead, BufReader, Read};
 use std::process::ExitCode;
 
-/// Limit of the changes that are shown to people: 20. The rest is a number; --json shows all.
+/// Limit of the changes that are printed: 20, followed by the number of others; --json prints all.
 const MAX_SHOWN: usize = 20;
-/// Limit of a line with a change, in bytes: 64 KiB, four times the longest URI.
+/// Limit of an input line with a change, in bytes: 64 KiB, four times the longest URI.
 const MAX_LINE_BYTES: u64 = 64 << 10;
 
 pub(super) async fn reset(source: &Source, reset: Reset, json: bool) -> anyhow::Result<ExitCode> {
@@ -51,7 +51,7 @@ pub(super) async fn batch(source: &Source, batch: Batch, json: bool) -> anyhow::
     finish(&applied, &batch.written, json)
 }
 
-/// Findings, and what was mended of them, as programs read it.
+/// Findings and their repairs, as JSON output.
 #[derive(Serialize)]
 struct Fixed<'a> {
     #[serde(flatten)]
@@ -59,7 +59,7 @@ struct Fixed<'a> {
     mended: &'a Mended,
 }
 
-/// Mends those findings that have one possible truth.
+/// Repairs findings that have only one possible truth.
 pub(super) async fn mend(
     source: &Source,
     found: &Consistency,
@@ -92,7 +92,7 @@ pub(super) async fn mend(
     Ok(code_of(&mended.files))
 }
 
-/// Changes, one a line, all of them before the first is made: what is wrong with one is told of before.
+/// Reads all changes, one per line, before the first is made, so that errors are found first.
 fn read(mut from: impl BufRead, name: &str, max: usize) -> anyhow::Result<Vec<Requested>> {
     let mut changes = Vec::new();
     for number in 1.. {
@@ -113,7 +113,7 @@ fn read(mut from: impl BufRead, name: &str, max: usize) -> anyhow::Result<Vec<Re
     Ok(changes)
 }
 
-/// Shows the result of a change, or of its trial without `--yes`.
+/// Prints the result of a change, or of a dry run without `--yes`.
 fn finish(applied: &Applied, written: &Written, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         print_json(applied)?;

@@ -1,4 +1,4 @@
-//! Questions to the scheduler, and how often they are asked.
+//! Requests to the scheduler, and their intervals.
 
 use super::change::Wish;
 use super::model::{Details, Entry, Main, Model, Slow};
@@ -20,13 +20,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
-/// Limit of the time that an answer takes: without one by then, the scheduler counts as away.
+/// Time limit for an answer, after which the scheduler counts as unreachable.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Pause between two questions for what is costly, or changes slowly.
+/// Interval of requests that are expensive, or whose results change slowly.
 const SELDOM: Duration = Duration::from_secs(15);
-/// Pause after a refusal: a scheduler lets nobody in who shows wrong tokens too often.
+/// Pause after a refused token: a scheduler blocks addresses that send wrong tokens too often.
 const REFUSED: Duration = Duration::from_secs(15);
-/// States of the runs that are shown, each with the limit of their number.
+/// States of the runs that are shown, each with a limit.
 const STATES: [(RunState, usize); 6] = [
     (RunState::Committing, 50),
     (RunState::Running, 100),
@@ -35,36 +35,36 @@ const STATES: [(RunState, usize); 6] = [
     (RunState::Failed, 20),
     (RunState::Completed, 50),
 ];
-/// Limit of the runs that are asked for their progress.
+/// Limit of the runs whose progress is requested.
 const MAX_PROGRESS: usize = 20;
-/// Questions that are asked at once.
+/// Limit of concurrent requests.
 const AT_ONCE: usize = 4;
 
-/// Parts of the view that somebody looks at.
+/// Parts of the view that need data.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Want {
     /// True if dates are shown.
     pub(super) dates: bool,
-    /// Subject that is shown in detail.
+    /// Subject whose details are shown.
     pub(super) about: Option<Subject>,
-    /// True if everything stays as it is.
+    /// True if updates are paused.
     pub(super) paused: bool,
 }
 
-/// Answers of the scheduler.
+/// Data received from the scheduler.
 pub(super) enum Told {
     Main(Box<anyhow::Result<Main>>),
     Slow(Box<Slow>),
     /// A run has changed.
     Event(Box<RunChange>),
-    /// Plan that was made or applied, as was wished.
+    /// Result of making or applying a plan.
     Plan(Box<anyhow::Result<Plan>>),
 }
 
-/// Asks a scheduler.
+/// Sender of requests to a scheduler.
 pub(super) struct Asker {
     client: Client,
-    /// True if the last question had no answer.
+    /// True if the last request got no answer.
     is_away: AtomicBool,
 }
 
@@ -73,7 +73,7 @@ impl Asker {
         Self { client, is_away: AtomicBool::new(false) }
     }
 
-    /// Asks for everything once.
+    /// Requests everything once.
     pub(super) async fn all(&self) -> anyhow::Result<Model> {
         let main = self.main_in_time(None).await?;
         let mut model = Model::new(self.client.base(), main);
@@ -81,7 +81,7 @@ impl Asker {
         Ok(model)
     }
 
-    /// Asks for what changes quickly. Whoever does not answer in time is away.
+    /// Requests data that changes quickly. Without an answer in time, the scheduler counts as unreachable.
     async fn main_in_time(&self, about: Option<&Subject>) -> anyhow::Result<Main> {
         let answer = tokio::time::timeout(ANSWER, self.main(about)).await;
         let answer = answer.unwrap_or_else(|_| Err(Trouble::Silent(ANSWER).into()));
@@ -90,7 +90,7 @@ impl Asker {
     }
 
     async fn main(&self, about: Option<&Subject>) -> anyhow::Result<Main> {
-        // Alone: who is not let in is told so once.
+        // Requested first and alone, so that a refused token counts only once.
         let stats = self.client.get::<Stats>(path::STATS, &()).await?;
         let executors = self.client.get::<Executors>(path::EXECUTORS, &());
         let (executors, runs) = tokio::try_join!(executors, self.runs())?;
@@ -102,7 +102,7 @@ impl Asker {
         Ok(Main { at: Utc::now(), stats, executors: executors.items, runs, details })
     }
 
-    /// Runs that have not ended, and those that failed or were completed last.
+    /// Open runs, and the latest failed and completed ones.
     async fn runs(&self) -> anyhow::Result<Vec<Run>> {
         let page = |(state, limit): (RunState, usize)| {
             let query = RunQuery { state: AnyOf::from(state), ..RunQuery::default() };
@@ -112,7 +112,7 @@ impl Asker {
         Ok(pages.into_iter().flat_map(|(runs, _)| runs).collect())
     }
 
-    /// Adds how far the first of the runs are that are in work.
+    /// Adds the progress of the first active runs.
     async fn with_progress(&self, mut runs: Vec<Entry>) -> Vec<Entry> {
         let in_work = runs.iter_mut().filter(|entry| entry.is_in_work()).take(MAX_PROGRESS);
         futures::stream::iter(in_work)
@@ -125,11 +125,11 @@ impl Asker {
 
     async fn progress(&self, id: &str) -> Option<RunProgress> {
         let detail: RunDetail = self.client.get(&path::run(id), &()).await.ok()?;
-        // The stages have each task and the plan, which a line has no room for.
+        // Stages contain each task and the plan, which do not fit on a line.
         detail.progress.map(|progress| RunProgress { stages: Vec::new(), ..progress })
     }
 
-    /// All that is known of one subject; none, if it cannot be found out now.
+    /// Details of a subject; `None` if the request fails.
     async fn details(&self, about: &Subject) -> Option<Details> {
         let why = match about {
             Subject::Run(id) => path::run_part(id, "why"),
@@ -145,7 +145,7 @@ impl Asker {
         Some(Details { about: about.clone(), run, why })
     }
 
-    /// Asks for what is costly, or changes slowly. What cannot be found out now stays as it was.
+    /// Requests data that is expensive, or changes slowly. Parts that fail keep their previous values.
     async fn slow(&self, with_dates: bool, with_rest: bool) -> Slow {
         let mut slow = Slow::default();
         if with_dates {
@@ -180,7 +180,7 @@ impl Asker {
     }
 }
 
-/// The way to those who ask.
+/// Handle of the background requests.
 pub(super) struct Asks {
     asker: Arc<Asker>,
     want: watch::Sender<Want>,
@@ -188,23 +188,23 @@ pub(super) struct Asks {
 }
 
 impl Asks {
-    /// Says what somebody looks at.
+    /// Sets the data that the view needs.
     pub(super) fn want(&self, wanted: Want) {
         self.want.send_if_modified(|want| std::mem::replace(want, wanted.clone()) != wanted);
     }
 
-    /// Has a plan made or applied; the answer is told.
+    /// Requests that a plan is made or applied; the result is sent as an answer.
     pub(super) fn change(&self, wish: Wish) {
         let (asker, tell) = (self.asker.clone(), self.tell.clone());
         tokio::spawn(async move {
             let plan = asker.change(wish).await;
-            // Nobody may want to hear it any more.
+            // The receiver may be gone.
             let _ = tell.send(Told::Plan(Box::new(plan))).await;
         });
     }
 }
 
-/// Asks again and again, and listens, until nobody wants to hear it.
+/// Starts periodic requests and the event stream, until the receiver is dropped.
 pub(super) fn start(asker: Asker, every: Duration) -> (Asks, mpsc::Receiver<Told>) {
     let (want, wants) = watch::channel(Want::default());
     let (tell, told) = mpsc::channel(16);
@@ -215,12 +215,12 @@ pub(super) fn start(asker: Asker, every: Duration) -> (Asks, mpsc::Receiver<Told
     (Asks { asker, want, tell }, told)
 }
 
-/// Hands on changes of runs. A scheduler that goes is listened to again; what happened meanwhile is not told, only shown in the runs.
+/// Passes on changes of runs. Reconnects if the stream ends; changes missed meanwhile show only in the list of runs.
 async fn listen(asker: Arc<Asker>, tell: mpsc::Sender<Told>) {
     while !tell.is_closed() {
         let heard = asker.client.listen(|event| {
             if let EventData::Run(change) = event {
-                // A screen that falls behind shows fewer of them.
+                // Changes are dropped if the display falls behind.
                 let _ = tell.try_send(Told::Event(change.clone()));
             }
         });
@@ -271,7 +271,7 @@ async fn seldom(asker: Arc<Asker>, mut wants: watch::Receiver<Want>, tell: mpsc:
     }
 }
 
-/// Waits so long, or until something else is wanted; whether anybody still listens.
+/// Waits for a time, or until other data is needed. Returns whether the receiver still exists.
 async fn wait(pause: Duration, wants: &mut watch::Receiver<Want>) -> bool {
     tokio::select! {
         () = tokio::time::sleep(pause) => true,
@@ -279,12 +279,12 @@ async fn wait(pause: Duration, wants: &mut watch::Receiver<Want>) -> bool {
     }
 }
 
-/// Tells whether the scheduler is there, and does not want to answer.
+/// Tells whether the scheduler is reachable and refuses to answer.
 fn is_refusal(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<Trouble>(), Some(Trouble::Refused { status, .. }) if status.is_client_error())
 }
 
-/// Reason for which there was no answer, in a few words.
+/// Short reason for the missing answer.
 pub(super) fn reason_of(error: &anyhow::Error) -> String {
     match error.downcast_ref::<Trouble>() {
         Some(Trouble::Unreachable { reason, .. }) => reason.clone(),

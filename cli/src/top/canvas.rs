@@ -1,4 +1,5 @@
-//! Lines on a buffer of cells: whatever is put there stays within it, however wide its characters are, and steers nothing.
+//! Drawing of text on a buffer of cells: text stays within the buffer, even with wide characters, and control
+//! characters have no effect.
 
 use super::model::Tone;
 use millwork_manifest::printable;
@@ -7,10 +8,10 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Span;
 
-/// Room between two things on a line.
+/// Gap between two parts of a line, in cells.
 pub(super) const GAP: usize = 2;
 
-/// Style of a tone: one of the terminal's 16 colours, or none, where nobody wants them.
+/// Terminal style of a tone, with one of 16 colours, or without colour.
 pub(super) fn style(tone: Tone, has_colours: bool) -> Style {
     let (colour, modifier) = match tone {
         Tone::Plain => (None, Modifier::empty()),
@@ -25,18 +26,18 @@ pub(super) fn style(tone: Tone, has_colours: bool) -> Style {
     colour.filter(|_| has_colours).map_or(style, |colour| style.fg(colour))
 }
 
-/// Number of cells that a text takes.
+/// Width of a text in cells.
 pub(super) fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// A part of a line, which is not broken.
+/// A part of a line, which is not wrapped.
 pub(super) type Part = (Tone, String);
 
-/// A buffer, and how far it is filled.
+/// A buffer that is filled from the top.
 pub(super) struct Canvas<'a> {
     buffer: &'a mut Buffer,
-    /// Area of the buffer that is still free.
+    /// Unused area of the buffer.
     pub(super) area: Rect,
     has_colours: bool,
 }
@@ -55,7 +56,7 @@ impl<'a> Canvas<'a> {
         style(tone, self.has_colours)
     }
 
-    /// Puts text at a place of the next line, in so many cells at most; `…` stands for what is cut.
+    /// Draws text on the next line at column `x`, in at most `room` cells; longer text ends in `…`.
     pub(super) fn put(&mut self, x: usize, text: &str, room: usize, style: Style) {
         let room = room.min(usize::from(self.area.width).saturating_sub(x));
         let Ok(x) = u16::try_from(x) else { return };
@@ -72,7 +73,7 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// Ends a line.
+    /// Moves to the next line.
     pub(super) fn feed(&mut self) {
         if self.area.height > 0 {
             self.area.y += 1;
@@ -80,7 +81,7 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// Puts parts after each other, on as many lines as they take, of those that there may be.
+    /// Draws parts one after another, on up to `lines` lines.
     pub(super) fn flow(&mut self, parts: &[Part], lines: u16) {
         let right = usize::from(self.area.width);
         let (mut x, mut line) = (1, 1);
@@ -99,7 +100,7 @@ impl<'a> Canvas<'a> {
         self.feed();
     }
 
-    /// Takes lines from the end for something else.
+    /// Splits lines off the end of the area.
     pub(super) fn split_end(&mut self, lines: u16) -> Rect {
         let lines = lines.min(self.area.height);
         self.area.height -= lines;
@@ -107,7 +108,7 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// The lines of a buffer as text, without what is empty at their ends.
+/// Lines of a buffer as text, without trailing blanks.
 pub(super) fn text_of(buffer: &Buffer) -> String {
     let mut lines: Vec<String> = Vec::new();
     for y in buffer.area.rows() {
@@ -115,7 +116,7 @@ pub(super) fn text_of(buffer: &Buffer) -> String {
         let mut covered = 0;
         for x in y.x..y.right() {
             let symbol = buffer[(x, y.y)].symbol();
-            // A wide character covers the cells after its own.
+            // A wide character also covers the following cells.
             if covered == 0 {
                 line.push_str(symbol);
             }

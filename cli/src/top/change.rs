@@ -1,37 +1,37 @@
-//! A change of a run, asked for with a key: planned, shown, and made after a `y`.
+//! Change of a run, started with a key: planned, shown, and applied after a `y`.
 //!
-//! Nothing is done by the first key: it only has a plan made, which changes nothing. If this process dies before the `y`, the plan
-//! expires; after it, the scheduler goes on with it, or `millwork plans apply` does.
+//! The first key only creates a plan, which changes nothing. If this process ends before the `y`, the plan expires;
+//! after it, the scheduler continues, or `millwork plans apply` resumes it.
 
 use super::canvas::Part;
 use super::model::Tone;
 use millwork_api::{Action, ChangeResult, Plan};
 
-/// Lines of a plan that are shown; a plan made here has one run.
+/// Limit of the lines of a plan; a plan made here has one run.
 const SHOWN: usize = 10;
 
 /// Request for a change.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Wish {
-    /// A plan of one run, by its id.
+    /// Creates a plan for one run, by its id.
     Plan(Action, String),
-    /// Application of a plan, by its id.
+    /// Applies a plan, by its id.
     Apply(String),
 }
 
-/// Change that somebody is about to make.
+/// State of a change.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Change {
-    /// The scheduler was asked, and has not answered yet.
+    /// The scheduler has not answered yet.
     Waiting,
-    /// Plan that waits for a `y`.
+    /// The plan waits for a `y`.
     Shown(Box<Plan>),
-    /// Plan that is being applied: there is no way back.
+    /// The plan is being applied, and can no longer be stopped.
     Applying,
 }
 
 impl Change {
-    /// The plan that a `y` applies; none, if there is nothing to apply.
+    /// Plan that a `y` applies; `None` if there is nothing to apply.
     pub(super) fn ready(&self) -> Option<&Plan> {
         match self {
             Self::Shown(plan) if !plan.changes.is_empty() => Some(plan),
@@ -61,7 +61,7 @@ impl Change {
     }
 }
 
-/// Outcome of an applied plan in a line.
+/// Result of an applied plan in one line.
 pub(super) fn outcome(plan: &Plan) -> (Tone, String) {
     let count = |result| plan.count(result);
     let (done, all) = (count(ChangeResult::Done), plan.changes.len());

@@ -1,4 +1,4 @@
-//! All that is told of one row.
+//! Details of a row.
 
 use super::canvas::Part;
 use super::model::{Details, Tone};
@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use millwork_api::RunDetail;
 use millwork_diagnosis::{AttentionItem, Diagnosis, Standing, many, moment};
 
-/// Lines for a row that was opened.
+/// Lines with the details of an opened row.
 pub(super) fn lines(state: &State, opened: &Opened, now: DateTime<Utc>) -> Vec<Part> {
     let model = &state.model;
     let mut lines = vec![(Tone::Strong, opened.key.clone())];

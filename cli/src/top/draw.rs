@@ -1,4 +1,4 @@
-//! A frame: a pure function of the state and the time.
+//! Rendering of a frame, as a pure function of the state and the time.
 
 use super::canvas::{Canvas, GAP, Part, width};
 use super::change::Change;
@@ -16,9 +16,9 @@ use ratatui::buffer::Buffer;
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Paragraph, Widget, Wrap};
 
-/// Cells that the last column has at least, if there is something in it.
+/// Least width of the last column, if it is not empty, in cells.
 const MIN_LAST: usize = 20;
-/// Cells of the gauge of slots.
+/// Width of the gauge of slots, in cells.
 const GAUGE: usize = 16;
 
 const HELP: [&str; 13] = [
@@ -37,18 +37,18 @@ const HELP: [&str; 13] = [
     "Without --write nothing is changed from here: see `millwork runs`.",
 ];
 
-/// Look of a frame.
+/// Appearance of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) has_colours: bool,
-    /// True if keys do something.
+    /// True if keys are handled.
     pub(super) has_keys: bool,
 }
 
 /// Draws a frame on an empty buffer.
 pub(super) fn draw(buffer: &mut Buffer, state: &State, look: Look, now: DateTime<Utc>) {
     let mut canvas = Canvas::new(buffer, look.has_colours);
-    // More than half of a window is for rows.
+    // Limited, so that most of the window remains for rows.
     let lines = (canvas.area.height / 6).max(1);
     canvas.flow(&heading(state, now), lines);
     canvas.flow(&totals(&state.model, now), lines);
@@ -146,7 +146,7 @@ fn tabs(state: &State, look: Look) -> Vec<Part> {
         let count = if view == View::Attention && concerns > 0 { format!("({concerns})") } else { String::new() };
         let text = format!("{number}{}{count}", view.name());
         match view == state.view {
-            // Without colours, and for those who listen, brackets tell it.
+            // Brackets mark the selection without colours, and for screen readers.
             true => (Tone::Active, format!("[{text}]")),
             false => (Tone::Plain, text),
         }
@@ -233,8 +233,8 @@ fn put_cells(
     canvas.feed();
 }
 
-/// Columns that are shown, each with its width. Where there is no room for all, those of the highest ranks go; what is too wide then
-/// is cut. Columns without anything in them are left out.
+/// Columns to show, with their widths. If there is not enough room, columns of the highest ranks are dropped first, and
+/// then contents are cut. Empty columns are left out.
 pub(super) fn fit(table: &Table, room: usize) -> Vec<(usize, usize)> {
     let last = table.columns.len().saturating_sub(1);
     let natural = |i: usize| table.rows.iter().map(|row| width(&row.cells[i])).max().unwrap_or(0);
@@ -259,7 +259,7 @@ pub(super) fn fit(table: &Table, room: usize) -> Vec<(usize, usize)> {
     shown
 }
 
-/// Gives the last column what the others leave, and the first what is left then.
+/// Gives the remaining width to the last column, and then to the first.
 fn give_rest(table: &Table, shown: &mut [(usize, usize)], room: usize, last: usize, natural: impl Fn(usize) -> usize) {
     let gaps = GAP * shown.len().saturating_sub(1);
     let others: usize = shown.iter().filter(|(i, _)| *i != last).map(|(_, wide)| wide).sum();

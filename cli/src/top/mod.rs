@@ -1,4 +1,4 @@
-//! `millwork top`: a live view of a scheduler in the terminal.
+//! `millwork top`: live view of a scheduler in the terminal.
 
 mod ask;
 mod canvas;
@@ -34,11 +34,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Pause after which a frame is drawn anew, though nothing happened: its clock goes on.
+/// Interval of redrawing without new data, for the clock.
 const CLOCK: Duration = Duration::from_secs(1);
-/// Width of a frame where nobody says one.
+/// Default width of a frame.
 const WIDTH: u16 = 80;
-/// Lines of a printed frame beside its rows, at most.
+/// Limit of a printed frame's lines in addition to its rows.
 const OTHER_LINES: u16 = 40;
 
 /// Show a scheduler live in the terminal: runs with their progress, dates, executors, and what needs you.
@@ -76,10 +76,10 @@ pub(crate) struct Options {
     client: ClientOptions,
 }
 
-/// Shows a scheduler until somebody quits; or prints how it is.
+/// Shows a live view until the user quits, or prints one frame.
 pub(crate) async fn top(options: Options) -> anyhow::Result<ExitCode> {
     let asker = Asker::new(Client::new(&options.client)?);
-    // A scheduler that cannot be asked at all is told of before the screen is taken.
+    // An unreachable scheduler is reported before the terminal is taken over.
     let model = asker.all().await?;
     if options.json {
         print_json(&model)?;
@@ -93,13 +93,13 @@ pub(crate) async fn top(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tells whether there is a terminal that knows more than lines.
+/// Tells whether there is a terminal that supports more than lines.
 fn can_draw() -> bool {
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     std::io::stdout().is_terminal() && !is_dumb
 }
 
-/// Draws one frame as lines.
+/// Renders one frame as lines.
 fn frame(model: Model, view: View) -> String {
     let now = Utc::now();
     let state = State::new(model, view);
@@ -110,21 +110,21 @@ fn frame(model: Model, view: View) -> String {
     canvas::text_of(&buffer)
 }
 
-/// Width of what is printed: as the environment says, else the terminal's.
+/// Width of printed output: from the environment, else that of the terminal.
 fn columns() -> u16 {
     let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
     let of_terminal = || terminal::size().ok().filter(|_| std::io::stdout().is_terminal()).map(|(columns, _)| columns);
     said.or_else(of_terminal).unwrap_or(WIDTH).clamp(20, 1000)
 }
 
-/// The terminal while it shows frames. Whatever happens, it is as before then.
+/// Terminal in full-screen mode; restored when dropped.
 struct Screen {
     terminal: DefaultTerminal,
     look: Look,
 }
 
 impl Screen {
-    /// Takes the terminal; a panic gives it back, too, before it is told.
+    /// Takes over the terminal. A panic restores it before its message is printed.
     fn open() -> anyhow::Result<Self> {
         let terminal = ratatui::try_init().context("cannot use the terminal; --once prints a frame without it")?;
         let has_colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -140,7 +140,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // A terminal that is gone needs no care.
+        // Errors are ignored, since the terminal may be gone.
         let _ = self.terminal.show_cursor();
         let _ = ratatui::try_restore();
     }
@@ -170,7 +170,7 @@ async fn live(asker: Asker, mut state: State, every: Duration) -> anyhow::Result
     }
 }
 
-/// Reads keys on a thread of its own, which ends with the process.
+/// Reads keys on a separate thread, which ends with the process.
 fn read_events() -> mpsc::Receiver<std::io::Result<event::Event>> {
     let (tell, events) = mpsc::channel(64);
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Content of the view: the answers of the API, and the tables made of them.
+//! Data of the view: answers of the API, and derived values.
 
 use chrono::{DateTime, Utc};
 use millwork_api::{DateNumbers, Executor, Point, Run, RunChange, RunDetail, RunProgress, Stats};
@@ -8,23 +8,23 @@ use millwork_scheduler::Attention;
 use serde::Serialize;
 use std::collections::VecDeque;
 
-/// Changes of runs that are kept: 200, some screens.
+/// Limit of the changes of runs that are kept: 200, some screens.
 const MAX_EVENTS: usize = 200;
 
-/// State of the cluster, as far as it was told.
+/// State of the cluster, as last received.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Model {
-    /// Address of the scheduler.
+    /// URL of the scheduler.
     pub(super) scheduler: String,
-    /// Name of the scheduler that runs the manifests.
+    /// Name of the leader.
     pub(super) leader: Option<String>,
     #[serde(flatten)]
     pub(super) main: Main,
-    /// Input bytes of completed runs a second, over the last hour.
+    /// Converted input bytes per second over the last hour.
     pub(super) throughput: Vec<Point>,
     pub(super) dates: Vec<DateNumbers>,
     pub(super) attention: Option<Attention>,
-    /// Changes of runs that were heard of, the newest first; at most [`MAX_EVENTS`].
+    /// Received changes of runs, newest first; at most [`MAX_EVENTS`].
     #[serde(skip)]
     pub(super) events: VecDeque<RunChange>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Model {
 /// Answers that change quickly.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Main {
-    /// Moment it was told.
+    /// Time of the answer.
     pub(super) at: DateTime<Utc>,
     pub(super) stats: Stats,
     pub(super) runs: Vec<Entry>,
@@ -41,7 +41,7 @@ pub(super) struct Main {
     pub(super) details: Option<Details>,
 }
 
-/// Answers that are costly, or change slowly; none of those that stayed as they were.
+/// Answers that are expensive, or change slowly; `None` for those not requested.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slow {
     pub(super) leader: Option<Option<String>>,
@@ -50,7 +50,7 @@ pub(super) struct Slow {
     pub(super) attention: Option<Attention>,
 }
 
-/// A run, and how far it is.
+/// A run with its progress.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Entry {
     #[serde(flatten)]
@@ -58,7 +58,7 @@ pub(super) struct Entry {
     pub(super) progress: Option<RunProgress>,
 }
 
-/// All that is known of one subject.
+/// Details of a subject.
 #[derive(Clone, Debug)]
 pub(super) struct Details {
     pub(super) about: Subject,
@@ -78,7 +78,7 @@ pub(super) enum View {
 }
 
 impl View {
-    /// Every view, in the order of its keys.
+    /// All views, in the order of their keys.
     pub(super) const ALL: [Self; 5] = [Self::Runs, Self::Dates, Self::Executors, Self::Attention, Self::Events];
 
     pub(super) fn name(self) -> &'static str {
@@ -92,7 +92,7 @@ impl View {
     }
 }
 
-/// Meaning of a text, of which its colour is made.
+/// Meaning of a text, which determines its colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Tone {
     #[default]
@@ -106,9 +106,9 @@ pub(super) enum Tone {
 }
 
 impl Entry {
-    /// Runs, those first that are nearest to their end; of those that wait, the ones whose turn is next.
+    /// Sorts runs: those closest to their end first; queued ones in the order of the queue.
     pub(super) fn in_order(mut runs: Vec<Run>) -> Vec<Self> {
-        // A run that changed meanwhile was told in both of its states.
+        // A run that changed during the requests can be listed in both states.
         runs.sort_by(|a, b| a.manifest_id.cmp(&b.manifest_id).then(b.updated_at.cmp(&a.updated_at)));
         runs.dedup_by(|a, b| a.manifest_id == b.manifest_id);
         runs.sort_by_key(|run| {
@@ -122,13 +122,13 @@ impl Entry {
         runs.into_iter().map(|run| Self { run, progress: None }).collect()
     }
 
-    /// Tells whether an attempt at the run goes on.
+    /// Tells whether an attempt at the run is in progress.
     pub(super) fn is_in_work(&self) -> bool {
         matches!(self.run.state, RunState::Planning | RunState::Running | RunState::Committing)
     }
 }
 
-/// Place of runs in this state among all.
+/// Sort position of a state.
 fn place(state: RunState) -> u8 {
     match state {
         RunState::Committing => 0,
@@ -155,13 +155,13 @@ impl Model {
         }
     }
 
-    /// Takes in that a run has changed.
+    /// Updates the model for a changed run.
     pub(super) fn hear(&mut self, change: RunChange) {
         self.events.truncate(MAX_EVENTS - 1);
         self.events.push_front(change);
     }
 
-    /// Takes in what was told of what changes slowly.
+    /// Updates the model with slowly changing data.
     pub(super) fn take(&mut self, slow: Slow) {
         if let Some(leader) = slow.leader {
             self.leader = leader;
@@ -177,7 +177,7 @@ impl Model {
         }
     }
 
-    /// Files in some of the states.
+    /// Number of files in these states.
     pub(super) fn files(&self, states: &[FileState]) -> u64 {
         self.main.stats.files.iter().filter(|files| states.contains(&files.state)).map(|files| files.files).sum()
     }

@@ -1,4 +1,4 @@
-//! Place of somebody in the view, and effects of keys.
+//! State of the user interface, and effects of keys.
 
 use super::ask::{Told, Want, reason_of};
 use super::change::{Change, Wish, outcome};
@@ -9,54 +9,54 @@ use millwork_api::{Action, Plan, PlanState, path};
 use millwork_diagnosis::Subject;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-/// Rows that a page key goes.
+/// Rows that a page key moves.
 const PAGE: isize = 10;
 /// Limit of the length of a filter, in characters.
 const MAX_FILTER_CHARS: usize = 60;
 
-/// Step that follows a key.
+/// Next action after a key.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Then {
     GoOn,
     Quit,
-    /// The scheduler is asked for a change.
+    /// Request a change from the scheduler.
     Ask(Wish),
 }
 
-/// A row that is shown in detail.
+/// A row whose details are shown.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Opened {
     pub(super) view: View,
     pub(super) key: String,
-    /// Lines that are above the window.
+    /// Lines scrolled out of the window.
     pub(super) scroll: u16,
 }
 
-/// A scheduler that does not answer.
+/// An unreachable scheduler.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Away {
     pub(super) since: DateTime<Utc>,
     pub(super) reason: String,
 }
 
-/// All that a frame is made of.
+/// State from which a frame is drawn.
 pub(super) struct State {
     pub(super) model: Model,
     pub(super) view: View,
     pub(super) filter: String,
-    /// True if keys are typed into the filter.
+    /// True while keys are typed into the filter.
     pub(super) is_typing: bool,
     pub(super) has_help: bool,
     pub(super) is_paused: bool,
     /// True if keys may change something.
     pub(super) can_write: bool,
-    /// Change that is about to be made.
+    /// Change in progress.
     pub(super) change: Option<Change>,
     pub(super) opened: Option<Opened>,
     pub(super) away: Option<Away>,
-    /// Answer to the last key.
+    /// Message about the last key.
     pub(super) answer: Option<(Tone, String)>,
-    /// The row that is chosen, by its key and its place.
+    /// Selected row, by its key and index.
     chosen: (String, usize),
 }
 
@@ -78,7 +78,7 @@ impl State {
         }
     }
 
-    /// Takes in what was told. A scheduler that does not answer leaves everything as it was.
+    /// Updates the state with received data. An unreachable scheduler leaves everything unchanged.
     pub(super) fn take(&mut self, told: Told, now: DateTime<Utc>) {
         match told {
             Told::Event(change) => self.model.hear(*change),
@@ -88,7 +88,7 @@ impl State {
                 Ok(main) => {
                     self.model.main = main;
                     if self.away.take().is_some() {
-                        // Another one may be there now.
+                        // Another scheduler may be the leader by now.
                         self.model.leader = None;
                     }
                 }
@@ -100,7 +100,7 @@ impl State {
         }
     }
 
-    /// Wishes for the next questions to the scheduler.
+    /// Data that the next requests should fetch.
     pub(super) fn want(&self) -> Want {
         Want { dates: self.view == View::Dates, about: self.about(), paused: self.is_paused }
     }
@@ -113,14 +113,14 @@ impl State {
         self.model.table(self.view, &self.filter, now)
     }
 
-    /// Place of the chosen row in a table: where its key is now, else where it was.
+    /// Index of the selected row in a table: that of its key, else its former index.
     pub(super) fn place_in(&self, table: &Table) -> usize {
         let (key, place) = &self.chosen;
         let found = table.rows.iter().position(|row| &row.key == key);
         found.unwrap_or(*place).min(table.rows.len().saturating_sub(1))
     }
 
-    /// Does what an event of the terminal asks for.
+    /// Handles an event of the terminal.
     pub(super) fn on(&mut self, event: &Event, now: DateTime<Utc>) -> Then {
         let Event::Key(key) = event else { return Then::GoOn };
         if key.kind == KeyEventKind::Release {
@@ -146,7 +146,7 @@ impl State {
         }
     }
 
-    /// Asks for a plan of the run that is chosen, or open.
+    /// Requests a plan for the selected or opened run.
     fn wish(&mut self, action: Action, now: DateTime<Utc>) -> Then {
         let key = self.opened.as_ref().map(|opened| opened.key.clone()).or_else(|| self.chosen_key(now));
         let run = key.as_deref().and_then(|key| run_of(self.view, key));
@@ -162,7 +162,7 @@ impl State {
         Then::GoOn
     }
 
-    /// Applies what is shown after a `y`; any other key leaves it.
+    /// Applies the shown plan after a `y`; any other key discards it.
     fn on_change(&mut self, code: KeyCode) -> Then {
         let plan = self.change.as_ref().and_then(Change::ready).map(|plan| plan.id.clone());
         match (code, plan) {
@@ -180,7 +180,7 @@ impl State {
         }
     }
 
-    /// Takes in a plan that was made or applied. One that nobody waits for any more is only told when something came of it.
+    /// Handles a plan that was made or applied. If the user no longer waits for it, only its results are shown.
     fn take_plan(&mut self, plan: anyhow::Result<Plan>) {
         let is_awaited = matches!(self.change, Some(Change::Waiting | Change::Applying));
         match plan {
@@ -238,7 +238,7 @@ impl State {
         }
     }
 
-    /// Leaves what was opened last; the filter comes last of all.
+    /// Closes what was opened last; finally clears the filter.
     fn back(&mut self) {
         if self.has_help {
             self.has_help = false;
@@ -272,7 +272,7 @@ impl State {
         self.chosen = (key.unwrap_or_default(), place);
     }
 
-    /// Tells where the web UI shows the same.
+    /// Shows the URL of the same view in the web UI.
     fn tell_link(&mut self, now: DateTime<Utc>) {
         let key = self.opened.as_ref().map(|opened| opened.key.clone()).or_else(|| self.chosen_key(now));
         let page = match (self.view, key) {

@@ -1,4 +1,4 @@
-//! Tables made of the answers.
+//! Tables of the views.
 
 use super::model::{Entry, Model, Tone, View};
 use super::words::{dot, left, rate, share, time};
@@ -12,22 +12,22 @@ use millwork_manifest::{FileState, RunState, printable};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     pub(super) heading: &'static str,
-    /// Place in the order in which columns go where there is no room: those of 0 stay.
+    /// Rank in the order in which columns are dropped for lack of room: those of rank 0 are kept.
     pub(super) rank: u8,
-    /// True if the cells of the column end at one place, as numbers do.
+    /// True if the column is right-aligned, as for numbers.
     pub(super) is_number: bool,
 }
 
 /// A row of a table.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
-    /// Subject of the row, by which the row is found again.
+    /// Key of the row, which identifies it across updates.
     pub(super) key: String,
     pub(super) tone: Tone,
     pub(super) cells: Vec<String>,
 }
 
-/// A table. Its last column takes what room there is.
+/// A table. Its last column takes the remaining width.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) columns: Vec<Column>,
@@ -37,7 +37,7 @@ pub(super) struct Table {
 }
 
 impl Model {
-    /// The table of a view; of its rows, those that hold a text, in upper or lower case.
+    /// Table of a view, with the rows that contain the filter text, ignoring case.
     pub(super) fn table(&self, view: View, filter: &str, now: DateTime<Utc>) -> Table {
         let (columns, rows, note) = match view {
             View::Runs => (runs(), self.main.runs.iter().map(|entry| entry.row(now)).collect(), self.runs_note()),
@@ -68,7 +68,7 @@ impl Model {
         table
     }
 
-    /// Causes that need a person, as far as they are known.
+    /// Known causes that need a person.
     pub(super) fn items(&self) -> &[AttentionItem] {
         self.attention.as_ref().map_or(&[], |attention| &attention.items)
     }
@@ -78,7 +78,7 @@ impl Model {
             self.main.stats.runs.iter().filter(|runs| runs.state == RunState::Queued).map(|runs| runs.runs).sum();
         let shown = self.main.runs.iter().filter(|entry| entry.run.state == RunState::Queued).count() as u64;
         match told.saturating_sub(shown) {
-            // A difference of one is the time between two answers.
+            // A difference of one can result from the time between two answers.
             more if more > 1 && shown >= 100 => Some(format!("… and {} more that wait", number(more))),
             _ => none(&self.main.runs, "no run yet"),
         }
@@ -101,7 +101,7 @@ fn none<T>(rows: &[T], sentence: &str) -> Option<String> {
 }
 
 impl Row {
-    /// Escapes what would steer the terminal.
+    /// Escapes control characters.
     fn make_printable(&mut self) {
         self.cells.iter_mut().for_each(|cell| *cell = printable(cell).into_owned());
     }
@@ -205,7 +205,7 @@ impl Entry {
         notes.join("; ")
     }
 
-    /// Bytes a second of a completed run.
+    /// Speed of a completed run, in bytes per second.
     fn speed(&self) -> Option<f64> {
         let run = &self.run;
         let seconds = (run.ended_at? - run.started_at?).as_seconds_f64();
@@ -285,7 +285,7 @@ fn of_executor(executor: &Executor, now: DateTime<Utc>) -> Row {
     Row { key: executor.id.clone(), tone, cells }
 }
 
-/// Name by which a cause is found again.
+/// Key that identifies a cause across updates.
 pub(super) fn key_of(item: &AttentionItem) -> String {
     format!("{} {}", item.code, item.cause)
 }
@@ -312,11 +312,11 @@ fn of_event(change: &RunChange, now: DateTime<Utc>) -> Row {
     };
     let state = format!("{} {}", dot(change.state), change.state);
     let cells = vec![time(change.at, now), change.manifest_id.to_string(), state, attempt, note];
-    // A run has many of them.
+    // A run can have many changes, so that the key includes the time.
     Row { key: format!("{} {} {}", change.manifest_id, change.at.timestamp_micros(), change.state), tone, cells }
 }
 
-/// Run of a row, if it is one of a run.
+/// Run of a row, if the view has runs.
 pub(super) fn run_of(view: View, key: &str) -> Option<&str> {
     match view {
         View::Runs => Some(key),
@@ -325,7 +325,7 @@ pub(super) fn run_of(view: View, key: &str) -> Option<&str> {
     }
 }
 
-/// Subject of a row, of which more can be told.
+/// Subject of a row that has details.
 pub(super) fn subject_of(view: View, key: &str) -> Option<Subject> {
     match view {
         View::Runs | View::Events => run_of(view, key).map(|id| Subject::Run(id.to_owned())),

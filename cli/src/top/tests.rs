@@ -170,7 +170,7 @@ fn keys_move_filter_and_quit() {
     let mut state = state();
     press(&mut state, &[KeyCode::Char('j'), KeyCode::Down, KeyCode::Up]);
     assert!(frame(&state, 80).contains("▸ 2025-12-23-batch-0410"));
-    // The chosen row stays chosen when rows come and go above it.
+    // The selection stays on the same run when rows above are added or removed.
     state.model.main.runs.remove(0);
     assert!(frame(&state, 80).contains("▸ 2025-12-23-batch-0410"));
     press(&mut state, &[KeyCode::Char('/'), KeyCode::Char('S'), KeyCode::Char('l'), KeyCode::Char('q')]);
@@ -300,7 +300,7 @@ fn a_change_is_shown_and_made_after_a_yes_only() {
     );
     assert_eq!(key(&mut state, 'n'), Then::GoOn);
     assert!(state.change.is_none() && frame(&state, 80).contains("nothing was changed"));
-    // A plan that comes after somebody left is shown to nobody.
+    // A plan that arrives after the user left is not shown.
     state.take(plan("open", &change), now());
     assert!(state.change.is_none());
     key(&mut state, 'R');
@@ -311,7 +311,7 @@ fn a_change_is_shown_and_made_after_a_yes_only() {
     done[0]["result"] = json!("done");
     state.take(plan("applied", &done), now());
     assert!(state.change.is_none() && frame(&state, 80).contains("retry: 1 of 1 done"));
-    // A plan without a change says so, and cannot be applied.
+    // A plan without changes says so, and cannot be applied.
     key(&mut state, 'C');
     state.take(plan("open", &json!([])), now());
     assert!(frame(&state, 80).contains("nothing would change") && frame(&state, 80).contains("it has ended"));

@@ -1,4 +1,4 @@
-//! Numbers and times in few characters.
+//! Short forms of numbers and times.
 
 use crate::table::bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -6,18 +6,18 @@ use millwork_api::Point;
 use millwork_diagnosis::span;
 use millwork_manifest::RunState;
 
-/// Heights of a bar, in eighths.
+/// Block characters for bars, in eighths of the height.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// Bars of an hour.
+/// Number of bars for an hour.
 const COUNT: usize = 12;
 
-/// Bytes a second.
+/// Rate in bytes per second.
 pub(super) fn rate(bytes_per_second: f64) -> String {
-    // A negative or unknown number is 0 then.
+    // The cast turns negative and undefined numbers into 0.
     format!("{}/s", bytes(bytes_per_second as u64))
 }
 
-/// Part of some bytes, in the unit of the whole.
+/// Part of an amount of bytes, in the unit of the whole.
 pub(super) fn share(part: u64, all: u64) -> String {
     let whole = bytes(all);
     let unit = whole.split_once(' ').map_or("B", |(_, unit)| unit);
@@ -27,7 +27,7 @@ pub(super) fn share(part: u64, all: u64) -> String {
     format!("{:.digits$}/{:.digits$} {unit}", scaled(part), scaled(all))
 }
 
-/// Time that is left, in seconds.
+/// Remaining time, from seconds.
 pub(super) fn left(seconds: f64) -> String {
     match seconds {
         ..10.0 => format!("{:.1} s", seconds.max(0.0)),
@@ -35,20 +35,20 @@ pub(super) fn left(seconds: f64) -> String {
     }
 }
 
-/// A time of today; the date as well, if it is of another day.
+/// Time of day; with the date if it is not today.
 pub(super) fn time(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let form = if at.date_naive() == now.date_naive() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
     at.format(form).to_string()
 }
 
-/// The time so many seconds later, without its own seconds; nothing, if that is beyond all calendars.
+/// Time after this many seconds, to the minute; `None` if it cannot be represented.
 pub(super) fn later(now: DateTime<Utc>, seconds: f64) -> Option<String> {
     let at = now.checked_add_signed(TimeDelta::try_seconds(seconds as i64)?)?;
     let form = if at.date_naive() == now.date_naive() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
     Some(at.format(form).to_string())
 }
 
-/// Sign of a state.
+/// Symbol of a state.
 pub(super) fn dot(state: RunState) -> &'static str {
     match state {
         RunState::Draft | RunState::Queued => "·",
@@ -58,7 +58,7 @@ pub(super) fn dot(state: RunState) -> &'static str {
     }
 }
 
-/// The last hour as bars, the newest at the right; none without a point.
+/// Last hour as bars, newest on the right; `None` without data.
 pub(super) fn bars(points: &[Point], now: DateTime<Utc>) -> Option<String> {
     let step = TimeDelta::minutes(60 / COUNT as i64);
     let from = now - step * COUNT as i32;
@@ -74,11 +74,11 @@ pub(super) fn bars(points: &[Point], now: DateTime<Utc>) -> Option<String> {
     (most > 0.0).then(|| sums.iter().map(bar).collect())
 }
 
-/// Bar of `width` characters that shows how much of something is used.
+/// Gauge of `width` characters that shows a used share.
 pub(super) fn gauge(used: u64, all: u64, width: usize) -> String {
     let full = match all {
         0 => 0,
-        // Whatever is used shows, and only all of it fills the bar.
+        // Any use shows at least one character, and only full use fills the gauge.
         _ => (used.min(all) as f64 / all as f64 * width as f64).floor() as usize,
     };
     let full = full.max(usize::from(used > 0 && all > 0)).min(width);

@@ -1,21 +1,21 @@
-//! Files for those who have none: some dates at once, then more from time to time, a few of them bad.
+//! Demo files: some dates at once, then further files from time to time, a few of them bad.
 
 use crate::generate;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Date of the first files, and how many dates come at once.
+/// First date, and number of dates that are created at once.
 const FIRST: (&str, u64) = ("2025-12-20", 4);
-/// Files of each date at the start, and size of each, in MiB.
+/// Number of files per date at the start, and size of each, in MiB.
 const FILES: u32 = 12;
 const SIZE_MB: f64 = 1.5;
-/// Pause before each new bunch of files, and how many they are.
+/// Interval between further files, and their number each time.
 const PAUSE: Duration = Duration::from_secs(6);
 const BUNCH: u32 = 3;
-/// Bunches after which nothing new is made: about an hour, 2 GB.
+/// Limit of the rounds of further files: about an hour, 2 GB.
 const BUNCHES: u32 = 600;
 
-/// Makes files.
+/// Generator of demo files.
 pub(super) struct Demo {
     directory: Option<PathBuf>,
 }
@@ -25,7 +25,7 @@ impl Demo {
         Self { directory }
     }
 
-    /// Works until it is dropped, and does not end by itself.
+    /// Generates files until dropped.
     pub(super) async fn work(self) {
         if let Some(directory) = self.directory
             && let Err(error) = make(&directory).await
@@ -39,7 +39,7 @@ impl Demo {
 async fn make(directory: &Path) -> anyhow::Result<()> {
     let first: chrono::NaiveDate = FIRST.0.parse()?;
     let dates: Vec<chrono::NaiveDate> = first.iter_days().take(FIRST.1 as usize).collect();
-    // Beside the input, and from there in one step: no half of a file is ever found.
+    // Written outside the input and then renamed, so that no partial file is listed.
     let draft = directory.with_extension("draft");
     std::fs::create_dir_all(&draft)?;
     for date in &dates {
@@ -68,7 +68,7 @@ async fn put(directory: &Path, draft: &Path, date: chrono::NaiveDate, number: u3
     .await?
 }
 
-/// A file that is too small, one of no known kind, and one that is cut short: they are refused, or fail their run.
+/// Writes a file that is too small, one of unknown format, and a truncated one: they are refused, or fail their run.
 fn bad(directory: &Path, draft: &Path, date: chrono::NaiveDate) -> anyhow::Result<()> {
     let before = date.pred_opt().unwrap_or(date);
     let whole = zstd::stream::encode_all(std::io::Cursor::new(vec![b'x'; 1 << 20]), 1)?;

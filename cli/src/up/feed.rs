@@ -1,4 +1,4 @@
-//! Arrivals in the directory, on their way into manifests.
+//! Loop that turns files arriving in the directory into manifests.
 
 use millwork_manifest::{Flush, printable};
 use millwork_manifest_builder::{Backfilled, Builder, BuilderError, WISH_INTERVAL};
@@ -7,17 +7,17 @@ use millwork_storage::Location;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// Pause between two looks at the directory.
+/// Pause between two listings of the directory.
 const PAUSE: Duration = Duration::from_millis(700);
-/// Pause in whole seconds, as people are told of it.
+/// Interval in whole seconds, as shown to users.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
-/// Looks that bring something new, after which a manifest is cut even though more is arriving: a manifest does not wait for the end of
-/// a long copy.
+/// Number of consecutive listings with new files after which a manifest is cut even though more files are arriving, so
+/// that a manifest need not wait for the end of a long copy.
 const PATIENCE: u32 = 10;
-/// Time that this makes: the looks, and their pauses.
+/// Longest waiting time that results: listings and their pauses.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(PATIENCE as u64);
 
-/// Looks, tracks, cuts, again and again.
+/// Lists the directory, tracks files and cuts manifests, in a loop.
 pub(super) struct Feed {
     builder: Builder,
     place: Location,
@@ -30,9 +30,9 @@ impl Feed {
         Self { builder, place, scheduler, told: HashSet::new() }
     }
 
-    /// Works until it is dropped. Whatever step that ends at, the next start goes on from the store.
+    /// Runs until dropped. Can be interrupted at any step; the next start continues from the store.
     pub(super) async fn work(mut self) {
-        // Files that an earlier process left wait as if they had just come.
+        // Files left by an earlier process wait as if they had just arrived.
         let mut looks = 1;
         let mut looked_for_wishes = Instant::now();
         loop {
@@ -51,20 +51,20 @@ impl Feed {
         }
     }
 
-    /// Tracks what is new. How many files that were.
+    /// Tracks new files. Returns their number.
     async fn look(&mut self) -> Result<u64, BuilderError> {
         let found = self.builder.backfill(&self.place).await?;
         self.tell(&found);
         Ok(found.pending)
     }
 
-    /// Tells whether files wait that no look has brought: those of a run that failed over another file, and those that somebody has
-    /// taken back.
+    /// Tells whether files are pending that no listing found: those released by a run that failed over another file,
+    /// and those taken back by an operator.
     async fn has_waiting(&self) -> bool {
         self.scheduler.store().backlogs().await.is_ok_and(|backlogs| !backlogs.is_empty())
     }
 
-    /// Makes manifests of all that waits, whatever date it is of. Zero if that went well: nothing waits any more.
+    /// Makes manifests of all pending files, of any date. Returns 0, the new count of listings, if that succeeded.
     async fn cut(&self) -> u32 {
         let cut = async {
             self.builder.sweep_all().await?;
@@ -84,7 +84,7 @@ impl Feed {
         }
     }
 
-    /// Takes wishes of operators. Their files, too, are cut by themselves as a rule: this answers those who asked.
+    /// Makes rounds that operators requested. Their files are usually cut anyway; this answers the requests.
     async fn take_wishes(&self) {
         match self.builder.take_wishes().await {
             Ok(taken) => taken.made.iter().for_each(|queued| self.scheduler.queued(&queued.manifest.id, false)),

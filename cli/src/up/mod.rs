@@ -1,4 +1,4 @@
-//! `millwork up`: a directory is watched, converted and shown, in one process.
+//! `millwork up`: watches, converts and shows a directory, in one process.
 
 mod demo;
 mod feed;
@@ -33,11 +33,11 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-/// First port that is tried for the web UI, and how many after it.
+/// First port that is tried for the web UI, and the number of further ones.
 const PORTS: (u16, u16) = (8080, 100);
-/// Time in which the link that is printed at the start must be used; later ones come from `millwork open`.
+/// Validity of the sign-in link that is printed at the start; `millwork open` creates later ones.
 const LINK_TIME: Duration = Duration::from_secs(600);
-/// Longest time that a lock of a date lasts if nobody lets go of it: whoever starts again after a crash waits so long.
+/// Expiry time of a date's lock, which bounds the wait of a new start after a crash.
 const LOCK_TTL: chrono::Duration = chrono::Duration::seconds(10);
 
 /// Watch a directory, convert what arrives, and show all of it in the browser.
@@ -115,7 +115,7 @@ struct Run {
     run: RunOptions,
 }
 
-/// Places that are used.
+/// Places in use.
 struct Where {
     input: Location,
     output: Location,
@@ -160,7 +160,7 @@ impl Where {
     }
 }
 
-/// The web UI, and the link that signs in.
+/// Web UI, and its sign-in link.
 struct Shown {
     server: ApiServer,
     url: String,
@@ -208,7 +208,7 @@ pub(crate) async fn up(options: Options) -> anyhow::Result<ExitCode> {
     led.map(|()| ExitCode::SUCCESS)
 }
 
-/// Waits until no other process runs the manifests of the state, then watches and converts until it is to stop.
+/// Waits to become the leader of the state, then watches and converts until it is told to stop.
 async fn lead(
     options: &Options,
     place: &Where,
@@ -266,7 +266,7 @@ fn builder(options: &Options, place: &Where, store: &Arc<dyn TrackingStore>) -> 
         store.file(),
     )?;
     settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
-    // Whatever MAX_WAIT_SECONDS says: what has come is cut once nothing more comes.
+    // Overrides MAX_WAIT_SECONDS: files are cut once no more arrive.
     settings.caps.max_wait_seconds = feed::LONGEST_WAIT.as_secs();
     let holder = format!("millwork-up:{}", std::process::id());
     Ok(Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder))
@@ -292,7 +292,7 @@ async fn show(options: &Options, service: &Service) -> anyhow::Result<Shown> {
     Ok(Shown { server, url, link })
 }
 
-/// A listener on the first port that is free.
+/// Listener on the first free port.
 async fn free_port() -> anyhow::Result<TcpListener> {
     for port in PORTS.0..PORTS.0 + PORTS.1 {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -312,7 +312,7 @@ fn greet(options: &Options, place: &Where, shown: Option<&Shown>) {
     match shown {
         None => {}
         Some(Shown { url, link: Some(link), .. }) => {
-            // In a log, others could read it, and sign in with it.
+            // The link is not written to a log, where others could read and use it.
             if std::io::stderr().is_terminal() {
                 eprintln!("  web UI  {link}");
                 eprintln!("          signs in once, within {} min; later: millwork open", LINK_TIME.as_secs() / 60);
@@ -330,7 +330,7 @@ fn greet(options: &Options, place: &Where, shown: Option<&Shown>) {
     eprintln!("  {} at once; Ctrl-C ends in order", crate::report::count(vcores(options.vcores) as u64, "task"));
 }
 
-/// Tells of each run that ends, and of each file of it that is to be looked at, in a line.
+/// Prints a line for each run that ends, and for each of its files that needs attention.
 async fn tell(mut ended: broadcast::Receiver<EndedRun>) {
     loop {
         match ended.recv().await {
@@ -356,7 +356,7 @@ fn lines(run: &EndedRun) -> Vec<String> {
             let of_file = |(uri, why): (&String, String)| format!("{now}    no row of {}: {why}", printable(uri));
             std::iter::once(first).chain(without_rows.map(of_file)).collect()
         }
-        // Text that a message quotes may hold anything.
+        // Messages can quote arbitrary text, which is escaped.
         Err(failure) => {
             let first =
                 format!("{now}  ✗ {}: {}: {}", run.manifest_id, failure.class, failure.to_string().escape_debug());

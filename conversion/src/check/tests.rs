@@ -1,4 +1,4 @@
-//! Forged reports of the attempt at two files, each of which is a task's.
+//! Tests with forged reports of an attempt that has two tasks of one file each.
 
 use super::*;
 use crate::plan::tests::surveyed_files;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const ID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c";
 const LINES: &str = "{\"a\":1}\n\nno\n";
 
-/// Makes an attempt's expectation, and reports that fulfil it.
+/// Builds what the scheduler expects of an attempt, and reports that satisfy it.
 async fn planned(root: &std::path::Path) -> (Survey, Expected, Vec<TaskReport>) {
     let survey = surveyed_files(root, &[LINES, LINES]).await;
     let groups: Vec<_> = survey.ranges.iter().map(|range| vec![range.clone()]).collect();
@@ -122,7 +122,7 @@ async fn what_is_said_of_late_columns_has_to_be_of_their_keys() {
     assert!(refused(&reports).contains("what `00000-"));
 }
 
-/// A file whose bytes are counted and not kept.
+/// Writer that counts the bytes of a file and discards them.
 struct Nothing(u64);
 
 impl millwork_parquet_text::Append for Nothing {
@@ -173,7 +173,7 @@ async fn lines_of_cut_files_are_known() {
     assert!(ledger(known - 1).unwrap_err().contains(&format!("where there are {known} lines")));
 }
 
-/// A change of some value of a report.
+/// Replaces one leaf value of a report: number `at`, modulo their number, in depth-first order.
 fn mutate(value: &mut Value, at: usize, with: &Value) {
     fn leaves<'a>(value: &'a mut Value, into: &mut Vec<&'a mut Value>) {
         let is_leaf = value.as_array().is_some_and(Vec::is_empty) || !value.is_array() && !value.is_object();

@@ -1,4 +1,4 @@
-//! Errors of a query that are found before there is a manifest, so that a mistake costs no run.
+//! Checks of a query before there is a manifest, so that a mistake in it does not cost a run.
 
 use super::Query;
 use super::length::check_length;
@@ -15,9 +15,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 impl Query {
-    /// Checks what can be known of the query without its input: that it can be parsed, works row by row, and calls functions that there
-    /// are with arguments that they take. It is planned over a table that has each column that it names. A column that no input has is
-    /// found with the first manifest. An `EXPLAIN` is checked as what it explains.
+    /// Checks everything about the query that can be checked without input: that it parses, works row by row, and calls
+    /// existing functions with accepted arguments. The query is planned over a table with each column that it names; a
+    /// column that the input lacks is found with the first manifest. An `EXPLAIN` is checked as the query that it
+    /// explains.
     pub fn check(&self) -> Result<(), Failure> {
         if self.is_default() {
             return Ok(());
@@ -25,18 +26,18 @@ impl Query {
         if let Some(explained) = self.explained() {
             return explained.check();
         }
-        // Before anything goes through its expressions by recursion.
+        // The length is checked before anything recurses through the expressions.
         check_length(&self.sql).map_err(|error| self.explain_failure(&error))?;
-        // Planning waits for nothing.
+        // Planning does no I/O, so that blocking on it is safe.
         match block_on(self.try_plan(self.table_of_names().map_err(|error| self.explain_failure(&error))?)) {
             Ok(_) => Ok(()),
-            // Names may fit together once the columns of the input are known.
+            // Names may resolve once the columns of the input are known.
             Err(error) if matches!(error.find_root(), DataFusionError::SchemaError(..)) => Ok(()),
             Err(error) => Err(self.explain_failure(&error)),
         }
     }
 
-    /// A table without rows that has the columns of the input that the query names.
+    /// Builds a table without rows that has each input column the query names.
     fn table_of_names(&self) -> Result<ReadManifest, DataFusionError> {
         let mut names = Names::default();
         for statement in DFParser::parse_sql(&self.sql)? {
@@ -83,7 +84,7 @@ impl Visitor for Names {
     }
 }
 
-/// The name that an identifier means: SQL folds what is not quoted to lower case.
+/// Column name of an identifier: SQL folds unquoted identifiers to lower case.
 fn name(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() }
 }

@@ -1,4 +1,5 @@
-//! Every function of the engine, called once: what plans, runs after its way to an executor.
+//! Test that calls every function of the engine once: a call that can be planned must also run after encoding and
+//! decoding.
 
 use super::Query;
 use super::travel::EXECUTOR;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 const LINES: &str = "{\"a\":\"ab\",\"i\":1,\"t\":\"2025-01-02T03:04:05\",\"f\":0.5,\"j\":2}\n{\"b\":1}\n";
 
-/// Arguments of each kind, made of columns, so that no call is evaluated while the query is planned.
+/// Arguments of each type, built from columns, so that no call is evaluated at planning time.
 const KINDS: [&str; 12] = [
     "a",
     "CAST(i AS BIGINT)",
@@ -35,7 +36,7 @@ const KINDS: [&str; 12] = [
     "a = 'ab'",
 ];
 
-/// Calls of functions that want certain arguments.
+/// Calls of functions that need particular arguments.
 const CALLS: &[(&str, &str)] = &[
     ("array_compact", "array_compact(make_array(a, NULL))"),
     ("array_reverse", "array_reverse(make_array(a))"),
@@ -67,10 +68,10 @@ const CALLS: &[(&str, &str)] = &[
     ("translate", "translate(a, 'a', 'x')"),
 ];
 
-/// Functions that no call of a user's reaches: of unions, which no input makes; those that only the planner uses.
+/// Functions that no user's call reaches: for unions, which no input produces, and those that only the planner uses.
 const NOT_CALLED: &[&str] = &["union_extract", "union_tag"];
 
-/// The calls to try for a function, the likeliest first.
+/// Calls to try for a function, the likeliest first.
 fn calls(name: &str) -> Vec<String> {
     let mut calls: Vec<String> =
         CALLS.iter().filter(|(known, _)| *known == name).map(|(_, call)| (*call).to_owned()).collect();
@@ -109,7 +110,8 @@ fn query(call: &str) -> Query {
     Query::new("q.sql", format!("SELECT {call} AS x, a FROM read_manifest($manifest)"))
 }
 
-/// Runs a query as an executor does. Returns the failure, if it does not run; none at all, if it is refused when it is planned.
+/// Runs a query as an executor does, after encoding and decoding its plan. Returns the failure that the task reports,
+/// if any; an error if planning fails.
 async fn run(
     root: &Path,
     survey: &Survey,
@@ -154,7 +156,7 @@ async fn every_function_that_plans_runs_on_an_executor() {
                 Ok(Some(failure)) | Err(failure) => failure,
             };
             last = Some(format!("{call}: {failure}"));
-            // The rows of this file may not be good for it.
+            // The rows of this file may not be valid input for the function.
             if failure.class != FailureClass::Input {
                 broken.extend(last.take());
                 break;
@@ -163,7 +165,7 @@ async fn every_function_that_plans_runs_on_an_executor() {
         unplanned.extend(last);
     }
     assert!(broken.is_empty(), "{broken:#?}");
-    // The others want arguments that are not tried here.
+    // The remaining functions need arguments that are not tried here.
     assert!(ran * 10 > names.len() * 7, "{ran} ran, not these: {unplanned:#?}");
 }
 

@@ -1,20 +1,22 @@
-//! The length of expressions: each operator of a chain is a level of a tree, through which planning goes by recursion.
+//! Limits on the length of expressions: each operator in a chain is a level of a tree, through which planning recurses.
 
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-/// Limit of the operators of one expression outside parentheses: 1,000. A thread's stack of 2 MiB holds the levels of more than twice as many.
+/// Limit of the operators of one expression outside parentheses: 1,000. A thread stack of 2 MiB suffices for more than
+/// twice as many levels.
 const MAX_OPERATORS: usize = 1000;
 
 /// Limit of the `SELECT`s and joins of a query: 100. Each can be a level of the plan.
 const MAX_SELECTS: usize = 100;
 
-/// Refuses a query with an expression of more operators, or with more parts. What cannot be cut into words the parser refuses, and says why.
+/// Refuses a query with too many operators in an expression, or too many parts. A query that cannot be tokenized is
+/// left to the parser, which reports the error.
 pub(super) fn check_length(sql: &str) -> Result<()> {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return Ok(()) };
-    // Operators so far, by depth of the parentheses and of CASE.
+    // Operators counted so far, by nesting depth of parentheses and CASE.
     let (mut chains, mut selects) = (vec![0], 0);
     for token in &tokens {
         match kind_of(token) {
@@ -43,12 +45,12 @@ pub(super) fn check_length(sql: &str) -> Result<()> {
     Ok(())
 }
 
-/// Begins a new expression at the same depth.
+/// Starts the count of a new expression at the same depth.
 fn reset(chains: &mut [usize]) {
     chains.last_mut().into_iter().for_each(|chain| *chain = 0);
 }
 
-/// Part of a word of a query in the depth of its expressions.
+/// Role of a token in counting operators and nesting.
 enum Kind {
     Opens,
     Closes,

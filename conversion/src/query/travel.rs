@@ -1,4 +1,4 @@
-//! Plans that executors can take, found out before any is sent: a plan is encoded and decoded as on its way to them.
+//! Check that executors can decode a plan, made before any is sent: the plan is encoded and decoded as for an executor.
 
 use crate::codec::MillworkCodec;
 use crate::source::{as_scan, scan_exec};
@@ -15,9 +15,9 @@ use std::sync::{Arc, LazyLock};
 /// The functions that an executor has.
 pub(super) static EXECUTOR: LazyLock<SessionContext> = LazyLock::new(SessionContext::new);
 
-/// Refuses a plan that executors cannot decode, naming what they do not know.
+/// Refuses a plan that executors cannot decode, and names the expression at fault.
 pub(super) fn check_travels(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
-    // Files are many, and no matter here.
+    // Files are left out: there are many, and they do not affect the result.
     let plan = plan.clone().transform_up(|node| {
         Ok(match as_scan(&node) {
             Some((source, _)) => Transformed::yes(scan_exec(source.clone(), vec![Vec::new()])),
@@ -39,7 +39,7 @@ fn travel(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     PhysicalPlanNode::try_decode(&bytes)?.try_into_physical_plan(&EXECUTOR.task_ctx(), &codec)
 }
 
-/// The first expression of a plan that does not travel, as SQL.
+/// The first expression of a plan that cannot be encoded and decoded, as SQL.
 fn culprit(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
     for child in plan.children() {
         if let Some(found) = culprit(child) {

@@ -1,4 +1,5 @@
-//! The columns that a query names, if it takes no others: keys that it does not name cost it nothing then, however many there are.
+//! Columns that a query names, if it can take no others: keys that it does not name then cost it nothing, however many
+//! there are.
 
 use super::Query;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -7,7 +8,7 @@ use millwork_ndjson::Words;
 use std::sync::Arc;
 
 impl Query {
-    /// The words of a query that names each column it takes; none of one that may take others, too.
+    /// The words of a query that names each column it takes; `None` if it may take other columns, too.
     pub(crate) fn words(&self) -> Option<Words> {
         if self.is_default() {
             return None;
@@ -22,7 +23,7 @@ impl Query {
             })
             .collect();
         let count = |wanted: &str| words.iter().filter(|word| word.eq_ignore_ascii_case(wanted)).count();
-        // `FROM t` alone, and `TABLE t`, take all columns, too.
+        // `FROM t` alone, and `TABLE t`, select all columns as well.
         let is_sure = count("select") >= 1 && count("from") <= count("select") && count("table") == 0;
         if !is_sure || tokens.iter().any(is_star) {
             return None;

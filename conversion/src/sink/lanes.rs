@@ -1,8 +1,8 @@
-//! Conversion of a task: lanes scan and encode its morsels at the same time.
+//! Conversion of a task: lanes scan and encode its morsels in parallel.
 //!
-//! Lanes take morsels in order, whenever they are done with one, so that none idles while there is work left (morsel-driven
-//! parallelism). Row groups are put into the file in the order of their morsels: the same plan gives the same bytes,
-//! whichever lane was faster, and however many there are.
+//! Each lane takes the next morsel in order as soon as it has finished one, so that none idles while there is work left
+//! (morsel-driven parallelism). Row groups are written in the order of their morsels: the same plan gives the same
+//! bytes, whatever the number and speed of the lanes.
 
 use super::morsels::{Morsels, cut_input};
 use super::parts::PartsWriter;
@@ -32,7 +32,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinSet, consume_budget, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-/// Runs one partition. What goes wrong with data or storage is part of the report; an error is a defect.
+/// Runs one partition. Failures of data or storage become part of the report; an error is a defect of the program.
 pub(super) async fn run_task(
     input: &Arc<dyn ExecutionPlan>,
     partition: usize,
@@ -65,7 +65,7 @@ pub(super) async fn run_task(
         report.ledger.extend(scan.ledger);
     }
     report.ledger.sort_by_key(|range| (range.file, range.start));
-    // Whatever lanes came across which of them: the same input gives the same output.
+    // Sorted, because the lanes find them in any order: the same input must give the same output.
     let footers: usize = report.parts.iter().map(|part| part.late_footer.len()).sum();
     let is_too_much = late_keys.len() > MAX_LATE_COLUMNS || footers > MAX_LATE_FOOTER_BYTES;
     if new_keys.is_empty() && !is_too_much {
@@ -90,7 +90,7 @@ pub(super) async fn run_task(
     Ok(report)
 }
 
-/// No more than this is said of the columns that turn up in a task, since its report has to hold it.
+/// Limit of the footers of added columns that a task reports, in bytes: 16 MiB, since its report has to hold them.
 const MAX_LATE_FOOTER_BYTES: usize = 16 << 20;
 
 fn merge_first_seen<T: Copy + Ord>(into: &mut Vec<Option<T>>, from: &[Option<T>]) {
@@ -100,48 +100,50 @@ fn merge_first_seen<T: Copy + Ord>(into: &mut Vec<Option<T>>, from: &[Option<T>]
     }
 }
 
-/// Number of threads that there are for lanes in this process.
+/// Number of threads in this process that can run lanes.
 fn threads() -> usize {
     Handle::current().metrics().num_workers()
 }
 
 /// State that the lanes of a task share.
 struct Work {
-    /// A partition for each morsel.
+    /// Plan with a partition for each morsel.
     plan: Arc<dyn ExecutionPlan>,
-    /// The ranges of each, if the plan is the scan and does nothing but choose columns: it gives its rows as it has them.
+    /// Ranges of each morsel, if the plan is the scan and at most selects columns: rows are then passed on without
+    /// being made into batches.
     scanned: Option<Vec<Vec<FileRange>>>,
     source: NdjsonSource,
     context: Arc<TaskContext>,
     shape: Arc<RowGroupShape>,
-    /// The stored bytes of each morsel, and the room it takes.
+    /// Stored bytes of each morsel, and the permits of `room` that it takes.
     bytes: Vec<u64>,
     rooms: Vec<u32>,
-    /// The morsels that no lane has taken yet, and where their row groups go.
+    /// Morsels that no lane has taken yet, each with the channel for its row groups.
     rest: Mutex<VecDeque<(usize, mpsc::Sender<EncodedGroup>)>>,
-    /// Cancelled once there are none.
+    /// Cancelled once all morsels are taken.
     is_all_taken: CancellationToken,
-    /// Cancelled when the rest of the task is no longer wanted.
+    /// Cancelled once the rest of the task is no longer wanted.
     is_given_up: CancellationToken,
-    /// Room for what may be begun before an earlier morsel is written, since what is encoded too early waits in memory.
+    /// Permits for morsels that are begun and not yet written, which bound the memory of row groups that wait for
+    /// earlier ones.
     room: Arc<Semaphore>,
     allowance: Arc<Allowance>,
     host: Arc<TaskHost>,
 }
 
-/// Units of room that the largest morsel of a task takes.
+/// Permits that the largest morsel of a task takes.
 const WHOLE: u32 = 16;
-/// There is room for so many whole morsels more than there are lanes, or for more of the small ones: one that waits for an earlier
-/// one, and one that is being written.
+/// Number of largest morsels, beyond one per lane, for which there are permits: one that waits for an earlier one, and
+/// one being written. Smaller morsels take fewer permits.
 const WAITING: usize = 2;
 
-/// The room that each of some morsels takes, by their stored bytes.
+/// Permits that each morsel takes, in proportion to its stored bytes.
 fn room_for(bytes: &[u64]) -> Vec<u32> {
     let largest = bytes.iter().copied().max().unwrap_or(0).max(1);
     bytes.iter().map(|bytes| (bytes * u64::from(WHOLE)).div_ceil(largest).clamp(1, WHOLE.into()) as u32).collect()
 }
 
-/// Converts all morsels. Returns the files they became, and those of rejected lines, in order.
+/// Converts all morsels. Returns the output files and the files of rejected lines, in order.
 async fn convert(
     plan: Arc<dyn ExecutionPlan>,
     source: NdjsonSource,
@@ -178,7 +180,7 @@ async fn convert(
     let (room, is_given_up) = (work.room.clone(), work.is_given_up.clone());
     let sizes: Vec<_> = work.bytes.iter().copied().zip(work.rooms.iter().copied()).collect();
     let morsels = sizes.into_iter().zip(receivers);
-    // Writing mostly waits for the storage, which must not hold up a lane.
+    // Writing mostly waits for the storage, so that it runs beside the lanes.
     let written = spawn_blocking(move || write_in_order(writer, morsels, &room, is_given_up));
     let mut running: JoinSet<_> = (0..lanes).map(|_| counters.timed_future(run_lane(work.clone()))).collect();
     let mut rejects = Vec::new();
@@ -191,14 +193,14 @@ async fn convert(
     Ok((parts, rejects.into_iter().map(|(_, file)| file).collect()))
 }
 
-/// Writes the row groups of the morsels, one morsel after the other, each with its stored bytes and the room it takes.
+/// Writes the row groups in the order of the morsels; each morsel comes with its stored bytes and its permits.
 fn write_in_order(
     mut writer: PartsWriter,
     morsels: impl Iterator<Item = ((u64, u32), mpsc::Receiver<EncodedGroup>)>,
     room: &Semaphore,
     is_given_up: CancellationToken,
 ) -> Result<PartsWriter, PartError> {
-    // However this ends, no lane is to wait for it.
+    // Lanes must stop waiting for this writer, however it ends.
     let _gives_up = is_given_up.clone().drop_guard();
     for ((bytes, taken), mut morsel) in morsels {
         while let Some(group) = morsel.blocking_recv() {
@@ -213,7 +215,7 @@ fn write_in_order(
     Ok(writer)
 }
 
-/// Converts one morsel after the other, as long as there are any. Returns the files of rejected lines, by morsel.
+/// Converts one morsel after another while there are any. Returns the files of rejected lines, each with its morsel.
 async fn run_lane(work: Arc<Work>) -> Result<Vec<(usize, StagedFile)>, PartError> {
     let (mut kept, mut turn, mut rejects) = (None, None, Vec::new());
     while let Some((morsel, sender)) = next_morsel(&work, &mut turn).await {
@@ -228,20 +230,21 @@ async fn run_lane(work: Arc<Work>) -> Result<Vec<(usize, StagedFile)>, PartError
         let rejected = spawn_blocking(move || source.release(morsel)).await??;
         rejects.extend(rejected.map(|file| (morsel, file)));
         if work.host.turns().has_next() {
-            // Another task's lane is next, and has the memory of this one.
+            // A lane of another task goes next, and needs the memory of this one.
             (turn, kept) = (None, None);
         }
     }
     Ok(rejects)
 }
 
-/// The next morsel for a lane. It keeps its turn from one to the next, but not while it waits for those that are being written.
+/// Takes the next morsel for a lane. The lane keeps its turn between morsels, but gives it up while it waits for
+/// permits.
 async fn next_morsel(work: &Work, turn: &mut Option<Turn>) -> Option<(usize, mpsc::Sender<EncodedGroup>)> {
     loop {
         let (next, needed) = work.next()?;
         if work.room.available_permits() < needed as usize {
             *turn = None;
-            // Another lane may take it, so that this one asks again.
+            // Another lane may take the permits first, so that this one checks again.
             drop(or_over(work, async { work.room.acquire_many(needed).await.ok() }).await?);
         }
         if turn.is_none() {
@@ -251,7 +254,7 @@ async fn next_morsel(work: &Work, turn: &mut Option<Turn>) -> Option<(usize, mps
         let mut rest = work.rest.lock().unwrap_or_else(PoisonError::into_inner);
         let is_next = rest.front().is_some_and(|(morsel, _)| *morsel == next);
         let Some(room) = work.room.try_acquire_many(needed).ok().filter(|_| is_next) else { continue };
-        // Room is given back by the writer of the morsel.
+        // The permits are returned by the writer of the morsel.
         room.forget();
         let next = rest.pop_front()?;
         if rest.is_empty() {
@@ -262,14 +265,14 @@ async fn next_morsel(work: &Work, turn: &mut Option<Turn>) -> Option<(usize, mps
 }
 
 impl Work {
-    /// The morsel that is to be taken next, and the room it takes.
+    /// The next morsel to be taken, and the permits it needs.
     fn next(&self) -> Option<(usize, u32)> {
         let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         rest.front().map(|(morsel, _)| (*morsel, self.rooms[*morsel]))
     }
 }
 
-/// A permit or turn that is waited for, unless there is nothing left to do with it.
+/// Waits for a permit or turn. Returns `None` if all morsels are taken or the task is given up.
 async fn or_over<T>(work: &Work, permit: impl Future<Output = Option<T>>) -> Option<T> {
     tokio::select! {
         permit = permit => permit,
@@ -287,7 +290,7 @@ fn rows_of(work: &Work, morsel: usize) -> Result<BoxStream<'static, Result<Rows>
     Ok(batches.map(|batch| Ok(Rows::from_batch(&batch?)?)).boxed())
 }
 
-/// Scans and encodes a morsel. False if nobody wants it any more.
+/// Scans and encodes a morsel. Returns false if nobody wants the result any more.
 async fn run_morsel(
     work: &Work,
     morsel: usize,
@@ -300,7 +303,7 @@ async fn run_morsel(
     let share = || (source.stored_bytes(morsel) - before) as f64 / work.bytes[morsel].max(1) as f64;
     let (mut consumed, mut groups) = (before, 0);
     while !work.is_given_up.is_cancelled() {
-        // Whatever else waits for this thread gets its turn now and then.
+        // Yields to other work on this thread now and then.
         consume_budget().await;
         let rows = input.try_next().await.map_err(|error| evaluation::without_values(&work.plan, morsel, error))?;
         let is_end = rows.is_none();

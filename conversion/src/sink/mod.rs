@@ -1,8 +1,8 @@
-//! The sink: rows to Parquet files of about the target size, under private names.
+//! The sink: writes rows to Parquet files of about the target size, under private names.
 //!
-//! Each input partition is written by its own task, so that nothing funnels into one. Inside a task, *lanes* share the
-//! work: they take *morsels* of its input, scan them and encode row groups, which are put into the file in a fixed
-//! order, so that the same plan gives the same bytes again.
+//! Each input partition is written by its own task, without a bottleneck in one place. Inside a task, *lanes* share the
+//! work: they take *morsels* of its input, scan them and encode row groups, which are written in a fixed order, so that
+//! the same plan gives the same bytes again.
 
 mod lanes;
 mod morsels;
@@ -38,12 +38,12 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputCompression {
-    /// Snappy: quick.
+    /// Snappy: fast.
     #[default]
     Snappy,
-    /// Zstandard at level 1: smaller.
+    /// Zstandard at level 1: smaller files.
     Zstd,
-    /// None.
+    /// No compression.
     None,
 }
 
@@ -67,22 +67,23 @@ pub(crate) struct SinkOptions {
     pub(crate) staging: Staging,
     pub(crate) target_file_bytes: u64,
     pub(crate) compression: OutputCompression,
-    /// Number of lanes that the morsels of a task are to keep busy to the end; there are no more than the executor has slots.
+    /// Number of lanes that the task is cut for; limited by the slots of the executor.
     pub(crate) lanes: usize,
     pub(crate) morsels: MorselSizes,
-    /// Place of the attempt in its trace, which is handed on to executors.
+    /// Trace context of the attempt, passed on to executors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) traceparent: Option<String>,
-    /// Start of the input of each task, by file and offset: the tasks' numbers for output files must not meet.
+    /// Start of the input of each task, as file and offset: numbers the tasks, so that the numbers of their output
+    /// files do not collide.
     pub(crate) starts: Vec<(u32, u64)>,
 }
 
-/// The stored bytes of input in a morsel, which makes about one row group.
+/// Stored bytes of input per morsel, which makes about one row group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MorselSizes {
-    /// In one that makes a row group of the size it should have.
+    /// Size of a regular morsel, which makes a row group of the target size.
     pub(crate) whole: u64,
-    /// In the least: the last ones are small, so that all lanes end at about the same time.
+    /// Size of the smallest morsel: the last ones are small, so that all lanes end at about the same time.
     pub(crate) least: u64,
 }
 
@@ -93,7 +94,7 @@ impl SinkOptions {
 }
 
 impl OutputCompression {
-    /// Properties by which the files of a manifest are written.
+    /// Parquet writer properties for the files of a manifest.
     pub(crate) fn writer_properties(self, manifest_id: &ManifestId) -> WriterProperties {
         let compression = match self {
             Self::Snappy => ParquetCompression::SNAPPY,
@@ -103,7 +104,7 @@ impl OutputCompression {
         let footer = [("millwork.version", env!("CARGO_PKG_VERSION")), (MANIFEST_ID_KEY, manifest_id.as_str())];
         WriterProperties::builder()
             .set_compression(compression)
-            // Numbers that only grow are no good words.
+            // Line numbers only grow, so that a dictionary of them does not pay.
             .set_column_dictionary_enabled(ColumnPath::from("_source_line"), false)
             .set_created_by(format!("millwork version {}", env!("CARGO_PKG_VERSION")))
             .set_key_value_metadata(Some(
@@ -121,19 +122,19 @@ pub(crate) struct ParquetPartsSink {
     properties: Arc<PlanProperties>,
 }
 
-/// The subject of a task.
+/// Identity of the manifest and attempt that a task belongs to.
 #[derive(Clone, Debug)]
 pub struct TaskSubject {
     /// Manifest that the task converts.
     pub manifest_id: ManifestId,
-    /// The attempt at it.
+    /// Number of the attempt.
     pub attempt: Option<u32>,
-    /// Place of the attempt in its trace.
+    /// Trace context of the attempt.
     pub traceparent: Option<String>,
 }
 
 impl TaskSubject {
-    /// Reads the subject of a task from its plan. None for a plan that is no task's.
+    /// Reads the subject of a task from its plan. `None` for a plan that is not a task of Millwork.
     pub fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
         let options = &plan.downcast_ref::<ParquetPartsSink>()?.options;
         Some(Self {

@@ -1,4 +1,5 @@
-//! The input of a task, cut into morsels: runs of files, or of ranges of a large one, of which each makes about a row group.
+//! Cutting of a task's input into morsels: runs of files, or of ranges of a large file, each of which makes about one
+//! row group.
 
 use super::row_groups::max_row_groups;
 use super::{MorselSizes, SinkOptions};
@@ -9,12 +10,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use millwork_ndjson::{FileRange, TaskCounters};
 use std::sync::Arc;
 
-/// Each lane is to get this share of its part of what is left, so that one which is slower ends no later than the others, and that
-/// the large morsels, which end at about the same time, are written while the smaller ones are converted. A smaller share makes more row
-/// groups, each of which has dictionaries of its own.
+/// Share of an equal part of the remaining input that each lane gets in a round (factoring). With less than 1, a slower
+/// lane ends no later than the others, and large morsels, which end at about the same time, are written while smaller
+/// ones are converted. A smaller share makes more row groups, each with dictionaries of its own.
 const EVEN_SHARE: f64 = 0.67;
-/// The least morsel is this share of a whole one, or of a lane's part of all, whichever is less: the last to end keeps the others
-/// waiting for no longer than that takes.
+/// Divisors for the size of the smallest morsel, of a whole morsel and of a lane's equal part, whichever is less:
+/// bounds how long the last lane keeps the others waiting.
 const LEAST_OF_WHOLE: u64 = 32;
 const LEAST_OF_PART: u64 = 128;
 
@@ -27,7 +28,7 @@ pub(super) struct Morsels {
     pub(super) task: usize,
 }
 
-/// Rewrites the input of a task so that the scan of one file group becomes one of its morsels.
+/// Rewrites the input of a task so that its one file group becomes a partition per morsel.
 pub(super) fn cut_input(
     input: &Arc<dyn ExecutionPlan>,
     partition: usize,
@@ -41,7 +42,7 @@ pub(super) fn cut_input(
         let ranges: Vec<FileRange> =
             groups.get(partition).into_iter().flatten().map(|range| (*range).clone()).collect();
         let first = ranges.first().map(|range| (range.file, range.start));
-        // The engine may give a task its partition under another number.
+        // The engine may run a task's partition under another number.
         let task = options.starts.iter().position(|start| Some(*start) == first).unwrap_or(partition);
         let source = source.of_task(task).counting(counters.clone());
         let groups = cut(ranges, options.lanes, options.morsels, most);
@@ -54,8 +55,8 @@ pub(super) fn cut_input(
     Ok(Morsels { plan: rewritten.data, source, groups, task })
 }
 
-/// Cuts a list of ranges into up to `most` morsels: whole ones as long as there is enough for all lanes, then for each lane a smaller
-/// one, and again (factoring), down to the least.
+/// Cuts a list of ranges into up to `most` morsels: whole ones while there is enough input for all lanes, then ever
+/// smaller ones, one per lane in each round (factoring), down to the least size.
 fn cut(ranges: Vec<FileRange>, lanes: usize, sizes: MorselSizes, most: usize) -> Vec<Vec<FileRange>> {
     let size = |range: &FileRange| range.end - range.start;
     let mut rest: u64 = ranges.iter().map(size).sum();
@@ -72,7 +73,8 @@ fn cut(ranges: Vec<FileRange>, lanes: usize, sizes: MorselSizes, most: usize) ->
         }
         let goal = share.max(rest.div_ceil((most - groups.len()) as u64));
         let (mut group, mut bytes) = (Vec::new(), 0);
-        // Up to the range whose middle is past the goal; what would be left over is too little for a morsel of its own.
+        // Ranges are added until the middle of the next one is past the goal, or if what would remain is too little for
+        // a morsel of its own.
         let is_part = |group: &[_], bytes: u64, next: &FileRange| {
             group.is_empty() || 2 * bytes + size(next) < 2 * goal || rest - bytes < least.div_ceil(2)
         };
@@ -132,7 +134,7 @@ mod tests {
         }
     }
 
-    /// The sizes of the morsels that single bytes are cut into.
+    /// Sizes of the morsels that ranges of one byte each are cut into.
     fn bytes(total: u64, lanes: usize, sizes: MorselSizes, most: usize) -> Vec<u64> {
         let morsels = cut(ranges(&vec![1; total as usize]), lanes, sizes, most);
         morsels.iter().map(|morsel| morsel.len() as u64).collect()
@@ -150,7 +152,7 @@ mod tests {
         assert_eq!(few(12), [200, 200, 200, 200, 67, 67, 22, 22, 7, 7, 4, 4]);
         assert_eq!(few(5), [200, 200, 200, 200, 200]);
         assert_eq!(few(3), [334, 334, 332]);
-        // Each lane gets something, if it is not too little.
+        // Each lane gets a morsel, unless it would be too small.
         assert_eq!(many(1000, 4, 1_000_000, 0)[..5], [167, 167, 167, 167, 55]);
         assert_eq!(many(1000, 10, 1_000_000, 400), [400, 400, 200]);
         let lengths = |megabytes: &[u64], lanes| {
@@ -162,7 +164,7 @@ mod tests {
         assert_eq!(lengths(&[10; 8], 2), [3, 3, 1, 1]);
         assert_eq!(lengths(&[1, 1, 100], 2), [2, 1]);
         assert_eq!(lengths(&[], 2), [0]);
-        // A file that is a little less than the least morsel is a morsel of its own, each time.
+        // A file slightly smaller than the least morsel becomes a morsel of its own, each time.
         assert_eq!(lengths(&[3; 24], 2), [8, 8, 3, 3, 1, 1]);
     }
 }

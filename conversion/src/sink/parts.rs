@@ -1,4 +1,4 @@
-//! The files of one task: row groups are put into one until it has its share.
+//! The output files of one task: row groups are appended to a file until it has its share of the output.
 
 use super::row_groups::{EncodedGroup, RowGroupShape};
 use super::{PartError, SinkOptions};
@@ -10,7 +10,8 @@ use millwork_parquet_text::AddedColumns;
 use millwork_storage::StagingWriter;
 use std::sync::Arc;
 
-/// No file but the last of a manifest has less or more than these shares of the target size.
+/// Bounds of a file's size, as shares of the target size: a file is not ended below the first, nor extended beyond the
+/// second, except at the end of a manifest.
 const LEAST_FILE: f64 = 0.75;
 const LARGEST_FILE: f64 = 1.25;
 
@@ -21,26 +22,27 @@ pub(super) struct PartsWriter {
     counters: Arc<TaskCounters>,
     open: Option<OpenPart>,
     done: Vec<tokio::task::JoinHandle<Result<StagedPart, PartError>>>,
-    /// Bytes of stored input the task has, how many of them finished morsels had, and how many the morsel so far.
+    /// Stored input bytes of the task, of finished morsels, and of the current morsel so far.
     input_bytes: u64,
     consumed_bytes: u64,
     morsel_bytes: u64,
-    /// Bytes of output that the morsel so far has made, and how many a byte of input has made lately.
+    /// Output bytes of the current morsel so far, and the recent output per byte of input.
     morsel_output_bytes: u64,
     rate: RecentRate,
     /// Bytes of finished files.
     written_bytes: u64,
-    /// The number of the next file.
+    /// Number of the next file.
     number: usize,
-    /// True if the end of the manifest is this task's.
+    /// True if this task has the end of the manifest, where a small file may remain.
     is_last_task: bool,
 }
 
-/// Output for a byte of input, as it was lately: input changes on the way, and what the first half became says little of the second.
+/// Recent output bytes per byte of input, as a moving average: input changes on the way, so that the total says little
+/// of what is left.
 #[derive(Clone, Copy, Debug, Default)]
 struct RecentRate(Option<f64>);
 
-/// Weight of the newest morsel in the recent rate: a file is of about four, so that it goes by the last two files.
+/// Weight of the newest morsel in the moving average: with about four morsels per file, it reflects the last two files.
 const NEWEST_WEIGHT: f64 = 0.3;
 
 impl RecentRate {
@@ -84,7 +86,7 @@ impl PartsWriter {
         }
     }
 
-    /// Puts a row group into the open file, or the next.
+    /// Appends a row group to the open file, or starts the next file with it.
     pub(super) fn append(&mut self, group: EncodedGroup) -> Result<(), PartError> {
         let counters = self.counters.clone();
         counters.timed(|| self.put(group))
@@ -120,13 +122,14 @@ impl PartsWriter {
         Ok(())
     }
 
-    /// Notes the end of a morsel of so many bytes, whether they became rows or not.
+    /// Notes the end of a morsel of this many stored bytes, whether it made rows or not.
     pub(super) fn end_morsel(&mut self, bytes: u64) {
         self.rate.learn(self.morsel_output_bytes, bytes);
         (self.consumed_bytes, self.morsel_bytes, self.morsel_output_bytes) = (self.consumed_bytes + bytes, 0, 0);
     }
 
-    /// Tells whether the open file ends before this row group. What is left to write is predicted from what was written lately.
+    /// Tells whether the open file ends before this row group. The output that is left is predicted from the recent
+    /// rate.
     fn is_time_for_next_file(&self, open_bytes: u64, group: &EncodedGroup) -> bool {
         let consumed = self.consumed_bytes + self.morsel_bytes;
         let so_far = (self.written_bytes + open_bytes) as f64 / consumed.max(1) as f64;
@@ -135,7 +138,7 @@ impl PartsWriter {
         is_time(open_bytes as f64, group.encoded_bytes as f64, open_bytes as f64 + left, target, self.is_last_task)
     }
 
-    /// Closes the open file; making it durable goes on in the background.
+    /// Closes the open file and makes it durable in the background.
     fn finish_file(&mut self) {
         if let Some(open) = self.open.take() {
             self.written_bytes += open.writer.bytes_written() as u64;
@@ -144,7 +147,7 @@ impl PartsWriter {
                 let OpenPart { mut writer, late, rows, row_groups } = open;
                 let rows_of_each: Vec<i64> = writer.flushed_row_groups().iter().map(|group| group.num_rows()).collect();
                 let late_footer = late.finish(&rows_of_each, &mut writer)?;
-                // Page indexes and footer follow.
+                // Page indexes and footer are written next; they form the tail that may still change.
                 let external = |e| ParquetError::External(Box::new(e));
                 writer.flush().map_err(external)?;
                 writer.inner_mut().start_tail().map_err(external)?;
@@ -166,19 +169,19 @@ impl PartsWriter {
     }
 }
 
-/// Tells whether a file that has `open` bytes ends before the next row group, given the bytes `rest` that are left to write, from
-/// its start on.
+/// Tells whether a file of `open` bytes ends before the next row group of `group` bytes. `rest` is the expected output
+/// from the start of the file on, in bytes.
 fn is_time(open: f64, group: f64, rest: f64, target: f64, is_last_task: bool) -> bool {
     let goal = file_goal(rest, target, is_last_task);
     let is_near_goal = open + group / 2.0 > goal && open >= target * LEAST_FILE;
-    // Only at the end of the manifest a small file is better than a large one.
+    // A small file is better than an overlarge one only at the end of the manifest.
     let is_rest_a_file = is_last_task || rest - open > target / 2.0;
     goal < rest && is_rest_a_file && (is_near_goal || open + group > target * LARGEST_FILE)
 }
 
-/// The bytes that the first file of some output should have, given what there is in all: as many equal files as come closest to
-/// the target, as a factor. But a little over one file is one whole file and a rest at the end of a manifest, where a small
-/// one may stand.
+/// Size of the first file of the remaining output, in bytes: the output is divided into as many equal files as bring
+/// their size closest to the target, as a factor. At the end of a manifest, output for 1.25 to 1.7 files makes one file
+/// of the target size and a smaller one.
 pub(crate) fn file_goal(total: f64, target: f64, is_end: bool) -> f64 {
     let files = total / target;
     if is_end && files > LARGEST_FILE && files < 1.7 {
@@ -199,7 +202,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The files that a task makes of its row groups, when what it expects is wrong by some share at first, and less and less so.
+    /// Simulates the files that a task makes of its row groups, when its prediction is off by a share that shrinks to
+    /// nothing.
     fn files(groups: &[f64], error: f64, is_last_task: bool) -> Vec<f64> {
         let total: f64 = groups.iter().sum();
         let (mut files, mut open, mut done) = (Vec::new(), 0.0, 0.0);
@@ -237,8 +241,8 @@ mod tests {
         }
     }
 
-    /// The files of a task of morsels of one size of input that make so much output, in shares of the target: one row group each, or
-    /// several if that is more than a quarter.
+    /// Simulates the files of a task whose morsels of equal input make this much output, as shares of the target: one
+    /// row group each, or several if that is more than a quarter.
     fn files_of_morsels(morsels: &[f64], is_last_task: bool) -> Vec<f64> {
         let (mut rate, mut files, mut open, mut written) = (RecentRate::default(), Vec::new(), 0.0, 0.0);
         for (done, output) in morsels.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Row groups: when one ends, and what is known of it on its way to the file.
+//! Row groups: the rule by which one ends, and its data on the way to the file.
 
 use super::{PartError, SinkOptions};
 use datafusion::arrow::datatypes::SchemaRef;
@@ -7,21 +7,22 @@ use millwork_ndjson::{MAX_COLUMNS, Rows};
 use millwork_parquet_text::{EncodedRowGroup, RowGroupEncoder, RowGroups};
 use std::sync::Arc;
 
-/// A row group ends at about this share of the target file size: a file has a few, and can be ended near its goal.
+/// Row groups per file of the target size: a file can then be ended near its goal.
 pub(crate) const ROW_GROUPS_PER_FILE: u64 = 4;
 /// Limit of the rows of a row group.
 const ROW_GROUP_ROWS: usize = 1 << 20;
-/// Limit of the column chunks that a task writes, but for those of columns that turn up: its report has to hold what footers say of them.
+/// Limit of the column chunks that a task writes, not counting columns that are added: its report has to hold their
+/// footers.
 const TASK_CHUNKS: usize = MAX_COLUMNS * ROW_GROUPS_PER_FILE as usize;
-/// Limit of the factor by which row groups become larger so that a task keeps to [`TASK_CHUNKS`].
+/// Limit of the factor by which row groups grow so that a task stays within [`TASK_CHUNKS`].
 const MAX_GROWTH: u64 = 8;
 
-/// Limit of the memory of open pages and dictionaries of a row group, in bytes: 256 MiB, eight times what a row group of the default
-/// target has in all. It is met only where thousands of columns have short values that differ, each of which takes tens of bytes of a
-/// table.
+/// Limit of the memory of open pages and dictionaries of a row group: 256 MiB, eight times the size of a row group of
+/// the default target. Reached only with thousands of columns of short distinct values, each of which takes tens of
+/// bytes in a hash table.
 const MAX_OPEN_BYTES: usize = 256 << 20;
 
-/// Number of row groups of a task that there is room for.
+/// Limit of the row groups of a task with this many columns.
 pub(crate) fn max_row_groups(columns: usize) -> usize {
     (TASK_CHUNKS / columns.max(1)).max(1)
 }
@@ -31,7 +32,7 @@ pub(super) struct EncodedGroup {
     pub(super) encoded: EncodedRowGroup,
     pub(super) rows: u64,
     pub(super) encoded_bytes: u64,
-    /// Bytes of stored input that were consumed since the morsel's group before.
+    /// Bytes of stored input consumed since the previous row group of the morsel.
     pub(super) input_bytes: u64,
 }
 
@@ -43,7 +44,7 @@ impl EncodedGroup {
     }
 }
 
-/// Columns and limits that the row groups of one task have in common.
+/// Columns and limits that the row groups of a task share.
 pub(super) struct RowGroupShape {
     pub(super) columns: Arc<RowGroups>,
     target_bytes: u64,
@@ -52,7 +53,7 @@ pub(super) struct RowGroupShape {
 }
 
 impl RowGroupShape {
-    /// The shape of row groups for a task of this number of morsels.
+    /// Row group shape for a task of this many morsels.
     pub(super) fn new(schema: SchemaRef, options: &SinkOptions, morsels: usize) -> Result<Self, PartError> {
         let morsel_groups = (max_row_groups(schema.fields().len()) / morsels.max(1)).max(1);
         let columns = Arc::new(RowGroups::new(schema, Arc::new(options.writer_properties()))?);
@@ -60,8 +61,8 @@ impl RowGroupShape {
         Ok(Self { columns, target_bytes, morsel_groups })
     }
 
-    /// Tells whether a row group has all it should have, after `before` others of its morsel and `consumed`, a share of the
-    /// morsel's input.
+    /// Tells whether a row group is complete. `before` is the number of earlier row groups of its morsel, `consumed`
+    /// the share of the morsel's input read so far.
     pub(super) fn is_full(&self, group: &RowGroupEncoder, before: usize, consumed: impl Fn() -> f64) -> bool {
         let bytes = group.estimated_bytes() as u64;
         if group.open_bytes() >= MAX_OPEN_BYTES {
@@ -76,18 +77,19 @@ impl RowGroupShape {
     }
 }
 
-/// Tells whether a morsel that makes row groups evenly may end the next one.
+/// Tells whether the next row group may end, if the row groups of a morsel are spread evenly over its input.
 fn is_due(before: usize, morsel_groups: usize, consumed: f64) -> bool {
     let next = before + 1;
     next < morsel_groups && next as f64 <= consumed * morsel_groups as f64
 }
 
-/// Tells whether the rest of a morsel makes at least half of a row group, too, going by those so far: a little rest goes with them.
+/// Tells whether the rest of a morsel makes at least half a row group, judging by those so far; a smaller rest joins
+/// the current one.
 fn is_enough_left(before: usize, consumed: f64) -> bool {
     (1.0 - consumed) * (before + 1) as f64 >= consumed / 2.0
 }
 
-/// The size of a file with a sample of rows as its one row group, in bytes.
+/// Size in bytes of a file with a sample of rows as its only row group.
 pub(crate) fn encoded_size(
     schema: &SchemaRef,
     rows: &[Rows],

@@ -1,4 +1,4 @@
-//! Columns by the keys of lines, in the order in which they came first.
+//! Columns, derived from the keys of lines in the order of their first occurrence.
 
 use millwork_manifest::Failure;
 use millwork_ndjson::{
@@ -11,13 +11,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 
-/// The columns that an attempt is planned with, and where each came first.
+/// Columns that an attempt is planned with, and the position of the first occurrence of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns(Vec<NewKey>);
 
 impl Columns {
-    /// The columns of these keys, in order of first appearance, if there are not too many of them for the manifest with these
-    /// files.
+    /// Columns for these keys, in order of first occurrence. Fails if there are too many for one manifest.
     pub(super) fn of(keys: HashMap<String, Position>, files: &[(String, u64)]) -> Result<Self, Failure> {
         let keys = in_order(keys);
         let uri = || {
@@ -32,7 +31,8 @@ impl Columns {
         ColumnLayout::new(self.0.iter().map(|new| new.key.clone()).collect())
     }
 
-    /// The columns of a manifest with these files, with what the tasks of an attempt found.
+    /// Columns of a manifest after its tasks have reported: those of the plan, merged with the keys that the tasks
+    /// found.
     pub(crate) fn after(
         &self,
         first_seen: impl Iterator<Item = (usize, Position)>,
@@ -47,8 +47,8 @@ impl Columns {
         Self::of(keys, files)
     }
 
-    /// Tells whether a file of these columns can be made one of the settled columns: whatever turned up, none gets another name,
-    /// and the first stays the first. Spark goes by where the first column of a row group stands, which must be at its start.
+    /// Tells whether a file of these columns can be changed to the settled ones without rewriting data: no column may
+    /// be renamed, and the first must stay the first, since Spark takes the start of a row group from its first column.
     pub(crate) fn can_become(&self, settled: &Self) -> bool {
         let (old, new) = (self.layout(), settled.layout());
         if old.keys.first() != new.keys.first() {
@@ -58,7 +58,7 @@ impl Columns {
         new.keys.iter().zip(&new.names).all(|(key, name)| *old.get(key).unwrap_or(&key) == name)
     }
 
-    /// Finds the places of the settled columns in a file that has these, the metadata, then some that turned up.
+    /// Source of each settled column in a file that has these columns, then the metadata columns, then the added ones.
     pub(crate) fn places_of(&self, settled: &Self, late: &[String]) -> Vec<Place> {
         let names = self.names();
         let metadata = names.len()..names.len() + METADATA_COLUMNS.len();
@@ -73,18 +73,18 @@ impl Columns {
         self.layout().names
     }
 
-    /// The keys that got another name, since theirs is a metadata column's.
+    /// Keys that were renamed because a metadata column has their name.
     pub fn renamed(&self) -> Vec<(String, String)> {
         self.layout().renamed().map(|(key, name)| (key.to_owned(), name.to_owned())).collect()
     }
 }
 
-/// Limit of the pairs of names that are told of, 20: one shows what is the matter.
+/// Limit of the name pairs in a message, 20: one pair is enough to show the problem.
 const MAX_TWINS: usize = 20;
 
 impl Columns {
-    /// Names of columns that differ from an earlier one's in case only, metadata columns included, each with that one: readers that do not tell
-    /// cases apart take them for one column.
+    /// Names that differ from an earlier column's only in case, metadata columns included, each with the earlier name:
+    /// readers that ignore case would confuse them.
     pub fn twins(&self) -> Vec<(String, String)> {
         let mut first: HashMap<String, String> = HashMap::new();
         let metadata = METADATA_COLUMNS.iter().map(|name| (*name).to_owned());
@@ -99,7 +99,7 @@ impl Columns {
     }
 }
 
-/// The keys of every line of some ranges.
+/// The keys of every line of these ranges.
 pub(super) fn keys_of(
     ranges: &[FileRange],
     (names, wanted): (ColumnNames, Option<Words>),

@@ -1,24 +1,27 @@
-//! Places of a manifest that make more output, or less, for a byte of input than others: files are cut into groups by what they are
-//! expected to become, and a manifest whose halves compress differently would else get outputs of other sizes than it should.
+//! Density of the input: how much output a byte of content makes, by place in the manifest. Used to cut files into
+//! groups by expected output; otherwise a manifest whose halves compress differently would give outputs of uneven
+//! sizes.
 
 use super::Sample;
 use millwork_manifest::Compression;
 use millwork_ndjson::FileRange;
 use std::collections::HashMap;
 
-/// Bytes of a place that are compressed to see how dense it is: 16 KiB, of 64 places a mebibyte.
+/// Bytes of a sample that are compressed to estimate its density: 16 KiB, a mebibyte over 64 samples.
 const LOOKED_AT_BYTES: usize = 16 << 10;
-/// Share of a place's bytes below which it counts as this much: what costs least in the output still costs something.
+/// Least density of a sample, as a share of its bytes: even content that compresses to almost nothing costs something
+/// in the output.
 const LEAST_DENSITY: f64 = 0.01;
-/// Places that differ by less than this factor are taken for alike: what they hold by chance differs as well.
+/// Factor below which densities count as equal: random variation of the samples is about as large.
 const ALIKE: f64 = 1.5;
 
-/// The expected output for a byte of each range, as a factor of what a byte of all of them makes on average.
+/// Expected output per byte of each range, relative to the average over all ranges.
 #[derive(Debug, Default)]
 pub(super) struct Densities(HashMap<(u32, u64), f64>);
 
 impl Densities {
-    /// By samples from places all over the ranges. What is compressed already is taken for alike: its stored size tells.
+    /// Estimates densities from samples spread over the ranges. All ranges count as equal if any is compressed: stored
+    /// sizes already reflect the density then.
     pub(super) fn of(ranges: &[FileRange], samples: &[Sample]) -> Self {
         let density = |sample: &Sample| {
             let lines = &sample.lines[..sample.lines.len().min(LOOKED_AT_BYTES)];
@@ -34,7 +37,7 @@ impl Densities {
         if most <= least * ALIKE || !ranges.iter().all(is_plain) {
             return Self::default();
         }
-        // Each range is as dense as the place before it, those before the first as that.
+        // A range takes the density of the last sample before it; ranges before the first sample take that one's.
         let mut last = ranges.iter().find_map(|range| looked.get(&(range.file, range.start))).copied().unwrap_or(1.0);
         let mut densities = HashMap::with_capacity(ranges.len());
         let (mut stored, mut weighted) = (0.0, 0.0);
@@ -49,7 +52,7 @@ impl Densities {
         Self(densities)
     }
 
-    /// The factor of a range.
+    /// Relative density of a range; 1 if it is not known.
     pub(super) fn factor(&self, range: &FileRange) -> f64 {
         self.0.get(&(range.file, range.start)).copied().unwrap_or(1.0)
     }

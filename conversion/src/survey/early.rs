@@ -1,7 +1,7 @@
-//! A survey that is begun before the run of its manifest is, while the document is written and the run queued.
+//! Survey that starts before the run of its manifest, while the manifest is written and the run is queued.
 //!
-//! It reads, and changes nothing: whenever the process dies, there is nothing to clear up. If the manifest turns out to have
-//! other files, or something is wrong with them, the files are surveyed as if it had not been begun.
+//! A survey only reads: if the process dies, nothing has to be cleaned up. If the manifest ends up with other files, or
+//! the survey finds an error, the files are surveyed again by the run.
 
 use super::{Survey, survey_files};
 use crate::plan::{Capacity, ConversionOptions, find_rate_ahead};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// Room for one survey that nobody has asked for yet: lines of a manifest are kept with it.
+/// Holder of at most one survey that has not been taken yet: each keeps sample lines in memory.
 #[derive(Clone, Debug, Default)]
 pub struct EarlySurvey(Arc<Mutex<Option<Begun>>>);
 
@@ -21,7 +21,8 @@ struct Begun {
 }
 
 impl EarlySurvey {
-    /// Begins the survey of a manifest, unless one that was begun has not been taken. To be called on the runtime.
+    /// Starts the survey of a manifest, unless an earlier one has not been taken yet. Must be called within a tokio
+    /// runtime.
     pub fn begin(&self, manifest: &Manifest, options: &ConversionOptions, capacity: Capacity) {
         let mut begun = self.begun();
         if begun.is_none() {
@@ -31,7 +32,7 @@ impl EarlySurvey {
         }
     }
 
-    /// The survey of a manifest, if it was begun for these very files and nothing is wrong with them; once only.
+    /// Takes the survey of a manifest, if it was started for exactly these files and succeeded.
     pub(super) async fn take(&self, manifest: &Manifest) -> Option<Survey> {
         let begun = self.begun().take_if(|begun| begun.manifest.id == manifest.id)?;
         if begun.manifest.files != manifest.files {
@@ -56,14 +57,14 @@ impl EarlySurvey {
     }
 }
 
-/// Surveys a manifest, and finds out how much output there will be, which is remembered for the plan of its first attempt.
+/// Surveys a manifest and measures its output rate, which the plan of its first attempt reuses.
 async fn survey_ahead(
     manifest: Arc<Manifest>,
     options: ConversionOptions,
     capacity: Capacity,
 ) -> Result<Survey, Failure> {
     let survey = survey_files(&manifest, &options).await?;
-    // Finding the rate takes a while, in which other tasks of this thread have something to do.
+    // Measuring takes a while, so that it runs off the async thread.
     let find = move || {
         Handle::current().block_on(find_rate_ahead(&manifest, &survey, &options, capacity));
         survey
@@ -104,7 +105,7 @@ mod tests {
         let begin = |manifest| options.early.begin(manifest, &options, Capacity { executors: 1, slots: 2 });
         let is_finished = || options.early.begun().as_ref().is_some_and(|begun| begun.survey.is_finished());
         begin(&both);
-        // There is room for one.
+        // Ignored, since there is room for only one survey.
         begin(&one);
         let finished = async {
             while !is_finished() {
@@ -116,11 +117,11 @@ mod tests {
         assert_eq!(survey(&one, &options).await.unwrap().columns().names(), ["a"]);
         assert_eq!(survey(&both, &options).await.unwrap().columns().names(), ["a", "b"]);
         assert!(survey(&both, &options).await.is_err());
-        // Files of it were left out after all.
+        // The manifest ended up with fewer files.
         begin(&both);
         assert_eq!(survey(&manifest("both", &[&a]), &options).await.unwrap().columns().names(), ["a"]);
         assert!(options.early.begun().is_none());
-        // A survey that failed is made again, and says why.
+        // A failed survey is repeated by the run, which reports the error.
         begin(&both);
         assert!(survey(&both, &options).await.is_err());
         std::fs::write(&b, r#"{"c":1}"#).unwrap();

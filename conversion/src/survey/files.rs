@@ -1,4 +1,4 @@
-//! The files of a manifest as they are stored, and the ranges in which large ones are read.
+//! Files of a manifest as stored, and the ranges in which large ones are read.
 
 use super::threads;
 use millwork_manifest::{Compression, Failure, FailureClass, FileFault, ManifestFile};
@@ -10,10 +10,11 @@ use std::path::PathBuf;
 /// Files above this size are read in ranges of about this size.
 pub(crate) const SPLIT_BYTES: u64 = 16 << 20;
 
-/// Bytes of a large file that tell whether it is NDJSON: 256 KiB, as much as the scan goes by.
+/// Bytes at the start of a large file that decide whether it is NDJSON: 256 KiB, as in the scan.
 const FORMAT_BYTES: u64 = 256 << 10;
 
-/// The wholes of files, if they are where files may be, and still what the manifest lists; and those that are not.
+/// Checks each file: inside the input places, and unchanged since the manifest. Returns a range over each whole file,
+/// and the files at fault.
 pub(super) fn check(
     files: &[(u32, ManifestFile)],
     is_any_large: bool,
@@ -50,14 +51,16 @@ pub(super) fn check(
     Ok((ranges, faults))
 }
 
-/// Entity tag and size of an object that is read on the condition that it has them, so that it need not be asked for before.
+/// Entity tag and size from the manifest, if the object will be read on the condition of that tag, so that no request
+/// is needed beforehand.
 fn known(file: &ManifestFile, is_any_large: bool) -> Option<(String, u64)> {
     let is_read_on_condition = bucket_and_key(&file.uri).is_some() && !is_any_large;
     let etag = file.etag.clone().filter(|etag| is_read_on_condition && !etag.is_empty())?;
     Some((etag, file.size_bytes.filter(|size| *size > 0)?))
 }
 
-/// Entity tag and size of what was found, if the manifest does not tell others, and the directory that it must be in.
+/// Entity tag and size of a file that was found, and the directory that it must be in. Fails if the manifest states
+/// others.
 fn found_of(file: &ManifestFile, found: StorageResult<Located>) -> Result<(String, u64, Option<PathBuf>), Failure> {
     let Located { object, inside } = found.map_err(|e| match e.is_not_found() {
         true => failure_of_scan(&InputError::Missing(file.uri.clone()).into()),
@@ -74,12 +77,12 @@ fn found_of(file: &ManifestFile, found: StorageResult<Located>) -> Result<(Strin
     Ok((object.etag, object.size_bytes, inside))
 }
 
-/// True of a file that is read in ranges, if its lines can be told apart.
+/// Tells whether a file is read in ranges: above the split size, and not compressed.
 pub(super) fn is_large(range: &FileRange) -> bool {
     range.compression.is_splittable() && range.end > SPLIT_BYTES * 3 / 2
 }
 
-/// True of a file that is not NDJSON, by its start. It is read as a whole.
+/// Tells whether the start of a file shows another format than NDJSON. Such a file is read as a whole.
 pub(super) fn is_something_else(range: &FileRange) -> Result<bool, InputError> {
     let mut input = open_start(range, &Limits::default(), FORMAT_BYTES)?;
     let mut start = Vec::new();
@@ -88,7 +91,8 @@ pub(super) fn is_something_else(range: &FileRange) -> Result<bool, InputError> {
     Ok(OtherFormat::of(&start).is_some())
 }
 
-/// The ranges of a large file, cut where lines start, each with the number of lines before it, and the number of all its lines.
+/// Cuts a large file into ranges at line starts. Returns the ranges, each with the number of lines before it, and the
+/// total number of lines.
 pub(super) async fn split_at_lines(file: &FileRange) -> Result<(Vec<FileRange>, u64), Failure> {
     let windows: Vec<u64> = (0..file.end.div_ceil(SPLIT_BYTES)).map(|i| i * SPLIT_BYTES).collect();
     let count = |start: u64| {
@@ -117,13 +121,13 @@ pub(super) async fn split_at_lines(file: &FileRange) -> Result<(Vec<FileRange>, 
     Ok((ranges, lines + u64::from(!is_ended)))
 }
 
-/// Counts the newlines of a window of a file, and finds the first of them and the last byte.
+/// Counts the newlines in a window of a file, and finds the first newline and the last byte.
 ///
-/// The windows start one byte early, so that a line that starts right at a multiple of the split size is found by the
+/// The windows start one byte early, so that a line that starts exactly at a multiple of the split size is found by the
 /// newline before it.
 fn count_newlines(file: &FileRange, start: u64) -> Result<(u64, Option<u64>, Option<u8>), InputError> {
     let (from, to) = (start.saturating_sub(1), (start + SPLIT_BYTES).min(file.end + 1) - 1);
-    // Only what is not compressed is cut, and its content has no limit.
+    // Only uncompressed files are cut, so that limits on decompressed content do not apply.
     let mut input = open_range(&FileRange { start: from, end: to, ..file.clone() }, &Limits::default())?;
     let mut buffer = vec![0; 256 << 10];
     let (mut newlines, mut first, mut last, mut at) = (0, None, None, from);
@@ -156,7 +160,7 @@ pub(super) mod tests {
         (root, check(&[(0, file)], false, None).unwrap().0.remove(0))
     }
 
-    /// A line of `length` bytes with its newline.
+    /// Makes a line of `length` bytes, newline included.
     pub(in crate::survey) fn line(length: usize) -> Vec<u8> {
         let mut line = vec![b'x'; length];
         line[length - 1] = b'\n';
@@ -192,7 +196,7 @@ pub(super) mod tests {
     #[test]
     fn ranges_start_at_lines_and_know_their_numbers() {
         let split_bytes = SPLIT_BYTES as usize;
-        // A line that starts exactly at the boundary, one that crosses it, and one that covers a whole window.
+        // Lines that start exactly at the boundary, that cross it, and that cover a whole window.
         let exact = [line(split_bytes - 10), line(10), line(20), line(split_bytes)].concat();
         let at = SPLIT_BYTES;
         assert_eq!(split(&exact), [(0, at, 0), (at, 2 * at + 20, 2)]);

@@ -1,4 +1,4 @@
-//! A look at some lines of a file, which tells of its columns, and of what the rows are like.
+//! Reading of a few lines from files, to learn their columns and sample their rows.
 
 use super::threads;
 use millwork_manifest::{Compression, Failure, FileFault};
@@ -11,38 +11,40 @@ use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 use std::sync::Arc;
 
-/// Number of bytes of a file's content that are looked at for its columns: 64 KiB.
+/// Bytes of content read from a file to learn its columns: 64 KiB.
 const FIRST_BLOCK_BYTES: usize = 64 << 10;
-/// Limit of a look where the first line is longer than what is looked at, in bytes: 4 MiB.
+/// Limit of what is read where the first line is longer than that: 4 MiB.
 const MAX_FIRST_BLOCK_BYTES: usize = 4 << 20;
-/// Divisor of the input that gives the content to be converted in trial, within the bounds below, from places all over the input.
+/// Divisor of the input size that gives the size of the sample, which is converted in trial, within the bounds below.
+/// The sample comes from places all over the input.
 const SAMPLE_SHARE: u64 = 200;
 const MIN_SAMPLE_BYTES: u64 = 4 << 20;
 const MAX_SAMPLE_BYTES: u64 = 24 << 20;
-/// Limit of the places that the sample is from.
+/// Limit of the number of places that the sample comes from.
 const SAMPLE_PLACES: usize = 64;
-/// Distance of the places that give a line of any length that is looked at; others give lines within their share of the largest
+/// Every eighth sampled place accepts a line of up to 4 MiB; the others only lines within their share of the largest
 /// sample.
 const LONG_LINES_EVERY: usize = 8;
-/// Limit of the columns of all batches of half of a sample: nearly 200 bytes each, whether they have values or not, so that many
-/// short lines in many columns would take a thousand times what they have as text.
+/// Limit of the cells (rows times columns) in half of a sample. A cell takes nearly 200 bytes, even if empty, so that
+/// many short lines in many columns would take a thousand times their size as text.
 const MAX_SAMPLE_CELLS: usize = 1_000_000;
-/// Number of files of a bucket, over all threads, that are open ahead of those that are looked at: their requests are on their way.
+/// Number of files in a bucket, over all threads, whose requests are sent ahead of reading.
 const OPEN_AHEAD: usize = 64;
 
-/// A look at the start of a range.
+/// Plan to read the first lines of a range.
 #[derive(Clone, Debug)]
 pub(super) struct Look {
     range: FileRange,
-    /// Number of bytes that are looked at, and their limit where they are not even one line.
+    /// Bytes to read, and the limit up to which more is read while they hold no whole line.
     bytes: usize,
     max_bytes: usize,
-    /// Limit of the bytes of lines to be converted in trial: with more, none are. None if the look is no part of the sample.
+    /// Limit of the sampled lines in bytes: a sample with more is dropped. `None` if the lines serve only to learn
+    /// columns.
     sample_bytes: Option<usize>,
 }
 
-/// Plans the looks: at the start of each file for its columns, and at places all over the manifest for what its rows are like. `is_wanted`
-/// chooses among them: it is given true for a look at such a place, and false for one at a start alone.
+/// Plans which lines to read: at the start of each file to learn its columns, and at places all over the manifest to
+/// sample its rows. `is_wanted` selects among them: its argument is true for a sampled place.
 pub(super) fn looks(ranges: &[FileRange], is_wanted: impl Fn(bool) -> bool) -> Vec<Look> {
     let step = ranges.len().div_ceil(SAMPLE_PLACES).max(1);
     let places = ranges.len().div_ceil(step).max(1);
@@ -66,23 +68,24 @@ pub(super) fn looks(ranges: &[FileRange], is_wanted: impl Fn(bool) -> bool) -> V
     looks
 }
 
-/// The range that stands for a place: the first one, then one of each few, not always the same, as files may come by turns.
+/// The range that represents a place: pseudo-random within each `step` ranges, since files of different kinds may
+/// alternate regularly.
 pub(super) fn sampled(place: usize, step: usize, ranges: usize) -> usize {
     let turn = (place as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     (place * step + turn as usize % step).min(ranges - 1)
 }
 
-/// Findings of looks at files.
+/// Results of reading lines from files.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) samples: Vec<Sample>,
-    /// The keys of all lines.
+    /// Keys of all lines that were read.
     pub(super) keys: Vec<NewKey>,
     /// Files that cannot be converted.
     pub(super) faults: Vec<FileFault>,
 }
 
-/// Looks at ranges, some of which are open ahead.
+/// Reads the planned lines. In buckets, several ranges are opened ahead.
 pub(super) fn look(
     looks: &[Look],
     (names, wanted): (ColumnNames, Option<Words>),
@@ -90,7 +93,7 @@ pub(super) fn look(
 ) -> Result<Seen, Failure> {
     let mut index = KeyIndex::learning(names).only(wanted);
     let (mut opened, mut samples, mut faults) = (VecDeque::new(), Vec::new(), Vec::new());
-    // A local file is opened in no time.
+    // A local file opens at once, so that none is opened ahead.
     let is_remote = looks.iter().any(|look| bucket_and_key(&look.range.uri).is_some());
     let open_ahead = if is_remote { OPEN_AHEAD.div_ceil(threads()) } else { 1 };
     for (number, look) in looks.iter().enumerate() {
@@ -116,7 +119,7 @@ pub(super) fn look(
 }
 
 impl Look {
-    /// The number of its file.
+    /// The number of the file in the manifest.
     pub(super) fn file(&self) -> u32 {
         self.range.file
     }
@@ -125,12 +128,12 @@ impl Look {
         open_start(&self.range, limits, self.bytes as u64)
     }
 
-    /// The lines that the first bytes hold whole.
+    /// Reads the whole lines within the first bytes.
     fn lines(&self, mut input: Input) -> Result<Sample, InputError> {
         let (mut wanted, mut lines) = (self.bytes, Vec::new());
         loop {
             let missing = (wanted - lines.len()) as u64;
-            // As much as there can be of a file that is not compressed; others find out.
+            // Reserves no more than an uncompressed file can have; compressed content grows the buffer as needed.
             let stored = (self.range.end - self.range.start).max(FIRST_BLOCK_BYTES as u64);
             lines.reserve_exact(missing.min(stored) as usize);
             let read = Read::by_ref(&mut input).take(missing).read_to_end(&mut lines).map_err(|e| input.explain(e))?;
@@ -145,7 +148,7 @@ impl Look {
             } else if lines.last().is_some_and(|last| *last != b'\n') {
                 lines.push(b'\n');
             }
-            // Of a file that is something else no line becomes a row, whatever it looks like.
+            // A file of another format has no rows, whatever its lines look like.
             if self.range.start == 0 && OtherFormat::of(&lines).is_some() {
                 lines.clear();
             }
@@ -164,7 +167,7 @@ pub(super) struct Sample {
     stored_bytes: u64,
 }
 
-/// Bytes of content for each stored byte, by compression.
+/// Bytes of content per stored byte, by compression.
 pub(super) fn expansion(blocks: &[Sample]) -> HashMap<Compression, f64> {
     let mut sums: HashMap<Compression, (u64, u64)> = HashMap::new();
     for block in blocks {
@@ -177,13 +180,13 @@ pub(super) fn expansion(blocks: &[Sample]) -> HashMap<Compression, f64> {
         .collect()
 }
 
-/// Scans one half of the lines of each place.
+/// Scans the first or the second half of the lines of each sample.
 pub(super) fn sample_half(sample: &[&Sample], wanted: usize, rows: &RowSource) -> SampleHalf {
     let trial = Arc::new(RowSource { staging: None, max_late_columns: 0, ..rows.clone() });
     let mut context = ScanContext::new(trial, RejectSink::nowhere());
     let (mut half, mut cells) = (SampleHalf::default(), 0);
     for (number, Sample { range, lines, .. }) in sample.iter().enumerate() {
-        // Each place gives to both halves, so that they are alike.
+        // Each place contributes to both halves, so that they are alike.
         let middle = memchr::memchr(b'\n', &lines[lines.len() / 2..]).map_or(0, |at| lines.len() / 2 + at + 1);
         let (first, second) = lines.split_at(middle);
         let part = if (number + wanted).is_multiple_of(2) { first } else { second };
@@ -191,7 +194,7 @@ pub(super) fn sample_half(sample: &[&Sample], wanted: usize, rows: &RowSource) -
             break;
         }
         let mut scan = FileScan::new(&context, range, InMemory::new(part));
-        // Defects of the data are found, and told, by the real scan.
+        // Defects of the data are left to the real scan, which reports them.
         while let Ok(Some(rows)) = scan.next_rows(&mut context) {
             cells += rows.columns.len();
             half.rows.push(rows);
@@ -208,7 +211,7 @@ pub(super) fn sample_half(sample: &[&Sample], wanted: usize, rows: &RowSource) -
 #[derive(Default)]
 pub(crate) struct SampleHalf {
     pub(crate) rows: Vec<Rows>,
-    /// Size of the content that the rows were made of, in bytes.
+    /// Size of the content that the rows came from, in bytes.
     pub(crate) content_bytes: u64,
 }
 
@@ -217,7 +220,7 @@ mod tests {
     use super::*;
     use crate::survey::files::tests::{file, line};
 
-    /// The lines that a look sees.
+    /// The lines that are read from a range.
     fn seen(range: &FileRange, max_bytes: usize) -> Vec<u8> {
         let look = Look { range: range.clone(), bytes: 64 << 10, max_bytes, sample_bytes: None };
         look.lines(look.open(&Limits::default()).unwrap()).unwrap().lines
@@ -246,7 +249,7 @@ mod tests {
         let half = sample_half(&[&few, &many, &few], 0, &rows);
         let cells: usize = half.rows.iter().map(|rows| rows.columns.len()).sum();
         assert!((MAX_SAMPLE_CELLS..MAX_SAMPLE_CELLS + 30_000).contains(&cells), "{cells}");
-        // The content is that of these rows, by and large.
+        // The content size is roughly that of these rows.
         let lines: usize = half.rows.iter().map(Rows::len).sum();
         assert!((lines as u64 * 3..lines as u64 * 3 + 10_000).contains(&half.content_bytes), "{}", half.content_bytes);
         let half = sample_half(&[&few, &few], 0, &rows);
@@ -285,7 +288,7 @@ mod tests {
         let sampled: Vec<_> = seen.iter().filter(|look| look.sample_bytes.is_some()).collect();
         assert_eq!(sampled.len(), 50);
         assert!(sampled.iter().all(|look| look.bytes == MIN_SAMPLE_BYTES as usize / 50));
-        // Of a file in ranges, too: its start, and places in the middle.
+        // A file in several ranges is read at its start, and at sampled places in the middle.
         let parts: Vec<_> = (0..100).map(|part| range(0, part * 20, part * 20 + 20)).collect();
         let seen = looks(&parts, |_| true);
         let places: Vec<_> = seen.iter().map(|look| look.range.start / 40).collect();

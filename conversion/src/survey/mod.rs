@@ -1,6 +1,6 @@
-//! Survey of a manifest's files before an attempt can be planned: that they are there and unchanged (of those in a bucket this may
-//! be found out when they are read), which columns they have, where the lines of large files start, and how small the rows will
-//! get.
+//! Survey of a manifest's files before an attempt is planned: whether they exist unchanged (for objects in a bucket
+//! this can be checked when they are read), which columns they have, where the lines of large files start, and how well
+//! rows compress.
 
 mod columns;
 mod density;
@@ -27,34 +27,35 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
 
-/// A rough sample is of one in so many places. It has no factor in common with `LONG_LINES_EVERY`.
+/// Step between the places of a rough sample: one in five. Coprime to `LONG_LINES_EVERY`, so that places with long
+/// lines are represented.
 const ROUGH_SAMPLE_STEP: usize = 5;
 
 /// Knowledge of a manifest's files that a plan needs.
 #[derive(Debug)]
 pub struct Survey {
-    /// Every file's ranges, in order.
+    /// Ranges of all files, in order.
     pub(crate) ranges: Vec<FileRange>,
-    /// The lines of each file that was read to be cut.
+    /// Number of lines of each file that was cut into ranges.
     pub(crate) lines: HashMap<u32, u64>,
     /// The files with their stored sizes.
     pub files: Vec<(String, u64)>,
     /// Limits of the manifest's conversion.
     pub(crate) limits: Limits,
-    /// The columns seen.
+    /// Columns found so far.
     columns: Columns,
-    /// Lines from places all over the manifest, until the rate of output is known.
+    /// Sampled lines from places all over the manifest, kept until the output rate is known.
     sample: Mutex<Vec<Sample>>,
     rate: OnceCell<OutputRate>,
-    /// Bytes of content for each stored byte, by compression.
+    /// Bytes of content per stored byte, by compression.
     expansion: HashMap<Compression, f64>,
     densities: Densities,
-    /// The keys that are looked for, if not all.
+    /// Keys that the query uses; `None` if it may use all.
     wanted: Option<Words>,
 }
 
-/// Looks at the files of a manifest, on as many threads as there are cores: at places all over it, and at all files if those have
-/// not shown its columns.
+/// Surveys the files of a manifest, with one thread per core: reads lines at places all over it, and from all files if
+/// those places have not shown all columns.
 pub async fn survey(manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
     match options.early.take(manifest).await {
         Some(survey) => Ok(survey),
@@ -65,7 +66,7 @@ pub async fn survey(manifest: &Manifest, options: &ConversionOptions) -> Result<
 async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
     let files: Vec<(u32, ManifestFile)> = (0..).zip(manifest.files.iter().cloned()).collect();
     let mut wholes = Vec::with_capacity(files.len());
-    // A large file is read whole to be cut: before that, all must be known to be there.
+    // Cutting reads a large file as a whole, so that all files are checked to exist first.
     let is_any_large = manifest.files.iter().any(|file| file.size_bytes.is_none_or(|size| size > SPLIT_BYTES));
     let places = options.input.clone();
     let mut faults = Vec::new();
@@ -77,7 +78,7 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     let files: Vec<_> = wholes.iter().map(|file: &FileRange| (file.uri.to_string(), file.end)).collect();
     let (mut ranges, mut lines) = (Vec::with_capacity(wholes.len()), HashMap::new());
     for file in wholes {
-        // Nothing is cut if the attempt fails.
+        // Cutting is pointless once the attempt is known to fail.
         match faults.is_empty() && is_large(&file) && !is_something_else_blocking(&file).await? {
             true => {
                 let (cut, count) = split_at_lines(&file).await?;
@@ -87,14 +88,15 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
             false => ranges.push(file),
         }
     }
-    // A column that turns up later can only be added for the default query.
+    // Columns that turn up later can be added only for the default query, so that any other needs the keys of all
+    // files.
     let is_first = |is_sample: bool| is_sample || !options.query.is_default();
     let first = looks(&ranges, is_first);
     let middle = first.get(first.len() / 2).map_or(0, Look::file);
     let (sample, mut keys, odd) = look_at(first, options).await?;
     faults.extend(odd);
-    // Columns that half of the places have not shown, but the other half has, may be lacking in all of them, too. And the very
-    // first column cannot be added later: it must be known which one that is.
+    // All files are read if a column first occurs in the second half of the places, since more columns may be missing
+    // then, or if the first file showed no key: the very first column cannot be added later.
     let is_first_known = keys.values().any(|at| at.file == 0);
     if !faults.is_empty() || !is_first_known || keys.values().any(|at| at.file >= middle) {
         let others = looks(&ranges, |is_sample| !is_first(is_sample));
@@ -119,7 +121,8 @@ async fn is_something_else_blocking(file: &FileRange) -> Result<bool, Failure> {
     found.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))
 }
 
-/// Reads the samples that were planned. Returns them, the first place of each key, and the files that cannot be converted.
+/// Reads the planned lines. Returns the samples, the first position of each key, and the files that cannot be
+/// converted.
 async fn look_at(
     looks: Vec<Look>,
     options: &ConversionOptions,
@@ -139,7 +142,7 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Works on as many parts of a list as there are cores. Returns what comes of each, in order.
+/// Works on a list in as many parts as there are cores. Returns the results in order.
 pub(crate) async fn on_all_cores<T: Send + 'static, R: Send + 'static>(
     items: Vec<T>,
     work: impl Fn(&[T]) -> R + Clone + Send + 'static,
@@ -155,12 +158,12 @@ pub(crate) async fn on_all_cores<T: Send + 'static, R: Send + 'static>(
 }
 
 impl Survey {
-    /// The columns of the first attempt.
+    /// The columns that the first attempt is planned with.
     pub fn columns(&self) -> Columns {
         self.columns.clone()
     }
 
-    /// The columns of every line, from a pass over all of the input: for a query that names one which samples lack.
+    /// The columns of every line, by reading all input: for a query that names a column which the samples lack.
     pub async fn all_columns(&self, names: ColumnNames) -> Result<Columns, Failure> {
         let mut keys = HashMap::new();
         let (wanted, limits) = (self.wanted.clone(), self.limits);
@@ -172,7 +175,8 @@ impl Survey {
         Columns::of(keys, &self.files)
     }
 
-    /// Refuses rejected lines that take more room than a manifest's may. Each process has counted those of its own tasks only.
+    /// Refuses rejected lines that exceed the limit of a manifest. Needed because each process counts only those of its
+    /// own tasks.
     pub(crate) fn check_rejected(&self, reports: &[TaskReport]) -> Result<(), Failure> {
         let files = reports.iter().flat_map(|report| &report.rejects);
         let limit = self.limits.max_rejected_bytes;
@@ -185,7 +189,7 @@ impl Survey {
         Err(failure_of_scan(&ScanError::TooManyRejected { uri, limit }))
     }
 
-    /// Rate of the output, by `find` from the sample: found out once, and the sample is given up then.
+    /// The output rate, measured by `find` on the first call; the sample is dropped after that.
     pub(crate) async fn rate<F>(&self, find: impl FnOnce() -> F) -> Result<OutputRate, Failure>
     where
         F: Future<Output = Result<OutputRate, Failure>>,
@@ -200,8 +204,8 @@ impl Survey {
         self.sample.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lines from all over the manifest, as record batches of all columns, in two halves, each on a thread of its own; from
-    /// fewer places if it need not be precise.
+    /// Sampled lines as record batches of all columns, in two halves, each on a thread of its own; from fewer places if
+    /// the result need not be precise.
     pub(crate) fn sample_batches(&self, rows: &RowSource, is_precise: bool) -> [SampleHalf; 2] {
         let sample = self.sample();
         let step = if is_precise { 1 } else { ROUGH_SAMPLE_STEP };
@@ -213,17 +217,17 @@ impl Survey {
         })
     }
 
-    /// The expected content of all files, in bytes.
+    /// Estimated content of all files, in bytes.
     pub(crate) fn all_content_bytes(&self) -> f64 {
         self.ranges.iter().map(|range| self.content_bytes(range)).sum()
     }
 
-    /// The share of a range in the output, in bytes of content that is as dense as all of it is on average.
+    /// Share of a range in the output, in bytes of content of average density.
     pub(crate) fn weighted_bytes(&self, range: &FileRange) -> f64 {
         self.content_bytes(range) * self.densities.factor(range)
     }
 
-    /// The expected content of a range, in bytes.
+    /// Estimated content of a range, in bytes.
     pub(crate) fn content_bytes(&self, range: &FileRange) -> f64 {
         (range.end - range.start) as f64 * self.expansion.get(&range.compression).copied().unwrap_or(1.0)
     }
@@ -236,7 +240,8 @@ mod tests {
     use crate::query::Query;
     use millwork_manifest::ObjectUri;
 
-    /// The names that a survey of 130 files shows, one of each three of which is a sample. A few have a line of their own.
+    /// Column names that a survey of 130 files finds, every third of which is sampled. Files listed in `own` have a
+    /// line of their own.
     async fn names(own: &[(usize, &str)], query: Query) -> Vec<String> {
         let root = tempfile::tempdir().unwrap();
         let file = |number| {
@@ -295,7 +300,7 @@ mod tests {
         let early = sampled(1, 3, 130);
         assert_eq!(names(&[(1, a), (early, b)], Query::default()).await, ["id", "b"]);
         assert_eq!(names(&[(1, a), (129, b)], Query::default()).await, ["id", "a", "b"]);
-        // Nobody knows what the first column is.
+        // A first file without keys leaves the first column unknown.
         assert_eq!(names(&[(0, ""), (1, r#"{"c":1}"#)], Query::default()).await, ["c", "id"]);
         let query = |sql: &str| Query::new("q".to_owned(), sql.to_owned());
         let all = query("SELECT * FROM read_manifest($manifest) WHERE id IS NOT NULL");

@@ -1,4 +1,4 @@
-//! Files of tasks, tampered with behind the backs of their reports, and reports that tell of something else.
+//! Tests with task files that were modified after they were reported, and reports that differ from their files.
 
 use super::*;
 use crate::judge::Verdict;
@@ -22,7 +22,7 @@ struct Attempt {
     reports: Vec<TaskReport>,
 }
 
-/// Converts files with these contents.
+/// Converts files with these contents in a new attempt.
 async fn attempt(manifest_id: &str, files: &[&str], query: Query) -> Attempt {
     let root = tempfile::tempdir().unwrap();
     let survey = surveyed_files(root.path(), files).await;
@@ -57,7 +57,7 @@ impl Attempt {
         }
     }
 
-    /// The message with which a report that was changed is refused.
+    /// Applies a change to a report and returns the message that refuses it.
     async fn refused(&self, change: impl FnOnce(&mut TaskReport)) -> String {
         let mut reports = self.reports.clone();
         change(&mut reports[0]);
@@ -127,7 +127,7 @@ async fn a_file_with_content_is_not_said_to_be_blank() {
     attempt.judged(attempt.reports.clone()).await.unwrap();
 }
 
-/// Puts something in the place of a private file, and takes it away again.
+/// Replaces a private file, runs `then`, and restores it.
 fn replaced<T>(path: &Path, with: impl FnOnce(&Path), then: impl FnOnce() -> T) -> T {
     let aside = path.with_extension("aside");
     fs::rename(path, &aside).unwrap();
@@ -151,7 +151,7 @@ async fn what_is_no_file_of_its_own_is_not_used() {
         let missing = replaced(&path, |_| fs::write(&path, "").unwrap(), refused);
         assert!(missing.contains("it has 0 bytes"), "{missing}");
     }
-    // Another manifest's output, of the same size and shape.
+    // The output of another manifest, of the same size and shape.
     let other = self::attempt("n", &[LINES], Query::default()).await;
     let size_bytes = fs::metadata(other.output()).unwrap().len();
     let foreign = replaced(

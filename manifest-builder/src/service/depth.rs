@@ -1,4 +1,4 @@
-//! The depth of the queues, for Prometheus.
+//! Queue depth, as metrics for Prometheus.
 
 use metrics::gauge;
 use millwork_queue::Consumer;
@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Pause between two looks; SQS itself is about a minute late.
+/// Interval between queries; the counts of SQS lag by about a minute.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Looks until it is done. One that may not look tells so once, and goes without.
+/// Queries the depth at intervals until `done`. If the permission is missing, logs that once and continues without the
+/// metric.
 pub(super) async fn look_often(consumer: Arc<Consumer>, done: CancellationToken) {
     let mut is_told = false;
     loop {

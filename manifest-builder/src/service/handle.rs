@@ -1,4 +1,4 @@
-//! Handling of a batch of messages, whoever delivers them.
+//! Handling of a batch of messages, from SQS or Lambda.
 
 use super::http::Health;
 use super::maker::Maker;
@@ -36,7 +36,7 @@ impl Handler for Intake {
     }
 }
 
-/// Takes in a batch. A message that cannot be taken in holds up none of the others.
+/// Processes a batch. A message that cannot be processed does not stop the others.
 pub(crate) async fn handle(builder: &Builder, messages: &[Message]) -> (Vec<Verdict>, Arrived) {
     let decoded: Vec<Decoded> = messages.iter().map(|message| refuse(builder, decode(&message.body))).collect();
     let events: Vec<ObjectEvent> = decoded.iter().flat_map(|decoded| decoded.events.clone()).collect();
@@ -46,7 +46,7 @@ pub(crate) async fn handle(builder: &Builder, messages: &[Message]) -> (Vec<Verd
     for decoded in decoded {
         let taken: Result<(), BuilderError> = match &together {
             Ok(_) => Ok(()),
-            // A single message may be at fault, or the store is down: each is taken in by itself.
+            // A single message may be at fault, or the store is down: each message is retried by itself.
             Err(_) if messages.len() > 1 => builder.arrive(&decoded.events).await.map(|more| arrived.merge(more)),
             Err(error) => {
                 verdicts.push(Verdict::Retry(error.to_string()));
@@ -79,8 +79,8 @@ pub(crate) async fn handle(builder: &Builder, messages: &[Message]) -> (Vec<Verd
     (verdicts, arrived)
 }
 
-/// Takes out events of objects that Millwork itself wrote, since notifications of the places it writes to would make a loop, and
-/// of those outside the input, whoever sends them.
+/// Drops events of objects that Millwork itself wrote, since notifications for places it writes to would make a loop,
+/// and events of objects outside the input, whoever sent them.
 fn refuse(builder: &Builder, mut decoded: Decoded) -> Decoded {
     let mut refused = None;
     decoded.events.retain(|event| {
@@ -103,7 +103,7 @@ fn refuse(builder: &Builder, mut decoded: Decoded) -> Decoded {
     decoded
 }
 
-/// Counts a message that is in the dead-letter queue now.
+/// Counts a message that was moved to the dead-letter queue.
 pub(crate) async fn count_bad(builder: &Builder, message: &Message, bad: &BadMessage) {
     let name = format!("messages_bad:{}", bad.reason.as_str());
     if let Err(error) = builder.store.count(&[(&name, 1)], builder.now()).await {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Age of the last success, in seconds, up to which the service counts as ready.
+/// Age of the last success, in seconds, up to which the service counts as ready: 120.
 const READY_SECONDS: i64 = 120;
 
 /// Health of the service: the time of its last success.
@@ -18,7 +18,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Starts serving `/healthz`, `/readyz` and `/metrics`, if there is an address for it.
+    /// Starts serving `/healthz`, `/readyz` and `/metrics`, if an address is given.
     pub(crate) async fn start(address: Option<SocketAddr>) -> anyhow::Result<Self> {
         let health = Self { last_success: Arc::default() };
         let Some(address) = address else { return Ok(health) };
@@ -30,12 +30,12 @@ impl Health {
             Arc::new(move || health.ready())
         };
         let served = HealthServer::start(address, metrics, Arc::new(|| Ok("ok".to_owned())), ready, descriptors).await;
-        // The server goes on as long as the process lives.
+        // The server runs until the process ends.
         drop(served.map_err(|error| anyhow::Error::msg(cannot_listen(address, &error)))?);
         Ok(health)
     }
 
-    /// Notes a success.
+    /// Records a success.
     pub(crate) fn beat(&self) {
         let now = chrono::Utc::now().timestamp();
         self.last_success.store(now, Ordering::Relaxed);

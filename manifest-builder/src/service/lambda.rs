@@ -1,7 +1,8 @@
 //! The builder as an AWS Lambda function.
 //!
 //! Its event is a batch of SQS messages; the answer names those that failed (`ReportBatchItemFailures`), so that only
-//! they come again. A scheduled event, or `{"action": "sweep"}`, makes a sweep, which takes wishes of operators, too.
+//! these are delivered again. A scheduled event, or `{"action": "sweep"}`, triggers a sweep, which also makes the
+//! rounds that operators requested.
 
 use super::handle::{count_bad, handle};
 use super::maker::Maker;
@@ -41,10 +42,10 @@ struct ItemFailure {
     id: String,
 }
 
-/// Pause between two signs of life of a function, in seconds: 30, as those of a service.
+/// Interval of a function's heartbeats, in seconds: 30, as for the service.
 const SIGN_INTERVAL: chrono::Duration = chrono::Duration::seconds(30);
 
-/// Interval of the scheduled events of a function, each of which is a sweep: a minute, as its documents have it.
+/// Assumed interval of the scheduled events, each of which triggers a sweep: a minute, as documented.
 const SCHEDULE: Duration = Duration::from_secs(60);
 
 struct Function {
@@ -53,12 +54,12 @@ struct Function {
     tally: Tally,
     dead_letters: Option<DeadLetters>,
     signs: Signs,
-    /// Moment of the last sign of life.
+    /// Time of the last heartbeat.
     shown: Mutex<Option<DateTime<Utc>>>,
 }
 
-/// Serves invocations until the runtime ends the process. Without a dead-letter queue of its own, a message that can
-/// never be processed is answered as failed, and the queue's redrive policy takes it.
+/// Serves invocations until the runtime ends the process. If there is no dead-letter queue option, a message that can
+/// never be processed is reported as failed, and the redrive policy of its queue moves it.
 pub async fn run_lambda(
     builder: Builder,
     dead_letter_queue_url: Option<String>,
@@ -76,7 +77,7 @@ pub async fn run_lambda(
     let serving = lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
         let answer = function.invoke(event.payload).await;
         function.show_life().await;
-        // The process sleeps between invocations: nothing may be left for later.
+        // Flushed now, since the process is frozen between invocations.
         function.tally.flush().await;
         answer
     }));
@@ -84,7 +85,7 @@ pub async fn run_lambda(
 }
 
 impl Function {
-    /// Gives a sign of life, unless the last one is new: an invocation should cost no write of its own.
+    /// Writes a heartbeat unless the last one is recent, so that most invocations cost no additional write.
     async fn show_life(&self) {
         let now = self.builder.now();
         {

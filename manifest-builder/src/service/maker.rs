@@ -1,4 +1,4 @@
-//! The task that makes manifests of the dates that are due, so that no message waits for it.
+//! Background task that makes the manifests of due dates, so that messages do not wait for it.
 
 use super::tally::Tally;
 use crate::builder::Builder;
@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// The pause between two tries for a lock, and how much longer it may get, so that two do not try in step.
+/// Pause between two attempts to get a lock, and limit of the random addition in milliseconds, so that processes do not
+/// retry in step.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 const JITTER_MILLIS: u32 = 200;
 
-/// The dates that are due.
+/// Set of due dates, and the task that works on it.
 #[derive(Clone)]
 pub(crate) struct Maker {
     builder: Builder,
@@ -29,7 +30,7 @@ impl Maker {
         Self { builder, tally, max_lock_wait, due: Arc::default(), woken: Arc::default() }
     }
 
-    /// Asks for manifests of these dates.
+    /// Requests manifests for these dates.
     pub(crate) fn ask(&self, dates: &[DatePrefix]) {
         if !dates.is_empty() {
             self.due.lock().unwrap_or_else(PoisonError::into_inner).extend(dates);
@@ -41,7 +42,7 @@ impl Maker {
         self.due.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
 
-    /// Makes manifests, until `done` is cancelled and nothing is asked for.
+    /// Makes manifests until `done` is cancelled and no request is left.
     pub(crate) async fn work(self, done: CancellationToken) {
         loop {
             while let Some(date) = self.next() {
@@ -59,8 +60,8 @@ impl Maker {
         }
     }
 
-    /// Makes the manifests of one date, waiting for its lock for a while. Whoever holds it longer makes them himself,
-    /// or has died, and the sweep makes them.
+    /// Makes the manifests of one date, waiting for its lock for a limited time. If it stays locked, its holder makes
+    /// them, or has died, and the sweep makes them later.
     pub(crate) async fn make(&self, date: DatePrefix) {
         let started = Instant::now();
         loop {

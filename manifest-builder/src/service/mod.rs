@@ -1,7 +1,7 @@
-//! The builder as a service: messages in, manifests out, until it is told to stop.
+//! The builder as a service: turns messages into manifests until it is told to stop.
 //!
-//! A message is deleted after what it says is durable. One that can never be processed goes to the dead-letter queue,
-//! with the reason, and is deleted after that. All else comes again.
+//! A message is deleted once its effect is durable. A message that can never be processed is sent to the dead-letter
+//! queue with the reason, then deleted. All others are delivered again.
 
 mod depth;
 mod handle;
@@ -27,7 +27,7 @@ use tally::Tally;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Pause between two writes of the day's numbers to the store.
+/// Interval at which the counts of the day are written to the store.
 const TALLY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Options of the service.
@@ -35,17 +35,17 @@ const TALLY_INTERVAL: Duration = Duration::from_secs(10);
 pub struct ServiceOptions {
     /// The queue that is read.
     pub queue: ConsumerOptions,
-    /// Number of batches of messages that are handled at once.
+    /// Number of message batches that are handled concurrently.
     pub workers: usize,
-    /// Time for which the lock of a date is tried for.
+    /// Time limit for getting the lock of a date.
     pub max_lock_wait: Duration,
     /// Interval of the sweeps, each made by one of all processes.
     pub sweep_interval: Duration,
-    /// Address at which health and metrics are served, if at all.
+    /// Address for health and metrics; `None` to serve neither.
     pub http: Option<SocketAddr>,
 }
 
-/// Runs until `stop`; what was received is then finished or released.
+/// Runs until `stop`; received messages are then finished or released.
 pub async fn serve(builder: Builder, options: ServiceOptions, stop: CancellationToken) -> anyhow::Result<()> {
     let builder = builder.with_stop(stop.clone());
     builder.check_input()?;
@@ -62,7 +62,7 @@ pub async fn serve(builder: Builder, options: ServiceOptions, stop: Cancellation
         tasks.spawn(async move { consumer.work(&*intake, &stop).await });
     }
     tasks.close();
-    // These go on until the last worker has ended, so that what it leaves is still counted and cut.
+    // These tasks continue until the last worker has ended, so that its results are still counted and cut.
     let done = CancellationToken::new();
     let helpers = TaskTracker::new();
     helpers.spawn(depth::look_often(consumer, done.clone()));
@@ -82,14 +82,14 @@ pub async fn serve(builder: Builder, options: ServiceOptions, stop: Cancellation
     Ok(())
 }
 
-/// Sweeps at intervals; of all processes on a store, one at a time.
+/// Sweeps at intervals, with only one process of a store sweeping at a time.
 async fn sweep_often(builder: Builder, tally: Tally, interval: Duration, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(interval) => {}
         }
-        // The lock is never released: it ends when the next sweep is due.
+        // The lock is never released, but expires when the next sweep is due.
         let ttl = chrono::Duration::from_std(interval).unwrap_or(chrono::Duration::minutes(1));
         match builder.store.lock("LOCK#sweep", &builder.holder, ttl, builder.now()).await {
             Ok(Some(_)) => {}
@@ -107,7 +107,7 @@ async fn sweep_often(builder: Builder, tally: Tally, interval: Duration, stop: C
     }
 }
 
-/// Takes wishes of operators, which do not wait for the sweep.
+/// Makes rounds requested by operators, without waiting for the sweep.
 async fn take_often(builder: Builder, tally: Tally, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -153,7 +153,7 @@ pub async fn watch(
     Ok(())
 }
 
-/// Looks once. An entry that is refused is told of and counted at the first look that finds it.
+/// Lists the place once. A refused entry is logged and counted the first time it is found.
 async fn watch_once(
     builder: &Builder,
     place: &Location,
@@ -161,7 +161,7 @@ async fn watch_once(
     told: &mut HashSet<String>,
 ) -> Result<(), BuilderError> {
     let listed = look(builder, place, tally, told).await;
-    // Files that wait for a manifest do not wait for a place that cannot be listed.
+    // Pending files are swept even if the place cannot be listed.
     tally.swept(&builder.sweep().await?);
     listed
 }

@@ -1,4 +1,4 @@
-//! Signs of life in the store, by which people see that a builder works, and by which rules.
+//! Heartbeats in the store, which show that a builder is running, and its settings.
 
 use crate::builder::Builder;
 use chrono::{DateTime, Utc};
@@ -7,10 +7,10 @@ use millwork_tracking::{BuilderAbout, BuilderNote};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Pause between two signs, in seconds: 30. A builder counts as gone after four that did not come.
+/// Interval of heartbeats, in seconds: 30. A builder counts as gone after four missing ones.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// Facts that a builder tells of itself in the store.
+/// Facts that a builder publishes about itself in the store.
 #[derive(Clone)]
 pub struct Signs {
     builder: Builder,
@@ -18,7 +18,7 @@ pub struct Signs {
 }
 
 impl Signs {
-    /// Of a builder that runs as `serve`, `watch` or `lambda`, or in `up`.
+    /// Facts of a builder running as `serve`, `watch` or `lambda`, or within `up`.
     pub fn new(builder: &Builder, mode: &str) -> Self {
         let settings = &builder.settings;
         let about = BuilderAbout {
@@ -39,26 +39,26 @@ impl Signs {
         Self { builder: builder.clone(), about }
     }
 
-    /// Adds the interval of the builder's sweeps to the facts.
+    /// Adds the interval of the builder's sweeps.
     pub fn sweeping(mut self, interval: Duration) -> Self {
         self.about.sweep_interval_seconds = Some(interval.as_secs());
         self
     }
 
-    /// Adds the pause between two looks for wishes of operators to the facts.
+    /// Adds the interval at which the builder looks for rounds requested by operators.
     pub fn taking_wishes(mut self, interval: Duration) -> Self {
         self.about.wish_interval_seconds = Some(interval.as_secs());
         self
     }
 
-    /// Adds the queues that the builder reads and fills to the facts.
+    /// Adds the queues that the builder reads from and sends to.
     pub(crate) fn reading(mut self, queue_url: &str, dead_letter_queue_url: Option<&str>) -> Self {
         self.about.queue_url = Some(queue_url.to_owned());
         self.about.dead_letter_queue_url = dead_letter_queue_url.map(str::to_owned);
         self
     }
 
-    /// Gives one sign. One that cannot be given is no reason to stop.
+    /// Writes one heartbeat. A failure is logged, and does not stop the builder.
     pub(crate) async fn give(&self, now: DateTime<Utc>) {
         let note = match serde_json::to_string(&self.about) {
             Ok(note) => note,
@@ -70,7 +70,7 @@ impl Signs {
         }
     }
 
-    /// Gives signs until `done`.
+    /// Writes heartbeats until `done`.
     pub async fn give_often(self, done: CancellationToken) {
         loop {
             self.give(self.builder.now()).await;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Says what each metric means. What never happened is 0, not absent, so that its rate can be asked for.
+/// Describes each metric. Counters start at 0 and are not absent, so that rates can be queried.
 pub(crate) fn describe() {
     describe_counter!("millwork_messages_total", "Messages handled, by outcome: done, bad, or retry, which come again");
     describe_counter!("millwork_files_total", "Files seen, by outcome; those quarantined by reason, too");
@@ -64,7 +64,7 @@ fn outcomes(arrived: &Arrived) -> [(&'static str, u64); 8] {
     ]
 }
 
-/// Numbers on their way to the store.
+/// Counts that are not yet written to the store.
 #[derive(Clone)]
 pub(crate) struct Tally {
     store: Arc<dyn NumberStore>,
@@ -114,7 +114,7 @@ impl Tally {
         }
     }
 
-    /// Writes the numbers; those that cannot be written wait for the next time.
+    /// Writes the counts; on failure they are kept for the next time.
     pub(crate) async fn flush(&self) {
         let counts = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
         if counts.is_empty() {

@@ -1,4 +1,4 @@
-//! The scanner against serde_json, and at its limits.
+//! Comparison of the scanner with `serde_json`, and tests of its limits.
 
 use super::*;
 use proptest::prelude::*;
@@ -60,7 +60,7 @@ fn a_line_has_no_more_fields_than_the_limit_and_no_more_room_for_them() {
         assert!(scan_line(line(count).as_bytes(), 0, &mut fields).is_ok());
         assert!(fields.len() == count && fields.capacity() <= MAX_FIELDS, "{}", fields.capacity());
     }
-    // Also where there is room already, and where memory was given back.
+    // Tested with memory already reserved, and after memory was freed.
     for spare in [MAX_FIELDS, 1 << 16, 0] {
         fields.clear();
         fields.shrink_to(spare);
@@ -68,7 +68,7 @@ fn a_line_has_no_more_fields_than_the_limit_and_no_more_room_for_them() {
         assert_eq!(refused, Err(Defect::TooManyKeys(1 + MAX_FIELDS * 5)));
         assert!(fields.capacity() <= MAX_FIELDS);
     }
-    // Fields of a nested object are not counted.
+    // Fields of nested objects are not counted.
     assert!(
         scan_line(format!("{{\"a\":{}", line(MAX_FIELDS + 1)).replace("}\n", "}}\n").as_bytes(), 0, &mut fields)
             .is_ok()
@@ -92,12 +92,12 @@ fn a_key_is_no_longer_than_the_limit_once_it_is_unescaped() {
         assert!(refused(&(piece.repeat(most) + &"x".repeat(MAX_KEY_BYTES % text.len() + 1))), "{piece}");
         assert!(refused(&piece.repeat(40 * most)), "{piece}");
     }
-    // A nested key is a part of a value.
+    // A nested key is part of a value.
     let nested = format!("{{\"a\":{{\"{}\":1}}}}\n", "k".repeat(MAX_KEY_BYTES + 1));
     assert!(scan_line(nested.as_bytes(), 0, &mut Vec::new()).is_ok());
 }
 
-/// A line is accepted exactly when `serde_json` reads it as an object.
+/// Checks that a line is accepted exactly when `serde_json` reads it as an object.
 fn agrees_with_serde(line: &str) {
     let is_blank = line.chars().all(|c| " \t\r".contains(c));
     let oracle = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(line);

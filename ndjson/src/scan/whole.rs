@@ -1,4 +1,4 @@
-//! Rejection without holding the text in memory: of lines that are too long, and of files that are something else than NDJSON.
+//! Rejection of lines that are too long, and of files of other formats, without holding their text in memory.
 
 use super::{FileScan, ScanContext};
 use crate::blocks::{Blocks, MAX_LINE_BYTES};
@@ -9,13 +9,13 @@ use crate::rejects::{LongLine, Rejection};
 use std::io;
 
 impl<R: Content> FileScan<R> {
-    /// The format of a file that is something else, seen before its first line is scanned.
+    /// Format of a file that is not NDJSON, detected before its first line is scanned.
     pub(super) fn other_format(&self) -> Option<OtherFormat> {
         let is_start = self.range.start == 0 && self.counts.lines == 0;
         if is_start { OtherFormat::of(self.blocks.start()) } else { None }
     }
 
-    /// Rejects all of a file as one line.
+    /// Rejects a whole file as one line.
     #[cold]
     pub(super) fn reject_file(&mut self, context: &mut ScanContext, format: OtherFormat) -> Result<(), ScanError> {
         self.counts.other_format = Some(format);
@@ -28,7 +28,7 @@ impl<R: Content> FileScan<R> {
         })
     }
 
-    /// Rejects a line that is passed over in pieces.
+    /// Rejects a line that is skipped in pieces.
     pub(super) fn reject_long_line(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
         let message = format!("longer than {MAX_LINE_BYTES} bytes");
         self.reject_in_pieces(context, "too-long", message, |blocks, line| {
@@ -39,7 +39,7 @@ impl<R: Content> FileScan<R> {
         })
     }
 
-    /// Rejects as one line the part of the input that is passed over, piece by piece.
+    /// Rejects a skipped part of the input as one line, piece by piece.
     fn reject_in_pieces(
         &mut self,
         context: &mut ScanContext,

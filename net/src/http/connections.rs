@@ -1,4 +1,4 @@
-//! The connections of a server, and what each is doing.
+//! Connections of a server, with their phases.
 
 use super::limits::{ConnectionLimits, network};
 use std::collections::HashMap;
@@ -8,29 +8,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Time for a new connection to say something that is a request, its TLS handshake included; bounds what silent ones hold.
+/// Time limit of a new connection for its first request, including its TLS handshake; bounds the cost of silent ones.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// Time between two requests of a connection, until the header of the second is complete.
+/// Time limit between two requests of a connection, until the header of the second is complete.
 const NEXT_REQUEST: Duration = Duration::from_secs(60);
-/// Time for a request, from its header to the last byte of its answer. What works on requests is quicker to give up: this
-/// ends those who do not take their answer.
+/// Time limit of a request, from its header to the last byte of its response. Handlers have shorter limits: this one
+/// ends connections of clients that do not read their response.
 const ONE_REQUEST: Duration = Duration::from_secs(120);
 
-/// Time for the last bytes of an answer without end that is over: a client that does not read would keep it.
+/// Time limit for the last bytes of a finished stream, for clients that do not read.
 const LAST_BYTES: Duration = Duration::from_secs(5);
 
 /// Phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// The connection has not said anything that is a request.
+    /// No request has been received yet.
     Silent,
     /// Between two requests.
     Idle,
     /// In a request.
     Busy,
-    /// In an answer that has no end.
+    /// Sending an endless response.
     Endless,
-    /// In one that is over.
+    /// Sending the rest of an endless response that was ended.
     Over,
 }
 
@@ -45,7 +45,7 @@ impl Phase {
         }
     }
 
-    /// Tells whether nobody loses anything when the connection is closed.
+    /// Tells whether the connection can be closed without loss.
     fn can_go(self) -> bool {
         matches!(self, Self::Silent | Self::Idle)
     }
@@ -71,16 +71,16 @@ struct Connection {
     phase: Phase,
     since: Instant,
     ends: Ends,
-    /// Cancelled when its answer without end is over.
+    /// Cancelled when its endless response ends.
     over: Option<CancellationToken>,
 }
 
-/// Two ways in which a connection is told to end.
+/// Two ways of ending a connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ends {
-    /// As soon as it is in no request.
+    /// As soon as it has no request in progress.
     pub(super) soon: CancellationToken,
-    /// At once.
+    /// Immediately.
     pub(super) now: CancellationToken,
 }
 
@@ -89,8 +89,8 @@ impl Connections {
         Arc::new(Self { limits, known: Mutex::default() })
     }
 
-    /// Makes room for a new connection, if it must by ending the one that has been silent for longest. None, if there is no
-    /// such: then the new one is to be closed. Whether it had to is told, too.
+    /// Makes room for a new connection, if necessary by ending the one that has been silent for longest. `None` if
+    /// there is none: the new one is then to be closed. Also tells whether another had to be ended.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> (Option<Ticket>, bool) {
         let network = network(address);
         let mut known = self.lock();
@@ -114,12 +114,12 @@ impl Connections {
         (Some(Ticket { of: self.clone(), number, is_busy: AtomicBool::new(false), ends }), is_full || is_crowded)
     }
 
-    /// Ends one that nobody misses, if there is one: the process has no descriptors left.
+    /// Ends a connection that can be closed, if there is one: the process has run out of descriptors.
     pub(super) fn make_room(&self) {
         self.lock().end_oldest(None);
     }
 
-    /// Ends those that take too long for what they are doing.
+    /// Ends connections that have exceeded the time limit of their phase.
     pub(super) fn end_overdue(&self) {
         let now = Instant::now();
         for connection in self.lock().connections.values_mut() {
@@ -143,7 +143,7 @@ impl Connections {
 }
 
 impl Known {
-    /// Ends the connection that has been silent, or else idle, for longest. False, if there is none.
+    /// Ends the connection that has been silent, or else idle, for longest. Returns false if there is none.
     fn end_oldest(&mut self, network: Option<IpAddr>) -> bool {
         let of_network = |connection: &Connection| network.is_none_or(|network| connection.network == network);
         let can_go = self.connections.iter().filter(|(_, c)| c.phase.can_go() && of_network(c));
@@ -166,18 +166,18 @@ impl Known {
     }
 }
 
-/// A connection's place among the others, until it is dropped.
+/// Entry of a connection, removed when dropped.
 #[derive(Debug)]
 pub(super) struct Ticket {
     of: Arc<Connections>,
     number: u64,
-    /// True while the connection is in a request. That may be so though it has had to make room, if it was told so just then.
+    /// True while a request is in progress. Can be true even after the connection was told to make room, in a race.
     is_busy: AtomicBool,
     pub(super) ends: Ends,
 }
 
 impl Ticket {
-    /// Begins a request, which ends when what is returned is dropped.
+    /// Begins a request, which ends when the result is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> InRequest {
         self.is_busy.store(true, Ordering::Relaxed);
         self.enter(Phase::Busy, None);
@@ -201,12 +201,12 @@ impl Drop for Ticket {
     }
 }
 
-/// A request that goes on, as far as its connection is concerned.
+/// A request in progress.
 #[derive(Debug)]
 pub(super) struct InRequest(Arc<Ticket>);
 
 impl InRequest {
-    /// The answer has no end until this is cancelled.
+    /// Marks the response as endless until this is cancelled.
     pub(super) fn set_endless(&self, over: CancellationToken) {
         self.0.enter(Phase::Endless, Some(over));
     }

@@ -2,23 +2,24 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Connections that a server has at once.
+/// Limits of the connections of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// In all.
+    /// Limit in total.
     pub in_all: usize,
-    /// From one address, or from one network of 64 bits in IPv6.
+    /// Limit for one address, or one /64 network in IPv6.
     pub of_one: usize,
 }
 
-/// Part of the process's file descriptors that connections may have: the others are for the work.
+/// Divisor of the process's file descriptors that gives the most that connections may use.
 const SHARE_OF_DESCRIPTORS: u64 = 4;
-/// Smallest number of connections, however few descriptors there are: a probe, a person, a page and its events.
+/// Least limit of connections, however few descriptors there are: for a health check, a user, a page and its event
+/// stream.
 const MIN_CONNECTIONS: usize = 8;
 
 impl ConnectionLimits {
-    /// As many as wanted, but no more than a quarter of the descriptors. Half of them for one address, so that no client is
-    /// alone.
+    /// Limits for the wanted number, but at most a quarter of the descriptors. Half of them for one address, so that a
+    /// single client cannot use all.
     pub fn within(wanted: usize, descriptors: u64) -> Self {
         let share = usize::try_from(descriptors / SHARE_OF_DESCRIPTORS).unwrap_or(usize::MAX);
         let in_all = wanted.min(share).max(MIN_CONNECTIONS);
@@ -26,7 +27,7 @@ impl ConnectionLimits {
     }
 }
 
-/// The address that limits count by: in IPv6 the network, since whoever has one address there has 2^64.
+/// Address by which limits are counted: in IPv6 the /64 network, since a client usually has all of its addresses.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),

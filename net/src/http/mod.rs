@@ -1,9 +1,9 @@
-//! An HTTP/1.1 server that no client can exhaust.
+//! HTTP/1.1 server that no client can exhaust.
 //!
-//! All connections are known, with what each is doing. Beyond the limit, in all or of one address, the connection that has
-//! been silent for longest makes room for the new one: a stranger who opens thousands and says nothing only ever closes his
-//! own. Those that are in the middle of a request are left alone; how many these can be is the business of the routes
-//! ([`Slots`]), which are given fewer places than there are connections.
+//! The server tracks all connections with their phases. Beyond the limit, in total or per address, the connection that
+//! has been silent for longest is closed for a new one: a client that opens thousands of silent connections mostly
+//! closes its own. Connections with a request in progress are never closed for this; their number is limited by the
+//! routes ([`Slots`]), to fewer than there are connections.
 
 mod connections;
 mod limits;

@@ -1,8 +1,8 @@
-//! The answer to a request whose header is too long, with words.
+//! Response with an explanation to a request whose header is too long.
 //!
-//! The parser gives up such a request before anybody is asked, and answers it with a status alone, which a browser shows as an empty
-//! page. A person who meets it has to be told of a way out: a program on another port of the host may have left the browser more
-//! cookies than a header has room for, and browsers keep cookies by host and not by port.
+//! The parser refuses such a request before any handler, and responds with only a status, which browsers show as an
+//! empty page. Users need to know the remedy: another program on the host may have set more cookies than a header has
+//! room for, since browsers share cookies between all ports of a host.
 
 use super::server::MAX_HEADER_BYTES;
 use std::io::{self, IoSlice};
@@ -10,19 +10,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Limit of the lines of a header, as the parser has it.
+/// Limit of the lines of a header in the parser.
 const MAX_HEADER_LINES: usize = 100;
-/// Start of the parser's own answer.
+/// Beginning of the parser's own response.
 const WITHOUT_WORDS: &[u8] = b"HTTP/1.1 431 ";
-/// Part of the parser's own answer, which one with words does not have.
+/// Part of the parser's own response, which one with a body does not have.
 const NO_CONTENT: &[u8] = b"content-length: 0\r\n";
-/// Limit of the bytes that are read and thrown away after the answer, 1 MiB: a browser reads none before it has sent all of its cookies, of which it keeps
-/// less for a host.
+/// Limit of the bytes that are read and discarded after the response: 1 MiB, more than all cookies of a host. Needed
+/// because a browser reads the response only after it has sent its cookies.
 const MAX_DRAINED_BYTES: usize = 1 << 20;
-/// Bytes that are thrown away at a time.
+/// Number of bytes that are discarded at a time.
 const DRAINED_AT_ONCE: usize = 4 << 10;
 
-/// Words about a header that is too long, for programs and people.
+/// Explanation of a header that is too long, for programs and people.
 pub(super) fn words() -> String {
     format!(
         "The header of the request has more than {MAX_HEADER_BYTES} bytes or {MAX_HEADER_LINES} lines, the limit.\n\n\
@@ -32,10 +32,10 @@ pub(super) fn words() -> String {
     )
 }
 
-/// A connection on which the parser's refusal of a header gets words.
+/// A connection that adds an explanation to the parser's refusal of a header.
 pub(super) struct WithWords<S> {
     stream: S,
-    /// Bytes of the answer that are still to be sent, if it is that refusal.
+    /// Bytes of that response that are still to be sent.
     answer: Option<Vec<u8>>,
     sent: usize,
     is_shut: bool,
@@ -103,8 +103,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WithWords<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// After a refusal, what is still coming is thrown away before the end: a connection that is closed over unread bytes is reset, and the answer
-    /// is lost with it. The time is bounded by the connection's.
+    /// Discards remaining input after a refusal before closing: closing a connection with unread input resets it, and
+    /// the response would be lost. The time is limited by the connection's.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_shut {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WithWords<S> {
             let mut into = ReadBuf::new(&mut thrown_away);
             match ready!(Pin::new(&mut self.stream).poll_read(context, &mut into)) {
                 Ok(()) if !into.filled().is_empty() => self.drained += into.filled().len(),
-                // The other end has sent all, or is gone.
+                // The client has sent everything, or is gone.
                 _ => break,
             }
         }

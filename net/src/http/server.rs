@@ -1,4 +1,4 @@
-//! The server: from a listener to answers.
+//! Server: accepts connections and serves requests.
 
 use super::connections::{Connections, Ticket};
 use super::limits::ConnectionLimits;
@@ -27,27 +27,28 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-/// Bytes of a request's header, the path with its query included; a connection needs no more memory before it is known what
-/// it asks for.
+/// Limit of a request's header, including the path and query; bounds the memory of a connection before its request is
+/// known.
 pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
-/// Time that requests which are being answered have at the end of the server.
+/// Time limit for requests in progress when the server shuts down.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
-/// Pause between two looks for connections that take too long.
+/// Interval of checking connections for exceeded time limits.
 const LOOK: Duration = Duration::from_millis(500);
-/// Pause after a connection could not be taken, for lack of descriptors or memory.
+/// Pause after accepting a connection failed, for lack of descriptors or memory.
 const BREATH: Duration = Duration::from_millis(50);
-/// Time without a sign of life after which the system asks a peer for one.
+/// Idle time after which TCP keep-alive probes are sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// Address that a request came from; every request has it in its extensions.
+/// Address of the client; in the extensions of every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// Mark of an answer that has no end, such as a stream of events, in its extensions: it may take any time, until this is cancelled.
+/// Mark in the extensions of an endless response, such as an event stream: it has no time limit until this is
+/// cancelled.
 #[derive(Clone, Debug)]
 pub struct Endless(pub CancellationToken);
 
-/// A server that answers.
+/// A running server.
 #[derive(Debug)]
 pub struct HttpServer {
     stop: CancellationToken,
@@ -55,7 +56,7 @@ pub struct HttpServer {
     requests: TaskTracker,
 }
 
-/// Parts that all connections share.
+/// State that all connections share.
 #[derive(Clone)]
 struct Shared {
     routes: Router,
@@ -64,7 +65,7 @@ struct Shared {
 }
 
 impl HttpServer {
-    /// Answers from now on, over TLS if there is a certificate.
+    /// Starts the server, with TLS if there is a certificate.
     pub fn start(listener: TcpListener, routes: Router, limits: ConnectionLimits, tls: Option<ServerTls>) -> Self {
         let (stop, requests) = (CancellationToken::new(), TaskTracker::new());
         let shared = Shared { routes, tls, stop: stop.clone() };
@@ -72,15 +73,15 @@ impl HttpServer {
         Self { stop, serving, requests }
     }
 
-    /// Tells whether connections are taken.
+    /// Tells whether connections are accepted.
     pub fn is_alive(&self) -> bool {
         !self.serving.is_finished()
     }
 
-    /// Takes no more connections, and ends when the requests that came are answered, or after five seconds.
+    /// Accepts no more connections, and returns once requests in progress are answered, or after five seconds.
     pub async fn shut_down(self) {
         self.stop.cancel();
-        // That it has been cancelled is no news.
+        // Cancellation is expected here.
         let _ = self.serving.await;
         self.requests.close();
         if tokio::time::timeout(LAST_ANSWERS, self.requests.wait()).await.is_err() {
@@ -130,9 +131,9 @@ fn is_of_connection(error: &io::Error) -> bool {
 }
 
 impl Shared {
-    /// Answers the requests of a connection until either side ends it.
+    /// Serves the requests of a connection until either side closes it.
     async fn answer(self, stream: TcpStream, peer: SocketAddr, ticket: Arc<Ticket>) {
-        // An event of a stream does not wait for the acknowledgement of the one before.
+        // Without TCP_NODELAY, an event would wait for the acknowledgement of the previous one.
         let set = stream.set_nodelay(true).and_then(|()| {
             SockRef::from(&stream)
                 .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE))
@@ -160,7 +161,8 @@ impl Shared {
             request.extensions_mut().insert(Peer(peer));
             let too_long = header_bytes(&request) > MAX_HEADER_BYTES;
             let is_foreign = !names_one_host(&request);
-            // A proxy before this one may see another end of such a body: what comes behind it is nobody's request.
+            // A proxy may determine another end of such a body (request smuggling), so that this is the last request on
+            // the connection.
             let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
             let answer = routes.clone().oneshot(request);
             async move {
@@ -181,7 +183,7 @@ impl Shared {
             }
         });
         let mut server = http1::Builder::new();
-        // Times are those of the connection: hyper's time for a header begins when a connection has nothing to do.
+        // Time limits are enforced by the connection: hyper's header timeout starts when a connection becomes idle.
         server.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES);
         let mut talk = pin!(server.serve_connection(TokioIo::new(WithWords::new(stream)), service));
         let mut is_ending = false;
@@ -206,13 +208,13 @@ impl Shared {
     }
 }
 
-/// Bytes of the header of a request: what the parser takes can be a little more than its buffer, as it looks between reads.
+/// Size of a request's header: the parser checks its buffer limit only between reads, and can slightly exceed it.
 fn header_bytes<B>(request: &Request<B>) -> usize {
     let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
     request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + path
 }
 
-/// Tells whether the target of a request names no other host than its header does: those behind look at the header alone.
+/// Tells whether the request target names the same host as the header, since handlers only check the header.
 fn names_one_host<B>(request: &Request<B>) -> bool {
     let Some(target) = request.uri().authority() else { return true };
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -239,7 +241,7 @@ async fn either(a: &CancellationToken, b: &CancellationToken) {
     }
 }
 
-/// Adds something to an answer that is let go of when its last byte is with the connection, or the connection has gone.
+/// Attaches a value to a response, which is dropped when the last byte was written, or the connection is gone.
 pub fn hold(answer: Response, what: impl Send + Unpin + 'static) -> Response {
     answer.map(|body| Body::new(Held { body, _what: what }))
 }

@@ -1,11 +1,10 @@
-//! Places for what may go on at once.
+//! Slots that limit concurrent work.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Places for something that goes on for a while, such as requests in work: so many in all, and so many for one client.
-/// Copies share the places.
+/// Slots for work of some duration, such as requests: limited in total, and per client. Clones share the slots.
 #[derive(Debug)]
 pub struct Slots<K: Eq + Hash + Clone> {
     in_all: usize,
@@ -26,13 +25,13 @@ impl<K: Eq + Hash + Clone> Clone for Slots<K> {
 }
 
 impl<K: Eq + Hash + Clone> Slots<K> {
-    /// Makes `in_all` places, `of_one` at most for one holder; all are free.
+    /// Creates `in_all` free slots, of which one client may have `of_one`.
     pub fn new(in_all: usize, of_one: usize) -> Self {
         let taken = Taken { in_all: 0, by: HashMap::new() };
         Self { in_all, of_one, taken: Arc::new(Mutex::new(taken)) }
     }
 
-    /// Takes a place until it is dropped; none, if there is none left, in all or for this client.
+    /// Takes a slot until it is dropped; `None` if none is free, in total or for this client.
     pub fn take(&self, client: K) -> Option<Slot<K>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let of_one = taken.by.get(&client).copied().unwrap_or_default();
@@ -45,7 +44,7 @@ impl<K: Eq + Hash + Clone> Slots<K> {
     }
 }
 
-/// A place that is taken.
+/// A slot in use.
 #[derive(Debug)]
 pub struct Slot<K: Eq + Hash + Clone> {
     client: K,
@@ -58,7 +57,7 @@ impl<K: Eq + Hash + Clone> Drop for Slot<K> {
         taken.in_all -= 1;
         match taken.by.get_mut(&self.client) {
             Some(of_one) if *of_one > 1 => *of_one -= 1,
-            // Clients that have none left are forgotten, so that memory is bounded by the places.
+            // Clients without slots are removed, so that memory is bounded by the number of slots.
             _ => drop(taken.by.remove(&self.client)),
         }
     }

@@ -1,4 +1,4 @@
-//! Handshakes between the two sides, with certificates made for each test.
+//! Tests of handshakes, with certificates made for each test.
 
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -6,7 +6,7 @@ use rustls::pki_types::ServerName;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// An authority whose certificates stand in files.
+/// A certificate authority, with files of the certificates it issues.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     place: TempDir,
@@ -26,7 +26,7 @@ impl Authority {
         self.place.path().join("ca.pem")
     }
 
-    /// Writes a certificate of this name, over one that is there.
+    /// Writes a certificate for this name, replacing an existing one.
     fn identity(&self, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -38,7 +38,7 @@ impl Authority {
     }
 }
 
-/// Says one byte each way. True if both heard it.
+/// Sends a byte in each direction. Returns true if both arrived.
 async fn talk(server: &ServerTls, client: &ClientTls) -> bool {
     let (near, far) = tokio::io::duplex(64 << 10);
     let serving = async {
@@ -94,7 +94,7 @@ async fn a_new_certificate_is_used_and_a_bad_one_is_not() {
     std::fs::copy(&renewed.key, at(&old, "server.key")).unwrap();
     server.0.look_now();
     assert!(talk(&server, &trusts_new).await && !talk(&server, &trusts_old).await);
-    // A certificate without its key, as while both are written.
+    // A certificate without its key, as during a replacement of both files.
     std::fs::copy(&new.identity("other").certificate, at(&old, "server.crt")).unwrap();
     server.0.look_now();
     assert!(talk(&server, &trusts_new).await, "the one before stays in use");
@@ -133,7 +133,7 @@ fn ends_are_told_of_the_files_as_they_are_now() {
         let ends = crate::certificate_ends();
         ends.into_iter().filter(|end| end.file == file).map(|end| (end.purpose, end.ends)).collect::<Vec<_>>()
     };
-    // The far future, where nobody says otherwise.
+    // Default expiry in rcgen, in the far future.
     let far = rcgen::date_time_ymd(4096, 1, 1).unix_timestamp();
     assert_eq!(told(&authority.path()), [("test", far)]);
     assert_eq!(told(&identity.certificate), [("test", far)]);

@@ -1,4 +1,4 @@
-//! Column chunks without a value.
+//! Column chunks without any value.
 
 use super::TextChunk;
 use crate::pages::{Compressor, PageHeader};
@@ -7,7 +7,7 @@ use parquet::basic::{Encoding, PageType};
 use parquet::errors::ParquetError;
 
 impl TextChunk {
-    /// Takes the dictionary from a chunk without a value: some readers refuse one that is empty.
+    /// Removes the dictionary of a chunk without values, since some readers refuse an empty one.
     pub(super) fn make_nulls_plain(&mut self, compressor: &mut Compressor) -> Result<(), ParquetError> {
         self.has_dictionary = false;
         if self.pages.is_empty() {

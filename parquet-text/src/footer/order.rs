@@ -1,8 +1,9 @@
-//! The order of column chunks in a file: that of its columns, which some readers take for granted.
+//! Ordering of column chunks in a file by column, which some readers require.
 //!
-//! Columns that turned up on the way are written behind all others, and columns can have to change places. hyparquet reads a row group
-//! from where the chunk of its first column starts to where that of its last ends, so it needs chunks in the order of the columns. What is out
-//! of order is written once more at the end of the file if that is little, else all of the file is written anew.
+//! Added columns are written after all others, and settled columns may have another order. hyparquet reads a row group
+//! from the start of its first column's chunk to the end of its last one's, and therefore needs chunks in the order of
+//! the columns. Misplaced chunks are copied to the end of the file if they are small, otherwise the whole file is
+//! rewritten.
 
 use super::shape::check_offset_index;
 use super::{MAGIC, MAGIC_BYTES, TAIL_BYTES, as_io, bad, decode};
@@ -14,11 +15,12 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-/// Part of a file up to which misplaced column chunks are written anew at its end: one byte in this many, so that its size stays about as
-/// planned. If there are more, the whole file is written anew.
+/// Largest share of misplaced chunks, as one byte in this many, that are copied to the end of the file, so that its
+/// size stays about as planned. With more, the whole file is rewritten.
 const LEAST_KEPT: u64 = 16;
 
-/// Says how the column chunks of a file of so many bytes come into the order of its columns, if they are not.
+/// Rearrangement that brings the column chunks of a file of this size into the order of its columns; `None` if they are
+/// in order.
 pub fn arranged(file: &File, size_bytes: u64) -> io::Result<Option<Arranged>> {
     let footer = footer_of(file, size_bytes)?;
     let metadata = decode(&footer).map_err(as_io)?;
@@ -51,7 +53,7 @@ pub fn arranged(file: &File, size_bytes: u64) -> io::Result<Option<Arranged>> {
     Ok(Some(Arranged { kept, pieces: order.pieces, tail: order.tail }))
 }
 
-/// The footer of a file, with what ends it.
+/// Footer of a file, with the trailer after it.
 fn footer_of(file: &File, size_bytes: u64) -> io::Result<Vec<u8>> {
     let no_footer = || as_io(bad("it has no footer that fits there"));
     let end = size_bytes.checked_sub(TAIL_BYTES as u64).ok_or_else(no_footer)?;
@@ -66,8 +68,8 @@ fn footer_of(file: &File, size_bytes: u64) -> io::Result<Vec<u8>> {
     Ok(footer)
 }
 
-/// The place of the first column of a row group whose chunk stands before that of another before it; the number of columns if all are in
-/// order.
+/// Index of the first column whose chunk is located before that of an earlier column; the number of columns if all are
+/// in order.
 fn out_of_order(group: &RowGroupMetaData) -> usize {
     let mut end = 0;
     let is_behind = |chunk: &ColumnChunkMetaData| {
@@ -80,33 +82,33 @@ fn out_of_order(group: &RowGroupMetaData) -> usize {
     columns.iter().map(is_behind).position(|is_behind| !is_behind).unwrap_or(columns.len())
 }
 
-/// The start and the length of a chunk in its file; what no file has, where they are not to be believed.
+/// Start and length of a chunk in its file; invalid values become ones that no file has.
 fn place_of(chunk: &ColumnChunkMetaData) -> (u64, u64) {
     let first = chunk.dictionary_page_offset().into_iter().fold(chunk.data_page_offset(), i64::min);
     let number = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
     (number(first), number(chunk.compressed_size()))
 }
 
-/// The place of an index; what no file has, where it is not to be believed.
+/// Location of an index; invalid values become ones that no file has.
 fn range(offset: Option<i64>, length: Option<i32>) -> Option<Range<u64>> {
     let start = u64::try_from(offset?).unwrap_or(u64::MAX);
     let length = u64::try_from(length?).unwrap_or(u64::MAX);
     Some(start..start.saturating_add(length))
 }
 
-/// A file that is being put in order.
+/// Rearrangement of a file in progress.
 struct Order<'a> {
     file: &'a File,
-    /// Place of the footer in the file as it is.
+    /// Position of the footer in the old file.
     data_end: u64,
     pieces: Vec<Range<u64>>,
-    /// Place of the next piece in the new file.
+    /// Position of the next piece in the new file.
     at: u64,
     tail: Vec<u8>,
 }
 
 impl Order<'_> {
-    /// Puts a piece of the old file next. Returns where it stands in the new one.
+    /// Appends a piece of the old file. Returns its position in the new one.
     fn piece(&mut self, piece: Range<u64>) -> Result<i64, ParquetError> {
         if piece.start > piece.end || piece.end > self.data_end {
             return Err(bad("a column chunk or its index stands outside the file's data"));
@@ -120,7 +122,7 @@ impl Order<'_> {
         Ok(at)
     }
 
-    /// Puts the chunks of a row group next, from a column on.
+    /// Appends the chunks of a row group, from a column on.
     fn move_chunks(&mut self, group: &RowGroupMetaData, from: usize) -> Result<RowGroupMetaData, ParquetError> {
         let mut chunks = group.columns().to_vec();
         for chunk in &mut chunks[from..] {
@@ -139,7 +141,7 @@ impl Order<'_> {
         }
     }
 
-    /// Puts the column indexes of a row group next: they say nothing of places.
+    /// Appends the column indexes of a row group unchanged, since they contain no positions.
     fn move_indexes(&mut self, group: RowGroupMetaData) -> Result<RowGroupMetaData, ParquetError> {
         let mut chunks = group.columns().to_vec();
         for chunk in &mut chunks {
@@ -151,7 +153,7 @@ impl Order<'_> {
         group.into_builder().set_column_metadata(chunks).build()
     }
 
-    /// Writes the offset indexes of chunks that stand elsewhere now, which say where pages are.
+    /// Writes the offset indexes of moved chunks, which contain the positions of pages.
     fn index_pages(&mut self, group: RowGroupMetaData, old: &RowGroupMetaData) -> io::Result<RowGroupMetaData> {
         let mut chunks = group.columns().to_vec();
         for (chunk, old) in chunks.iter_mut().zip(old.columns()) {
@@ -184,8 +186,8 @@ impl Order<'_> {
     }
 }
 
-/// An offset index whose pages stand so many bytes further on (parquet-format, `parquet.thrift`, `OffsetIndex`): a list of structures that start
-/// with the page's offset.
+/// Offset index whose pages are moved by this many bytes (parquet-format, `parquet.thrift`, `OffsetIndex`): a list of
+/// structures that start with the page's offset.
 fn moved_pages(index: &[u8], by: i64) -> Result<Vec<u8>, ParquetError> {
     let mut moved = Vec::with_capacity(index.len() + 16);
     let mut rest = Rest(index);
@@ -200,7 +202,7 @@ fn moved_pages(index: &[u8], by: i64) -> Result<Vec<u8>, ParquetError> {
         let offset = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
         let offset = offset.checked_add(by).filter(|at| *at >= 0).ok_or_else(|| bad("a page stands nowhere"))?;
         put_varint((offset as u64) << 1, &mut moved);
-        // The size of the page, then its first row, and the end of the structure.
+        // Size of the page, number of its first row, and end of the structure.
         for _ in 0..2 {
             rest.take(1, &mut moved)?;
             rest.varint(Some(&mut moved))?;
@@ -219,7 +221,7 @@ fn put_varint(mut value: u64, into: &mut Vec<u8>) {
     into.push(value as u8);
 }
 
-/// The bytes of an index that have not been looked at yet.
+/// Bytes of an index that are not parsed yet.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -253,7 +255,8 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    /// Writes a file of three row groups whose columns have these widths, then lets its footer tell of them in another order.
+    /// Writes a file of three row groups whose columns have these widths, then rewrites its footer with another order
+    /// of columns.
     fn write(path: &Path, widths: [usize; 3], places: [usize; 3]) -> Vec<ArrayRef> {
         let column = |number: usize| -> ArrayRef {
             let value = |row: usize| format!("{number}-{row:0width$}", width = widths[number]);
@@ -274,7 +277,7 @@ mod tests {
         places.into_iter().map(|place| columns[place].clone()).collect()
     }
 
-    /// The content that a file is to have, if it is not in order.
+    /// New content of a file, if it is not in order.
     fn in_order(path: &Path) -> Option<(bool, Vec<u8>)> {
         let content = std::fs::read(path).unwrap();
         let arranged = arranged(&File::open(path).unwrap(), content.len() as u64).unwrap()?;
@@ -291,7 +294,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("x.parquet");
         for (widths, places, is_little) in [
-            // The last column is small, and of the two that change places all but the first has to move.
+            // The last column is small; of two exchanged columns, all but the first have to move.
             ([10, 900, 10], [1, 0, 2], true),
             ([10, 900, 10], [0, 2, 1], false),
             ([200, 200, 200], [2, 1, 0], false),

@@ -1,29 +1,31 @@
-//! The shape of a footer, looked through before it is decoded.
+//! Validation of a footer's structure before it is decoded.
 //!
-//! The `parquet` crate trusts footers: it takes memory for as many row groups and children as one claims, goes as deep as its schema
-//! does, and skips without end what it does not know. A footer from another process could end the scheduler by that. So it has to
-//! consist of what Millwork's writer writes, field by field, of the types that Parquet's definition gives them (parquet-format,
-//! `parquet.thrift`, in Thrift's compact protocol), with all counts within limits. Nothing is left then that two readers could see
-//! differently. What only others write is refused, such as encryption, and column chunks that stand in another file.
+//! The `parquet` crate trusts footers: it allocates memory for as many row groups and children as a footer claims,
+//! recurses as deep as its schema, and skips unknown fields without a limit. A footer from another process could crash
+//! the scheduler that way. A footer must therefore consist only of fields that Millwork's writer uses, with the types
+//! of Parquet's definition (parquet-format, `parquet.thrift`, in Thrift's compact protocol), and all counts must be
+//! within limits. Such a footer cannot be interpreted differently by two readers. Features of other writers are
+//! refused, such as encryption, and column chunks in another file.
 
 use parquet::errors::ParquetError;
 
-/// Limit of the bytes of a footer, 64 MiB: 20,000 columns in four row groups have about 20 MiB.
+/// Limit of a footer, in bytes: 64 MiB; 20,000 columns in four row groups take about 20 MiB.
 pub(crate) const MAX_FOOTER_BYTES: usize = 64 << 20;
 /// Limit of row groups: Parquet counts them in 16 bits.
 const MAX_ROW_GROUPS: usize = i16::MAX as usize;
-/// Limit of the column chunks of all row groups; about half a kilobyte of memory is taken for each. A task is planned for 80,000.
+/// Limit of the column chunks of all row groups; each takes about half a kilobyte of memory. A task is planned for
+/// 80,000.
 const MAX_CHUNKS: usize = 400_000;
-/// Limit of the nodes of a schema: of 20,000 input columns, or of a query's columns with all that is nested in them.
+/// Limit of the nodes of a schema, for 20,000 input columns, or for a query's columns with nested types.
 const MAX_SCHEMA_NODES: usize = 100_000;
-/// Limit of the depth of a schema: each level takes some of the stack.
+/// Limit of the depth of a schema, since each level takes stack space.
 const MAX_SCHEMA_DEPTH: usize = 64;
-/// Limit of the bytes of all columns' paths, 128 MiB: memory is taken for each column's, names of the groups it is in included.
+/// Limit of the total length of all columns' paths: 128 MiB. Each path in memory includes the names of its groups.
 const MAX_PATH_BYTES: usize = 128 << 20;
-/// Limit of the bytes of an integer of variable length: 64 bits in groups of seven.
+/// Limit of the length of a variable-length integer, in bytes: 64 bits in groups of seven.
 const MAX_VARINT_BYTES: u32 = 10;
 
-/// The type of a field, as Thrift's compact protocol has it.
+/// Type of a field in Thrift's compact protocol.
 enum Kind {
     Bool,
     I8,
@@ -35,11 +37,11 @@ enum Kind {
     List(&'static Kind),
     RowGroups,
     Chunks,
-    /// The nodes of the schema, depth first.
+    /// Schema nodes, in depth-first order.
     Nodes,
-    /// The name of a node, of which the length is noted.
+    /// Name of a node, whose length is recorded.
     Name,
-    /// The number of a node's children, which is noted.
+    /// Number of a node's children, which is recorded.
     Children,
 }
 
@@ -108,7 +110,7 @@ const CHUNK_METADATA: Fields = &[
 const STATISTICS: Fields =
     &[(1, Binary), (2, Binary), (3, I64), (4, I64), (5, Binary), (6, Binary), (7, Bool), (8, Bool), (9, I64)];
 
-/// Pages, whose offset, size and first row are all there; then, perhaps, the bytes of their text.
+/// Pages, each with offset, size and first row; optionally followed by the size of their text.
 const OFFSET_INDEX: Fields = &[(1, List(&Struct(&[(1, I64), (2, I32), (3, I64)]))), (2, List(&I64))];
 
 /// A node of a schema.
@@ -118,7 +120,7 @@ struct Node {
     children: i64,
 }
 
-/// Refuses what no footer of Millwork's is: these are the bytes of its Thrift structure.
+/// Refuses a footer's Thrift structure that Millwork would not write.
 pub(crate) fn check_shape(footer: &[u8]) -> Result<(), ParquetError> {
     if footer.len() > MAX_FOOTER_BYTES {
         let bytes = footer.len();
@@ -129,7 +131,7 @@ pub(crate) fn check_shape(footer: &[u8]) -> Result<(), ParquetError> {
     check_schema(&walk.nodes)
 }
 
-/// Refuses what no offset index of Millwork's is.
+/// Refuses an offset index that Millwork would not write.
 pub(super) fn check_offset_index(index: &[u8]) -> Result<(), ParquetError> {
     Walk { bytes: index, at: 0, chunks: 0, nodes: Vec::new() }.fields(OFFSET_INDEX)
 }
@@ -138,10 +140,10 @@ fn bad(why: String) -> ParquetError {
     ParquetError::General(format!("no footer of Millwork's: {why}"))
 }
 
-/// Refuses a schema whose nodes do not make one tree, of a depth within the limit.
+/// Refuses a schema whose nodes do not form a single tree within the depth limit.
 fn check_schema(nodes: &[Node]) -> Result<(), ParquetError> {
     let no_tree = || bad("its schema is no tree".to_owned());
-    // The children that each open group still lacks, and the bytes of the names down to it.
+    // Number of missing children of each open group, and length of the path to it.
     let mut open: Vec<(usize, usize)> = Vec::new();
     let mut path_bytes = 0usize;
     for (place, node) in nodes.iter().enumerate() {
@@ -175,7 +177,7 @@ fn check_schema(nodes: &[Node]) -> Result<(), ParquetError> {
     if open.is_empty() && !nodes.is_empty() { Ok(()) } else { Err(no_tree()) }
 }
 
-/// A walk through a Thrift structure.
+/// Parser of a Thrift structure.
 struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -214,7 +216,7 @@ impl Walk<'_> {
         Ok(length)
     }
 
-    /// The fields of a structure: each of those it may have up to once, in order.
+    /// Parses the fields of a structure: each allowed one at most once, in order.
     fn fields(&mut self, fields: Fields) -> Result<(), ParquetError> {
         let mut last = 0i16;
         loop {
@@ -223,7 +225,7 @@ impl Walk<'_> {
             if wire == 0 {
                 return Ok(());
             }
-            // A number that does not follow from the one before is written at length, which none here needs.
+            // Field ids that need the long form are never required.
             let id = last + delta;
             let found = fields.iter().find(|(known, _)| *known == id && delta > 0);
             let (id, kind) = found.ok_or_else(|| bad(format!("it has a field {id} that is not known there")))?;
@@ -237,7 +239,7 @@ impl Walk<'_> {
 
     fn value(&mut self, kind: &Kind) -> Result<(), ParquetError> {
         match kind {
-            // A boolean is said with the type.
+            // A boolean value is encoded in the type.
             Bool => Ok(()),
             I8 => self.byte().map(|_| ()),
             I16 | I32 | I64 => self.integer().map(|_| ()),
@@ -281,7 +283,7 @@ impl Walk<'_> {
         (0..count).try_for_each(|_| self.value(of))
     }
 
-    /// Number of the elements of a list, each of which is of a kind and takes at least a byte.
+    /// Number of elements of a list, each of the given kind and at least one byte long.
     fn list_header(&mut self, of: &Kind, most: usize) -> Result<usize, ParquetError> {
         let header = self.byte()?;
         if header == 0 {
@@ -303,7 +305,7 @@ impl Walk<'_> {
 }
 
 impl Kind {
-    /// True if the protocol has this number for the type.
+    /// Tells whether the protocol uses this number for the type.
     fn is_sent_as(&self, wire: u8) -> bool {
         match self {
             Bool => matches!(wire, 1 | 2),
@@ -322,7 +324,7 @@ impl Kind {
 mod tests {
     use super::*;
 
-    /// A footer's structure up to its schema, whose nodes have these names and numbers of children.
+    /// Beginning of a footer up to its schema, with these node names and numbers of children.
     fn schema(nodes: &[(&[u8], u32)]) -> Vec<u8> {
         let varint = |mut value: u64| {
             let mut bytes = Vec::new();
@@ -348,7 +350,7 @@ mod tests {
         bytes
     }
 
-    /// A footer's whole structure: a schema, and row groups of this header without fields.
+    /// Complete footer with a schema, and row groups with this list header and no fields.
     fn footer(nodes: &[(&[u8], u32)], row_groups: &[u8]) -> Vec<u8> {
         [schema(nodes), vec![0x16, 0, 0x19], row_groups.to_vec(), vec![0]].concat()
     }
@@ -390,7 +392,7 @@ mod tests {
     #[test]
     fn claims_take_no_memory_and_no_time() {
         let flat: [(&[u8], u32); 2] = [(b"root", 1), (b"a", 0)];
-        // Lists of 2^31 row groups, of as many columns, and of truth values, which take no byte each.
+        // Lists of 2^31 row groups, of as many columns, and of booleans, which take no byte each.
         let many = [0xfc, 0xff, 0xff, 0xff, 0xff, 0x07];
         assert!(refused(&footer(&flat, &many)).contains("a list claims 2147483647 elements"));
         let columns = [vec![0x1c, 0x19], many.to_vec()].concat();

@@ -1,4 +1,4 @@
-//! Messages as they come, and as they must not.
+//! Tests with valid and invalid messages.
 
 use super::*;
 use serde_json::json;

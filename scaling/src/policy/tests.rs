@@ -1,4 +1,4 @@
-//! Examples, and what holds for every load.
+//! Examples, and properties that hold for every load.
 
 use super::*;
 use crate::{Measured, Speed};
@@ -22,7 +22,7 @@ fn policy() -> Policy {
     }
 }
 
-/// An executor of 1.2 GB/s.
+/// An executor with 1.2 GB/s.
 fn speed() -> Speed {
     Speed::learnt(Measured::default(), 4.0)
 }
@@ -43,7 +43,7 @@ fn one_queued_run_wakes_a_fleet_of_which_nothing_is_known() {
 
 #[test]
 fn a_month_at_once_gets_what_its_deadline_needs() {
-    // 34 TB by 1.2 GB/s in 28.5 minutes.
+    // 34 TB at 1.2 GB/s in 28.5 minutes.
     assert_eq!(desired(&backlog(48_600, 34_000 * GB, Duration::ZERO)), 17);
     assert_eq!(desired(&backlog(24_300, 17_000 * GB, minutes(14))), 17, "half of it after half of the time");
     assert_eq!(desired(&backlog(48_600, 34_000 * GB, minutes(29))), 40, "too late: all that there can be");
@@ -86,7 +86,8 @@ fn a_fleet_may_sleep_between_batches() {
     assert_eq!(desired(Load::default()), 0, "it does not wait for more");
 }
 
-/// A fleet that gets what is wanted after the start time, and what one does with a backlog; how long that took.
+/// Simulates a fleet that follows the desired size with the start delay, until a backlog is finished. Returns the time
+/// needed.
 fn drain(policy: &Policy, mut bytes: f64, runs: u64) -> Duration {
     const STEP: u64 = 5;
     let of_a_run = bytes / runs as f64;
@@ -98,7 +99,7 @@ fn drain(policy: &Policy, mut bytes: f64, runs: u64) -> Duration {
         wanted.push(desired);
         let start = (policy.start.as_secs() / STEP) as usize;
         let started = wanted.len().checked_sub(start + 1).map_or(0, |at| wanted[at]);
-        // Executors that are not wanted any more go at once, those that are wanted in addition come later.
+        // Superfluous executors leave at once, additional ones arrive after the start time.
         there = started.min(desired.max(there.min(desired)));
         bytes -= f64::from(there) * speed().of_executor() * STEP as f64;
         now += STEP;
@@ -141,11 +142,12 @@ proptest! {
     }
 }
 
-/// An executor that is wanted at the last moment comes after its start time: so late may the end be.
+/// Executors requested at the last moment arrive after the start time, so that the backlog may be finished later by
+/// that time.
 #[test]
 fn the_deadline_is_met_where_the_fleet_is_large_enough() {
     let policy = policy();
-    // Less than nine tenths of what the whole fleet does in the time that is left after the start.
+    // Less than nine tenths of what the full fleet can do in the time after the start.
     let most = 0.9 * f64::from(policy.max_executors) * speed().of_executor() * 1710.0;
     let loads = (1_u64..60).filter(|terabytes| *terabytes as f64 * 1e12 < most);
     let took: Vec<_> =

@@ -1,4 +1,4 @@
-//! The file of tokens that an operator made.
+//! Token file created by an operator.
 
 use super::set::{MAX_FILE_BYTES, TokenSet};
 use millwork_storage::check_way;
@@ -7,18 +7,18 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Bits of a file's mode that let those in who are neither its owner nor of its group. A group may read: a mounted Secret of
-/// Kubernetes belongs to root, and to the group of the process, with mode 0440 or 0640.
+/// Mode bits that grant access to users other than owner and group. The group may read: a Secret mounted by Kubernetes
+/// belongs to root and the group of the process, with mode 0440 or 0640.
 const OTHERS: u32 = 0o007;
-/// Bits by which others than the owner can write to it, as `StrictModes` of OpenSSH has them: who is of a group is told elsewhere, and may
-/// change later.
+/// Mode bits that let users other than the owner write, as checked by `StrictModes` of OpenSSH: members of the group
+/// are defined elsewhere, and may change.
 const WRITTEN_BY_OTHERS: u32 = 0o022;
 
-/// Reads a file of tokens, which nobody but its owner may write to. Hashes may be seen by anybody; a token that is written as such by the
-/// owner and its group.
+/// Reads a token file, which only its owner may be able to write. Hashes may be readable by anybody, but a token in
+/// plain text only by the owner and its group.
 pub(crate) fn read_token_set(path: &Path) -> anyhow::Result<TokenSet> {
     check_way(path)?;
-    // Without O_NONBLOCK a pipe would be waited for.
+    // Without O_NONBLOCK, opening a pipe would block.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     anyhow::ensure!(metadata.is_file(), "it is no regular file: name one");

@@ -1,7 +1,7 @@
-//! Access over HTTP: tokens, what each may do, and where they are kept.
+//! Access over HTTP: tokens, their roles, and their storage.
 //!
-//! A scheduler knows only hashes of the tokens that an operator made. Without any, it makes one for the user who started it
-//! ([`OwnerToken`]), which nobody else can read. Secrets are never written to a log.
+//! A scheduler knows only hashes of the tokens that an operator created. If there are none, it creates one for the user
+//! who started it ([`OwnerToken`]), which nobody else can read. Secrets are never logged.
 
 mod below;
 mod file;
@@ -22,16 +22,16 @@ pub(crate) use tries::WrongTries;
 
 use std::sync::Arc;
 
-/// Sender of a request, as its token says; in the extensions of each request that was let in.
+/// Authenticated sender of a request; stored in the extensions of each request that was admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Id of the token: what logs and audits tell.
+    /// Id of the token, as shown in logs and audit records.
     pub id: Arc<str>,
-    /// Role of the token, which says what the caller may do.
+    /// Role of the token, which determines the permitted actions.
     pub role: Role,
 }
 
-/// Checks that a file of tokens with another line is one that a scheduler takes.
+/// Checks that a token file, with a new line appended, is still accepted by a scheduler.
 pub fn check_token_file(text: &str) -> Result<(), TokenSetError> {
     TokenSet::parse(text).map(drop)
 }

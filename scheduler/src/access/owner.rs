@@ -1,8 +1,9 @@
-//! The token of the user who started a scheduler, where no tokens were made: in a file that this user alone can read.
+//! Token of the user who started a scheduler, used if no tokens were configured, in a file that only this user can
+//! read.
 //!
-//! The directory is the user's, with mode 0700, and the file has mode 0600; anything wider, or of another owner, is refused by
-//! both sides. A scheduler that is killed leaves its file behind. That harms nothing: the token is that of a process that is
-//! gone, and the next scheduler on the address replaces it.
+//! The directory belongs to the user, with mode 0700, and the file has mode 0600; scheduler and client both refuse
+//! wider modes and other owners. A scheduler that is killed leaves its file behind, which is harmless: the token ended
+//! with its process, and the next scheduler on the address replaces the file.
 
 use super::token::{NewToken, Role, TokenRecord};
 use anyhow::{Context, ensure};
@@ -15,12 +16,12 @@ use std::path::{Path, PathBuf};
 
 /// Id of an owner's token in logs and audits.
 const ID: &str = "owner";
-/// Directory of owners' token files, below one of the user's own.
+/// Name of the directory for token files, within one of the user's private directories.
 const DIRECTORY: &str = "millwork";
-/// Bytes that are read of a file; a token has fewer.
+/// Limit of the bytes read from a token file; a token has fewer.
 const MAX_FILE_BYTES: u64 = 1024;
 
-/// A token that ends with its scheduler, and its file, which goes when this is dropped.
+/// A token that is valid as long as its scheduler runs, and its file, which is removed when this is dropped.
 pub struct OwnerToken {
     path: PathBuf,
     record: TokenRecord,
@@ -28,7 +29,8 @@ pub struct OwnerToken {
 }
 
 impl OwnerToken {
-    /// Makes a token for the API at an address, in the first of the user's places that can be used; `beside` is tried last.
+    /// Creates a token for the API at an address, in the first usable private directory of the user; `beside` is tried
+    /// last.
     pub fn create(address: SocketAddr, beside: Option<&Path>) -> anyhow::Result<Self> {
         let new = NewToken::new(ID.parse().map_err(anyhow::Error::msg)?, Role::Admin, None)?;
         let mut reasons = Vec::new();
@@ -52,12 +54,12 @@ impl OwnerToken {
         )
     }
 
-    /// The file.
+    /// Path of the token file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Text of the token, which its user shows.
+    /// Text of the token, which clients send.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -69,15 +71,16 @@ impl OwnerToken {
 
 impl Drop for OwnerToken {
     fn drop(&mut self) {
-        // A file with another text is of another scheduler, and stays; ours goes, even if somebody has opened it to others.
+        // A file with another text belongs to another scheduler, and is kept; this scheduler's is removed, even if its
+        // mode was widened.
         if std::fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// The token that a scheduler of this user has left for the API at an address of this machine. None, if there is no such scheduler, or
-/// the address is another machine's. A file that others could have written or read is an error.
+/// Token that a scheduler of this user stored for the API at a loopback address. `None` if there is no such scheduler,
+/// or the address is not loopback. A file that others could have written or read is an error.
 pub fn find_owner_token(address: SocketAddr) -> anyhow::Result<Option<String>> {
     if !address.ip().is_loopback() {
         return Ok(None);
@@ -95,8 +98,9 @@ pub fn find_owner_token(address: SocketAddr) -> anyhow::Result<Option<String>> {
     Ok(None)
 }
 
-/// The address of a scheduler at a host of this machine, by which its user's token is found. `localhost` is that of IPv6 only if a scheduler has
-/// left a token there and none for IPv4. Whoever shows such a token connects to this very address: another user may listen on the other.
+/// Address of a scheduler on this machine, for finding its user's token. `localhost` resolves to IPv6 only if a token
+/// is stored for IPv6 and none for IPv4. A client that sends the token must connect to exactly this address, since
+/// another user may listen on the other one.
 pub fn owner_address(host: &str, port: u16) -> Option<SocketAddr> {
     if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
         return Some(SocketAddr::new(address, port));
@@ -110,7 +114,7 @@ pub fn owner_address(host: &str, port: u16) -> Option<SocketAddr> {
     Some(if has_token(second) && !has_token(first) { second } else { first })
 }
 
-/// Writes a text to a file of this name that nobody else can open, in the first of the user's places that can be used.
+/// Writes a text to a file of this name that nobody else can open, in the first usable private directory of the user.
 pub fn keep_private(name: &str, text: &str) -> anyhow::Result<PathBuf> {
     let mut reasons = Vec::new();
     for directory in directories() {
@@ -123,7 +127,7 @@ pub fn keep_private(name: &str, text: &str) -> anyhow::Result<PathBuf> {
     anyhow::bail!("this user has no place for private files: set XDG_RUNTIME_DIR or HOME ({})", reasons.join("; "))
 }
 
-/// Places of the user's own, the best first: what goes with the session, then what stays.
+/// Private directories of the user, in order of preference: the one of the login session, then the persistent one.
 fn directories() -> Vec<PathBuf> {
     let from = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let session = PathBuf::from(format!("/run/user/{}", user()));
@@ -147,7 +151,7 @@ fn make_private(directory: &Path) -> anyhow::Result<()> {
     check_private(directory, true)
 }
 
-/// Refuses what is of another user, or open to others, or a link.
+/// Refuses links, and files or directories that belong to, or are open to, other users.
 fn check_private(path: &Path, is_directory: bool) -> anyhow::Result<()> {
     let found = std::fs::symlink_metadata(path).with_context(|| format!("cannot look at `{}`", path.display()))?;
     let kind = if is_directory { "directory" } else { "file" };
@@ -171,11 +175,11 @@ fn check_owner(path: &Path, owner: u32, mode: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts a text into a file that nobody else can open, in the place of one that is there.
+/// Writes a text to a file that nobody else can open, replacing an existing one.
 fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     let private = path.with_extension(format!("{}.new", std::process::id()));
     let write = || {
-        // Removes the file of a process that died and had the number of this one.
+        // Removes the leftover file of a crashed process that had the same process id.
         match std::fs::remove_file(&private) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -187,7 +191,7 @@ fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     write().with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// The text of a file that is the user's own; none, if there is no such file.
+/// Reads a private file of the user; `None` if it does not exist.
 fn read_private(path: &Path) -> anyhow::Result<Option<String>> {
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
     let file: File = match opened {

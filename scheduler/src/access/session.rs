@@ -1,8 +1,8 @@
-//! Sessions of browsers: a signed note of who signed in, which is worth something only as long as the token is.
+//! Browser sessions: a signed cookie that names a token, and is valid only as long as the token is.
 //!
-//! The note names the token, not its secret, and is signed with a key of this process and the hash of the token: so it ends with
-//! its time, with the token, and with the process. A browser keeps it where scripts cannot read it. Nothing is kept here but
-//! links that sign in once.
+//! The cookie contains the id of the token, not its secret, and is signed with a key of this process and the hash of
+//! the token. It therefore ends with its expiry time, with the token, and with the process. It is not accessible to
+//! scripts. The server stores nothing but one-time sign-in links.
 
 use super::Caller;
 use super::below::Below;
@@ -16,30 +16,31 @@ use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time that a session lasts, in hours: a working day.
+/// Duration of a session, in hours: a working day.
 const SESSION_HOURS: i64 = 12;
-/// Bytes of a note: far more than one has.
+/// Limit of a cookie's length, in bytes; real ones are far shorter.
 const MAX_NOTE_BYTES: usize = 512;
-/// Limit of the links of one token that wait to be used: beyond, its oldest is forgotten, and nobody else's. Each costs about 200 bytes.
+/// Limit of the unused links per token: a further one replaces the token's oldest, and no other token's. Each takes
+/// about 200 bytes.
 const MAX_LINKS: usize = 8;
-/// Bytes of a link's code, and of what makes each note another: nobody guesses them.
+/// Random bytes in a link's code, and in the nonce of a cookie: cannot be guessed.
 const RANDOM_BYTES: usize = 32;
 
-/// Signs and checks sessions.
+/// Issuer and verifier of sessions.
 pub(crate) struct Sessions {
     key: [u8; 32],
     links: Mutex<VecDeque<Link>>,
 }
 
-/// A session that begins.
+/// A session that was just created.
 pub(crate) struct Begun {
-    /// Value of its cookie.
+    /// Value of the session's cookie.
     pub(crate) note: String,
-    /// Place of the pages of its token.
+    /// Path prefix for the pages of its token.
     pub(crate) below: Below,
 }
 
-/// A link that signs in once.
+/// A link that can be used once to sign in.
 struct Link {
     code: [u8; 32],
     id: String,
@@ -48,15 +49,15 @@ struct Link {
 }
 
 impl Sessions {
-    /// With a key that ends with the process.
+    /// Creates an issuer with a random key, which is lost with the process.
     pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self { key: random()?, links: Mutex::default() })
     }
 
-    /// Seconds that a session lasts.
+    /// Duration of a session, in seconds.
     pub(crate) const SECONDS: i64 = SESSION_HOURS * 3600;
 
-    /// Begins a session of whoever shows a token, which has to be one of the set.
+    /// Creates a session for the sender of a token, which must be in the set.
     pub(crate) fn begin(
         &self,
         set: &TokenSet,
@@ -69,8 +70,8 @@ impl Sessions {
         self.note(&caller.id, token, now)
     }
 
-    /// Returns the caller who began the session of a note; none, if the note is forged or over, or its token is no longer valid, or is
-    /// another than that of the place the note was shown below.
+    /// The caller whose session a cookie proves; `None` if it is forged or expired, its token is no longer valid, or
+    /// the token is not that of the path prefix it was sent to.
     pub(crate) fn caller(
         &self,
         set: &TokenSet,
@@ -100,7 +101,7 @@ impl Sessions {
         Some(Caller { id: id.into(), role })
     }
 
-    /// The code of a link that signs in once, as whoever shows the token, within a time.
+    /// Creates the code of a one-time link that signs in as the sender of the token, within a time limit.
     pub(crate) fn link(&self, set: &TokenSet, caller: &Caller, shown: &str, time: Duration) -> anyhow::Result<String> {
         let token = set
             .hash_of(caller, shown, Utc::now())
@@ -117,23 +118,23 @@ impl Sessions {
         Ok(code)
     }
 
-    /// The session that a link begins. The link is gone after that.
+    /// Creates the session of a link, and removes the link.
     pub(crate) fn redeem(&self, code: &str, now: DateTime<Utc>) -> Option<Begun> {
         let shown = digest(code);
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        // Hashes are compared, not codes: the time that the comparison takes tells nothing of a code.
+        // Hashes are compared, not codes, so that the duration of the comparison reveals nothing about a code.
         let at = links.iter().position(|link| link.code == shown)?;
         let link = links.remove(at)?;
         (link.until > Instant::now()).then(|| self.note(&link.id, link.token, now).ok()).flatten()
     }
 
-    /// A text that only this process can have written for a caller.
+    /// Signs a text for a caller, as proof that this process wrote it.
     pub(crate) fn seal(&self, id: &str, text: &str) -> String {
         let mac = self.text_mac(id, text).map(|mac| hex(&mac.finalize().into_bytes())).unwrap_or_default();
         format!("{mac}.{text}")
     }
 
-    /// The text that was sealed for a caller; none, if it was not.
+    /// The text that was signed for a caller; `None` if the signature is wrong.
     pub(crate) fn unseal<'a>(&self, id: &str, sealed: &'a str) -> Option<&'a str> {
         let (mac, text) = sealed.split_once('.')?;
         let mac = from_hex(mac)?;
@@ -181,7 +182,7 @@ fn digest(code: &str) -> [u8; 32] {
 
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // A `String` takes all that is written to it.
+        // Writing to a `String` cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })

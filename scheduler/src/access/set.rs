@@ -8,75 +8,76 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use subtle::ConstantTimeEq;
 
-/// Bytes of a file of tokens: far more than the lines below need; what is larger is another file.
+/// Limit of a token file: 1 MiB, far more than 1,000 lines need; a larger one is not a token file.
 pub(super) const MAX_FILE_BYTES: usize = 1 << 20;
-/// Tokens in a file.
+/// Limit of the tokens in a file.
 const MAX_TOKENS: usize = 1000;
-/// Limit of tokens of one id: the one in use, and the one that is to take its place.
+/// Limit of the tokens with the same id: the one in use, and its replacement.
 const MAX_OF_ONE_ID: usize = 2;
-/// Characters of a token that is written as such, at least: 128 bits if it is random and in hexadecimal.
+/// Least length of a token in plain text: 32 characters, 128 bits if random and hexadecimal.
 const MIN_PLAIN_CHARACTERS: usize = 32;
-/// Id of a token that is written as such, not as a hash.
+/// Id of a token that is given in plain text, not as a hash.
 const PLAIN_ID: &str = "plain";
 
-/// A file of tokens that cannot be used.
+/// Reason why a token file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenSetError {
-    /// A line that is no record.
+    /// A line that is not a valid record.
     #[error("line {line} is no token: {source}; `millwork token new` makes such lines")]
     Line {
         /// Number of the line, from 1.
         line: usize,
-        /// Error of the line, read as a record.
+        /// Parse error of the line.
         source: serde_json::Error,
     },
-    /// An id that stands there too often.
+    /// An id that occurs more than twice.
     #[error(
         "line {line} is the third token with the id `{id}`; there are at most {MAX_OF_ONE_ID}, one in use and one to take its place"
     )]
     TooManyOfOne {
         /// Number of the line, from 1.
         line: usize,
-        /// The id.
+        /// Id of the tokens.
         id: TokenId,
     },
-    /// More than anybody needs.
+    /// More tokens than the limit.
     #[error("there are more than {MAX_TOKENS} tokens, the limit: remove those that have expired")]
     TooMany,
-    /// A token that could be guessed.
+    /// A plain-text token that could be guessed.
     #[error(
         "it has {0} characters: a token that may do everything needs at least {MIN_PLAIN_CHARACTERS}, such as those of `openssl rand -hex 32`; \
          `millwork token new` makes better ones"
     )]
     TooShort(usize),
-    /// Something else than a file of tokens.
+    /// Larger than any token file.
     #[error("it has {0} bytes; the limit of a file of tokens is {MAX_FILE_BYTES}")]
     TooLarge(usize),
-    /// Several lines that are no records.
+    /// Several lines that are not records.
     #[error("it holds several lines, and the first is neither a token's record nor a comment")]
     NoRecords,
 }
 
-/// All tokens that a scheduler knows.
+/// All tokens that a scheduler accepts.
 #[derive(Debug, Default)]
 pub(crate) struct TokenSet {
     records: HashMap<TokenId, Vec<TokenRecord>>,
     plain: Option<SecretHash>,
-    /// Places of their pages, by the hash of their names: the time of a search tells nothing of a name.
+    /// Path prefixes of their pages, by the hash of the prefix name, so that the duration of a lookup reveals nothing
+    /// about a name.
     places: HashMap<[u8; 32], Below>,
 }
 
-/// A token that is not taken.
+/// Reason why a token is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
     /// Token that is not in the set.
     Unknown,
-    /// Token of the set whose time is over.
+    /// The token is in the set, but has expired.
     Expired { id: TokenId, at: DateTime<Utc> },
 }
 
 impl TokenSet {
-    /// Reads a file: a record a line, in JSON; or nothing but one token, as such, which may do everything.
+    /// Parses a file: one JSON record per line, or a single token in plain text, which has all rights.
     pub(crate) fn parse(text: &str) -> Result<Self, TokenSetError> {
         if text.len() > MAX_FILE_BYTES {
             return Err(TokenSetError::TooLarge(text.len()));
@@ -99,13 +100,13 @@ impl TokenSet {
         Ok(set)
     }
 
-    /// Makes a set of one token that is written as such, without a record.
+    /// Creates a set of one plain-text token, without a record.
     pub(crate) fn of_plain(token: &str) -> Self {
         let hash = SecretHash::of(token);
         Self { plain: Some(hash), places: HashMap::from([place(hash)]), ..Self::default() }
     }
 
-    /// Makes such a set, unless the token could be guessed.
+    /// Creates a set of one plain-text token, unless the token is too short to be safe.
     pub(crate) fn plain(token: &str) -> Result<Self, TokenSetError> {
         match token.chars().count() {
             found @ ..MIN_PLAIN_CHARACTERS => Err(TokenSetError::TooShort(found)),
@@ -113,7 +114,7 @@ impl TokenSet {
         }
     }
 
-    /// Makes a set of one token, by its record.
+    /// Creates a set of one token from its record.
     pub(crate) fn of_one(record: TokenRecord) -> Self {
         let places = HashMap::from([place(record.sha256)]);
         Self { records: HashMap::from([(record.id.clone(), vec![record])]), plain: None, places }
@@ -129,7 +130,7 @@ impl TokenSet {
         Ok(())
     }
 
-    /// Tells whether a token of the set is written as such.
+    /// Tells whether the set has a plain-text token.
     pub(crate) fn has_plain(&self) -> bool {
         self.plain.is_some()
     }
@@ -138,8 +139,8 @@ impl TokenSet {
         self.records.is_empty() && self.plain.is_none()
     }
 
-    /// Finds the caller whose token this is, and tells whether the token is one that can be guessed. The time of the search does not
-    /// tell how much of a secret is right.
+    /// Finds the caller for a token, and tells whether the token is in plain text and could be guessed. The duration of
+    /// the search does not reveal which part of a secret is right.
     pub(crate) fn find(&self, shown: &str, now: DateTime<Utc>) -> Result<(Caller, bool), Wrong> {
         if let Some((id, secret)) = parts(shown) {
             let hash = SecretHash::of(secret);
@@ -165,12 +166,12 @@ impl TokenSet {
 }
 
 impl TokenSet {
-    /// The place of the pages of a token, by its name.
+    /// Path prefix of a token's pages, by its name.
     pub(crate) fn below(&self, name: &str) -> Option<Below> {
         self.places.get(&digest(name)).cloned()
     }
 
-    /// The hashes of the tokens of an id that are valid, each with what it may do.
+    /// Hashes of the valid tokens with this id, each with its role.
     pub(super) fn holders(&self, id: &str, now: DateTime<Utc>) -> Vec<(SecretHash, Role)> {
         let of_id = id.parse().ok().and_then(|id: TokenId| self.records.get(&id));
         let valid = of_id.into_iter().flatten().filter(|record| record.expires.is_none_or(|at| at > now));
@@ -178,7 +179,7 @@ impl TokenSet {
         valid.map(|record| (record.sha256, record.role)).chain(plain).collect()
     }
 
-    /// The hash under which a caller's token is known.
+    /// Hash of the token that a caller sent.
     pub(super) fn hash_of(&self, caller: &Caller, shown: &str, now: DateTime<Utc>) -> Option<SecretHash> {
         let hashes = [parts(shown).map(|(_, secret)| SecretHash::of(secret)), Some(SecretHash::of(shown))];
         let mut known = self.holders(&caller.id, now).into_iter().map(|(hash, _)| hash);

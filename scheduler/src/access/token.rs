@@ -1,4 +1,4 @@
-//! Tokens: the text of each, which its owner keeps, and its record, which the scheduler has.
+//! Tokens: the text of each, which its owner keeps, and its record, which the scheduler stores.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -6,22 +6,22 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
-/// Bytes of a token's secret: 256 bits, which nobody can guess, so that a plain hash keeps it.
+/// Length of a token's secret: 256 random bits, so that an unsalted hash protects it.
 const SECRET_BYTES: usize = 32;
-/// Characters of an id; it stands in every log line of its token.
+/// Limit of an id's length; it appears in every log line about its token.
 const MAX_ID_LENGTH: usize = 64;
-/// First characters of a token, by which scanners of repositories and logs find one that was lost.
+/// Prefix of tokens, by which secret scanners find leaked ones in repositories and logs.
 const PREFIX: &str = "mw_";
 
-/// Rights of a token; each role may do what the roles before it may.
+/// Role of a token; each role includes the rights of those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Ask: every GET.
+    /// Read access: every GET.
     Read,
     /// Submit manifests; retry, cancel, force and prioritise their runs.
     Operate,
-    /// Everything.
+    /// All rights.
     Admin,
 }
 
@@ -133,21 +133,21 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Record of a token, all that a scheduler knows of it: a line of the token file, in JSON.
+/// Record of a token, from which the secret cannot be derived: a line of the token file, in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRecord {
     /// The token's name.
     pub id: TokenId,
-    /// Role of the token, which says what it may do.
+    /// Role of the token, which determines its rights.
     pub role: Role,
     pub(crate) sha256: SecretHash,
-    /// Moment it ends; without, never.
+    /// Expiry time; without one, the token is valid for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<DateTime<Utc>>,
 }
 
-/// A token that has just been made. Its text is shown once, and kept by nobody but its owner.
+/// A token that was just created. Its text is shown once, and not stored.
 pub struct NewToken {
     /// `mw_{id}_{secret}`.
     pub text: String,
@@ -156,7 +156,7 @@ pub struct NewToken {
 }
 
 impl NewToken {
-    /// Makes a token of the system's randomness.
+    /// Creates a token from the system's random numbers.
     pub fn new(id: TokenId, role: Role, expires: Option<DateTime<Utc>>) -> anyhow::Result<Self> {
         let mut secret = [0; SECRET_BYTES];
         getrandom::fill(&mut secret)
@@ -167,7 +167,7 @@ impl NewToken {
     }
 }
 
-/// The id and the secret in a token's text.
+/// Splits a token's text into id and secret.
 pub(crate) fn parts(text: &str) -> Option<(TokenId, &str)> {
     let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
     Some((id.parse().ok()?, secret))

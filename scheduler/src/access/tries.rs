@@ -1,4 +1,4 @@
-//! Wrong tokens, counted by the address that shows them.
+//! Rate limit for wrong tokens, by client address.
 
 use millwork_net::network;
 use std::collections::HashMap;
@@ -6,14 +6,15 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Wrong tokens that an address may show within [`WINDOW`]: enough for somebody who mixes files up, nothing for a search.
+/// Limit of the wrong tokens per address within [`WINDOW`]: enough for mistakes, useless for a search.
 const MAX_WRONG: u32 = 10;
-/// Time after which an address begins anew.
+/// Time after which the count of an address starts again.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Addresses that are remembered, at about 60 bytes each; beyond, the one whose time ends first is forgotten.
+/// Limit of the addresses that are remembered, at about 60 bytes each; a further one replaces the one with the oldest
+/// count.
 const MAX_ADDRESSES: usize = 4096;
 
-/// Wrong tokens of the last minute.
+/// Wrong tokens of the last minute, by address.
 #[derive(Debug, Default)]
 pub(crate) struct WrongTries(Mutex<HashMap<IpAddr, Tries>>);
 
@@ -24,7 +25,7 @@ struct Tries {
 }
 
 impl WrongTries {
-    /// Notes a wrong token. Tells how long the address has to wait, if it has shown too many.
+    /// Counts a wrong token. Returns the time for which the address is blocked, if it has sent too many.
     pub(crate) fn note(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let address = network(address);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,14 +44,14 @@ impl WrongTries {
         tries.to_wait(now)
     }
 
-    /// Tells how long an address has to wait that has shown so many wrong tokens as `wrong` says, in place of `MAX_WRONG`.
+    /// Time for which an address is blocked, with `wrong` as the limit in place of `MAX_WRONG`.
     pub(crate) fn to_wait_after(&self, wrong: u32, address: IpAddr, now: Instant) -> Option<Duration> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let tries = known.get(&network(address)).filter(|tries| tries.wrong >= wrong)?;
         Some(WINDOW.saturating_sub(now.duration_since(tries.since))).filter(|left| !left.is_zero())
     }
 
-    /// Tells how long an address has to wait that has shown too many.
+    /// Time for which an address is blocked because it has sent too many wrong tokens.
     pub(crate) fn to_wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(&network(address)).and_then(|tries| tries.to_wait(now))

@@ -1,4 +1,4 @@
-//! Notes of what was done.
+//! Audit records of changes.
 
 use super::Api;
 use super::error::ApiError;
@@ -22,7 +22,7 @@ pub(super) async fn list_audit(
     Ok(Json(load_audit(&api, query).await?))
 }
 
-/// A page of notes.
+/// Loads a page of audit records.
 pub(crate) async fn load_audit(api: &Api, query: AuditQuery) -> Result<Page<AuditEntry>, ApiError> {
     let filter = AuditFilter {
         day: query.day.unwrap_or_else(|| DatePrefix::from(Utc::now().date_naive())),

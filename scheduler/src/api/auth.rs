@@ -1,4 +1,5 @@
-//! Access checks: whoever shows a token that may do what is asked is let in; no web page of others is, whatever it shows.
+//! Access checks: requests need a token with a sufficient role. Requests caused by foreign web pages are refused,
+//! whatever token they carry.
 
 use super::error::ApiError;
 use super::options::HttpOptions;
@@ -18,8 +19,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Routes of those who operate. What else changes something is for administrators, so that a new route is closed until it is
-/// opened here.
+/// Routes that the role `operate` may use. All other routes that change something need `admin`, so that a new route is
+/// closed by default.
 const OPERATED: [(Method, &str); 9] = [
     (Method::POST, "/api/v1/manifests"),
     (Method::POST, "/api/v1/runs/{id}/cancel"),
@@ -32,13 +33,13 @@ const OPERATED: [(Method, &str); 9] = [
     (Method::POST, "/api/v1/plans/{id}/apply"),
 ];
 
-/// Time between two looks at the token of a request that goes on, such as a stream of events.
+/// Interval at which the token of a long-lived request, such as an event stream, is checked again.
 const LOOK_AT_TOKEN: Duration = Duration::from_secs(2);
 
-/// Route of the metrics, which can be opened for all.
+/// Route of the metrics, which can be made public.
 const METRICS: &str = "/metrics";
 
-/// Access to the API: tokens, sessions and host names that are taken, and counts of wrong tokens.
+/// Access to the API: accepted tokens, sessions and host names, and counts of wrong tokens.
 #[derive(Clone)]
 pub(crate) struct Access(Arc<Inner>);
 
@@ -48,25 +49,25 @@ struct Inner {
     open_metrics: bool,
     tries: WrongTries,
     sessions: Sessions,
-    /// Wrong tokens in the sign-in form.
+    /// Rate limit for wrong tokens in the sign-in form.
     sign_ins: WrongTries,
     cookie: String,
     has_tls: bool,
-    /// True if pages are below a path that only those know who have a token.
+    /// True if pages are below a secret path prefix that is derived from the token.
     is_hidden: bool,
     is_owners: bool,
 }
 
-/// Tokens that are taken.
+/// Accepted tokens.
 pub(super) enum Tokens {
-    /// Tokens of a file, which may change.
+    /// Tokens from a file that is watched for changes.
     Watched(Watched<TokenSet>),
-    /// Tokens that were there at the start, and stay.
+    /// Tokens that were fixed at the start.
     Fixed(Arc<TokenSet>),
 }
 
 impl Tokens {
-    /// Reads the tokens that the operator made: in a file, or one in `MILLWORK_TOKEN`. None, if there are no such.
+    /// Reads the configured tokens: from a file, or one from `MILLWORK_TOKEN`. `None` if neither is given.
     pub(super) fn configured(file: Option<&Path>) -> anyhow::Result<Option<Self>> {
         let Some(path) = file else {
             let set = read_token(None)?.map(|token| TokenSet::plain(&token)).transpose();
@@ -87,7 +88,7 @@ impl Tokens {
         Ok(Some(Self::Watched(watched)))
     }
 
-    /// That of the user who started the scheduler.
+    /// Token of the user who started the scheduler.
     pub(super) fn of_owner(owner: &OwnerToken) -> Self {
         Self::Fixed(Arc::new(TokenSet::of_one(owner.record().clone())))
     }
@@ -101,10 +102,12 @@ impl Tokens {
 }
 
 impl Access {
-    /// `port` is where it listens; `is_owners`, whether the token is one that was made for the user who started the process.
+    /// Creates the checks. `port` is the listening port; `is_owners` tells whether the only token was created for the
+    /// user who started the process.
     pub(super) fn new(tokens: Tokens, options: &HttpOptions, port: u16, is_owners: bool) -> anyhow::Result<Self> {
         let (has_tls, at_root) = (options.http_tls_cert.is_some(), options.http_base_path.is_empty());
-        // Another user of a host has no certificate for its name, but browsers take plain HTTP from loopback for safe.
+        // Another user of the host has no certificate for its name, but browsers treat plain HTTP on loopback as
+        // secure.
         let is_hidden = at_root && (!has_tls || options.address.ip().is_loopback());
         let prefix = match (has_tls, at_root && !is_hidden) {
             (true, true) => "__Host-",
@@ -118,7 +121,8 @@ impl Access {
             tries: WrongTries::default(),
             sessions: Sessions::new()?,
             sign_ins: WrongTries::default(),
-            // Browsers do not tell ports of a host apart: two schedulers of a machine would sign each other out.
+            // Cookies do not distinguish ports: without the port in the name, two schedulers on one host would end each
+            // other's sessions.
             cookie: format!("{prefix}millwork_session_{port}"),
             has_tls,
             is_hidden,
@@ -130,7 +134,7 @@ impl Access {
         &self.0.sessions
     }
 
-    /// Name of the cookie with a session.
+    /// Name of the session cookie.
     pub(crate) fn cookie_name(&self) -> &str {
         &self.0.cookie
     }
@@ -139,18 +143,18 @@ impl Access {
         self.0.has_tls
     }
 
-    /// Of one token that is written as such.
+    /// Creates the checks for a single plain-text token.
     #[cfg(test)]
     pub(crate) fn of_plain(token: &str, options: &HttpOptions) -> Self {
         Self::new(Tokens::Fixed(Arc::new(TokenSet::of_plain(token))), options, 8080, false).unwrap()
     }
 
-    /// The place of the pages that a path is of, if it is one of such places.
+    /// Path prefix of this name, if it belongs to an accepted token.
     pub(crate) fn below(&self, name: &str) -> Option<Below> {
         self.0.tokens.current().below(name)
     }
 
-    /// Tells whether pages are below a path that only those know who have a token.
+    /// Tells whether pages are below a secret path prefix.
     pub(crate) fn is_hidden(&self) -> bool {
         self.0.is_hidden
     }
@@ -160,24 +164,24 @@ impl Access {
         self.0.is_owners
     }
 
-    /// Refuses requests to a name that is not the scheduler's, and those that pages of others have caused.
+    /// Refuses requests for foreign host names, and requests caused by foreign web pages.
     pub(crate) fn check_host(&self, request: &Request) -> Result<(), ApiError> {
         self.0.hosts.check_origin(request.method(), request.headers())
     }
 
-    /// Finds the caller, by the token of the request or by the session of its browser.
+    /// Finds the caller by the token of the request, or by its session cookie.
     pub(crate) fn find_caller(&self, request: &Request) -> Result<Caller, ApiError> {
         let Some(shown) = bearer(request.headers()) else {
             let caller = self.of_session(request.headers(), request.extensions().get());
             let caller = caller.ok_or_else(|| unauthorized("send the header `Authorization: Bearer TOKEN`"))?;
-            // A session changes nothing for pages of others.
+            // A request with a session must come from the same site.
             ui::check_same_site(request.method(), request.headers())?;
             return Ok(caller);
         };
         self.of_token(shown, peer(request))
     }
 
-    /// Begins a session for whoever shows a token in the sign-in form.
+    /// Creates a session for the sender of a token in the sign-in form.
     pub(crate) fn begin_session(&self, shown: &str, address: IpAddr) -> Result<Begun, ApiError> {
         let (set, now) = (self.0.tokens.current(), Instant::now());
         let wait = |time| ApiError::wait(time, ErrorCode::TooManyTries, TOO_MANY_SIGN_INS);
@@ -203,7 +207,7 @@ impl Access {
         }
     }
 
-    /// The path of a link that signs in once, for whoever has a token of this scheduler at hand.
+    /// Path of a one-time sign-in link, for the holder of a token of this scheduler.
     pub(super) fn owner_link(&self, shown: &str, time: Duration) -> anyhow::Result<String> {
         let set = self.0.tokens.current();
         let (caller, _) =
@@ -211,7 +215,7 @@ impl Access {
         Ok(ui::link_path(&self.0.sessions.link(&set, &caller, shown, time)?))
     }
 
-    /// The code of a link that signs in once, for whoever shows a token in a request; a session is not enough.
+    /// Code of a one-time sign-in link, for the sender of a token; a session does not suffice.
     pub(crate) fn sign_in_link(&self, request: &Request, time: Duration) -> Result<String, ApiError> {
         let caller = match bearer(request.headers()) {
             Some(_) => self.find_caller(request)?,
@@ -222,7 +226,7 @@ impl Access {
         link.map_err(|error| ApiError::new(ErrorCode::Bug, error))
     }
 
-    /// Checks that a request is allowed, and returns its caller; none for metrics that are open to all.
+    /// Checks that a request is allowed, and returns its caller; `None` for public metrics.
     fn check(&self, request: &Request) -> Result<Option<Caller>, ApiError> {
         let headers = request.headers();
         self.0.hosts.check(request.method(), headers)?;
@@ -246,7 +250,8 @@ impl Access {
         let now = Instant::now();
         let wrong = match self.0.tokens.current().find(shown, Utc::now()) {
             Ok((caller, false)) => return Ok(caller),
-            // A token that people have thought of can be found by trying: so even the right one has to wait.
+            // A token chosen by a person could be found by trying: after too many wrong ones, even the right one has to
+            // wait.
             Ok((caller, true)) => match self.0.tries.to_wait(address, now) {
                 None => return Ok(caller),
                 Some(time) => return Err(ApiError::wait(time, ErrorCode::TooManyTries, TOO_MANY_TRIES)),
@@ -260,7 +265,7 @@ impl Access {
         Err(refused(wrong))
     }
 
-    /// Ends when the token, or the session, of a request that was let in is taken no more.
+    /// Waits until the token or session of an admitted request is no longer valid.
     pub(super) async fn until_it_ends(self, headers: HeaderMap, below: Option<Below>) {
         while self.is_taken(&headers, below.as_ref()) {
             tokio::time::sleep(LOOK_AT_TOKEN).await;
@@ -274,8 +279,8 @@ impl Access {
         }
     }
 
-    /// Finds the caller by the session of a browser, which counts below its own path alone where there is one. Other ports of a host can
-    /// plant cookies of this name beside it: each is tried.
+    /// Finds the caller by a session cookie, which is valid only below its own path prefix, if there is one. Servers on
+    /// other ports of the host can set cookies of the same name, so that each is tried.
     fn of_session(&self, headers: &HeaderMap, below: Option<&Below>) -> Option<Caller> {
         if self.0.is_hidden && below.is_none() {
             return None;
@@ -294,14 +299,14 @@ fn refused(wrong: Wrong) -> ApiError {
     }
 }
 
-/// Wrong tokens that an address may give in the sign-in form within a minute.
+/// Limit of the wrong tokens per address in the sign-in form, per minute.
 const MAX_SIGN_INS: u32 = 5;
 const TOO_MANY_SIGN_INS: &str = "this address has tried 5 wrong tokens within a minute: wait, then give the right one";
 
 const TOO_MANY_TRIES: &str =
     "this address has shown more than 10 wrong tokens within a minute: correct the token, then wait";
 
-/// The role that a request needs; no route is one that is not there.
+/// Role that a request needs. Without a known route, read access suffices, since the answer is 404.
 fn role_for(method: &Method, route: Option<&str>) -> Role {
     if method.is_safe() {
         return Role::Read;
@@ -312,7 +317,7 @@ fn role_for(method: &Method, route: Option<&str>) -> Role {
     }
 }
 
-/// The token in a file, or else in `MILLWORK_TOKEN`: what clients show.
+/// The token in a file, or else in `MILLWORK_TOKEN`, which clients send.
 pub fn read_token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
     let (place, text) = match file {
         Some(path) => {
@@ -332,7 +337,7 @@ pub fn read_token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
     Ok(token)
 }
 
-/// Lets in who may ask, notes who that is for what comes after, and tells the log of what is to change something.
+/// Admits authorised requests, attaches their caller for later handlers, and logs requests that change something.
 pub(super) async fn check_access(State(access): State<Access>, mut request: Request, next: Next) -> Response {
     let caller = match access.check(&request) {
         Ok(caller) => caller,

@@ -1,4 +1,4 @@
-//! The settings in force, and what the program is made of.
+//! Effective settings, and versions of the components.
 
 use super::Api;
 use axum::Json;

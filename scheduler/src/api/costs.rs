@@ -1,4 +1,4 @@
-//! Costs of runs, beside what AWS Glue would take.
+//! Costs of runs, compared with AWS Glue.
 
 use super::Api;
 use super::error::ApiError;

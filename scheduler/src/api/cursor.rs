@@ -1,14 +1,14 @@
-//! Cursors of listings that narrow: each is of one list, and refused by any other.
+//! Cursors of filtered listings: each is bound to its filters, and refused for others.
 
 use super::error::ApiError;
 use millwork_api::{ErrorCode, PagedQuery};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-/// Bytes of the digest of a list that a cursor begins with: 4, against mistakes, not malice.
+/// Length of the digest of the filters at the start of a cursor, in bytes: 4, which detects mistakes, not attacks.
 const MARK: usize = 4;
 
-/// Mark of the list that a query is of: all of the query but its page.
+/// Digest of a query without its page.
 pub(super) fn mark(query: &(impl PagedQuery + Serialize + Clone)) -> Result<String, ApiError> {
     let mut list = query.clone();
     list.set_page(1, None);
@@ -16,7 +16,7 @@ pub(super) fn mark(query: &(impl PagedQuery + Serialize + Clone)) -> Result<Stri
     Ok(Sha256::digest(&text).iter().take(MARK).map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The store's cursor behind one that was given.
+/// The store's cursor inside one that a client sent.
 pub(super) fn open(mark: &str, given: Option<&str>) -> Result<Option<String>, ApiError> {
     let Some(given) = given else { return Ok(None) };
     match given.strip_prefix(mark).and_then(|rest| rest.strip_prefix('.')) {
@@ -28,7 +28,7 @@ pub(super) fn open(mark: &str, given: Option<&str>) -> Result<Option<String>, Ap
     }
 }
 
-/// The cursor to hand out for the store's.
+/// Wraps the store's cursor for a client.
 pub(super) fn seal(mark: &str, inner: Option<String>) -> Option<String> {
     inner.map(|inner| format!("{mark}.{inner}"))
 }

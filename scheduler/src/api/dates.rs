@@ -1,4 +1,4 @@
-//! Dates in numbers: kept as files and runs change, so that no question counts them.
+//! Totals of dates, kept up to date as files and runs change, so that no request has to count.
 
 use super::Api;
 use super::error::ApiError;
@@ -11,7 +11,7 @@ use millwork_manifest::{DatePrefix, FileState};
 use millwork_tracking::DateTotals;
 use std::collections::BTreeMap;
 
-/// A date in numbers, as the API says it.
+/// Converts the totals of a date to the API's type.
 fn numbers(date: DatePrefix, totals: DateTotals) -> DateNumbers {
     let DateTotals { files, refused, runs, output, oldest_pending, last_commit } = totals;
     let of_state = |(state, total): (FileState, millwork_tracking::FileTotal)| DateFiles {
@@ -79,7 +79,7 @@ pub(super) async fn recount_date(
     Ok(Json(numbers(date, totals)))
 }
 
-/// Sums of files by state over all dates.
+/// Sums files by state over all dates.
 pub(crate) fn sums(dates: &[(DatePrefix, DateTotals)]) -> BTreeMap<FileState, millwork_tracking::FileTotal> {
     let mut sums: BTreeMap<FileState, millwork_tracking::FileTotal> = BTreeMap::new();
     for (state, total) in dates.iter().flat_map(|(_, totals)| &totals.files) {

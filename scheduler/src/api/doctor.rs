@@ -1,4 +1,4 @@
-//! Is all that this scheduler stands on as it must be?
+//! Examination of everything that this scheduler depends on.
 
 use super::Api;
 use axum::Json;

@@ -1,4 +1,4 @@
-//! Errors, in their one shape: `{"error": {"code": "…", "message": "…"}}`.
+//! Errors in the API's common format: `{"error": {"code": "…", "message": "…"}}`.
 
 use crate::intake::ReadError;
 use crate::mended::PutBackError;
@@ -17,14 +17,14 @@ use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
-/// Limit of an error's message, in bytes: it quotes what was asked.
+/// Limit of an error's message, in bytes: messages quote input of the request.
 const MAX_MESSAGE_BYTES: usize = 4096;
 
-/// An error as the API tells it.
+/// An error with its HTTP representation.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     error: ErrorDetail,
-    /// Pause before asking again, if that helps.
+    /// Pause before a retry, if a retry can help.
     after: Option<Duration>,
 }
 
@@ -35,17 +35,17 @@ impl ApiError {
         Self { error: ErrorDetail { code, message, hint: None }, after: None }
     }
 
-    /// Code, message and hint that the client is told.
+    /// Code, message and hint that are sent to the client.
     pub(crate) fn detail(&self) -> &ErrorDetail {
         &self.error
     }
 
-    /// Something that a client has asked for too often, and may ask for again after a time.
+    /// Error for too many requests, with the time after which a retry is allowed.
     pub(super) fn wait(time: Duration, code: ErrorCode, message: impl std::fmt::Display) -> Self {
         Self::new(code, message).again_after(time)
     }
 
-    /// Adds the time after which it is worth asking again.
+    /// Sets the time after which a retry is worthwhile.
     pub(crate) fn again_after(self, time: Duration) -> Self {
         Self { after: Some(time), ..self }
     }
@@ -54,7 +54,7 @@ impl ApiError {
         StatusCode::from_u16(self.error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// A body that cannot be taken, by a path that takes so many bytes.
+    /// Error for a body that cannot be read, on a route that accepts up to `limit` bytes.
     pub(super) fn of_body(refused: &BytesRejection, limit: usize) -> Self {
         match refused.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
@@ -64,7 +64,7 @@ impl ApiError {
         }
     }
 
-    /// Makes an error of what axum refused: of this code, or a bug if the status blames the server.
+    /// Error for a rejection by axum: with this code, or `bug` if the status is a server error.
     fn refused(status: StatusCode, code: ErrorCode, message: String) -> Self {
         Self::new(if status.is_server_error() { ErrorCode::Bug } else { code }, message)
     }
@@ -131,7 +131,7 @@ impl From<PlanError> for ApiError {
             PlanError::Busy { .. } => ErrorCode::PlanBusy,
             PlanError::AllChanged { .. } => ErrorCode::Changed,
             PlanError::TooMany { until, .. } => {
-                // A plan whose time was over just now has made room.
+                // At least a second, since a plan may have expired just now and made room.
                 let seconds = (until - Utc::now()).num_seconds().max(1).unsigned_abs();
                 return Self::wait(Duration::from_secs(seconds), ErrorCode::TooManyPlans, error);
             }
@@ -177,13 +177,13 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
         let challenge = (status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
-        // Whole seconds, of which the last has passed.
+        // Rounded up to whole seconds.
         let after = self.after.map(|time| [(header::RETRY_AFTER, (time.as_secs() + 1).to_string())]);
         (status, challenge, after, Json(ErrorBody { error: self.error })).into_response()
     }
 }
 
-/// The answer to a request whose handler panicked. What it said goes to the log only.
+/// Answer for a handler that panicked. The panic message goes only to the log.
 pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     tracing::error!(panic = text.unwrap_or("without a word"), "a request's handler panicked");

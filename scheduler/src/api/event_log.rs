@@ -1,7 +1,7 @@
-//! Log of events: told to all who listen, the last of them kept for those who come back.
+//! Log of events: sent to all listeners, the latest ones kept for listeners that reconnect.
 //!
-//! Changes of runs have numbers, and the last 10,000 are remembered: who says which one came last (`Last-Event-ID`) is told those after
-//! it. Progress and numbers are not: the next ones say more.
+//! Changes of runs are numbered, and the last 10,000 are kept: a listener that reconnects with `Last-Event-ID` gets
+//! those it missed. Progress and statistics are not kept, since later events supersede them.
 
 use super::Api;
 use super::{show, stats};
@@ -15,36 +15,36 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Receiver, Sender};
 
-/// Limit of the changes that are remembered: some minutes of two hundred runs a second, each of which changes five times; about 15 MB.
+/// Limit of the changes that are kept: ten seconds at two hundred runs a second, each with five changes; about 15 MB.
 const REMEMBERED: usize = 10_000;
-/// Limit of what a slow listener may lag behind.
+/// Limit of the events that a slow listener may lag behind.
 const BEHIND: usize = 4096;
-/// Time between two looks at the numbers.
+/// Interval at which statistics are checked for changes.
 const LOOK_AT_STATS: Duration = Duration::from_secs(3);
 
-/// Something that was told.
+/// An event that was sent.
 pub(super) struct Told {
-    /// Number of the event; none if it is not remembered.
+    /// Number of the event; `None` if it is not kept.
     pub(super) number: Option<u64>,
     pub(super) topic: Topic,
     pub(super) name: &'static str,
     pub(super) data: String,
 }
 
-/// The last that a listener knows.
+/// Point from which a listener wants events.
 #[derive(Clone, Copy)]
 pub(super) enum Since<'a> {
-    /// Every event so far: later ones alone are sent.
+    /// From now on: earlier events are not sent.
     Now,
-    /// Nothing: it has waited for this process to run the manifests.
+    /// From the first event: the listener was connected while this process was a standby.
     Start,
-    /// The event of this id.
+    /// After the event with this id.
     Id(&'a str),
 }
 
-/// All that is told, and the last of it.
+/// Sender of events, and the latest ones.
 pub(super) struct EventLog {
-    /// Tells numbers of this process from those of one before.
+    /// Id of this process's lifetime, which distinguishes its numbers from those of an earlier process.
     life: String,
     last: Mutex<Last>,
     sender: Sender<Arc<Told>>,
@@ -66,20 +66,20 @@ impl EventLog {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Number of the last change of a run.
+    /// Number of the latest change of a run.
     pub(super) fn number(&self) -> u64 {
         self.last().number
     }
 
-    /// The id of an event, if it is remembered.
+    /// Id of an event, if it is kept.
     pub(super) fn id(&self, told: &Told) -> Option<String> {
         told.number.map(|number| format!("{}-{number}", self.life))
     }
 
-    /// Hears what is told from now on, and what was told before since then; none of that, if it is not remembered.
+    /// Subscribes to events. Also returns those since the given point; `None` if they are no longer kept.
     pub(super) fn listen(&self, since: Since<'_>) -> (Receiver<Arc<Told>>, Option<Vec<Arc<Told>>>) {
         let last = self.last();
-        // Events that are told meanwhile wait for the lock.
+        // Events sent meanwhile wait for the lock, so that none is lost or duplicated.
         let receiver = self.sender.subscribe();
         let number = match since {
             Since::Now => return (receiver, Some(Vec::new())),
@@ -111,7 +111,7 @@ impl EventLog {
                 last.events.pop_front();
             }
         }
-        // Nobody may listen.
+        // There may be no listener.
         let _ = self.sender.send(told);
     }
 
@@ -120,7 +120,7 @@ impl EventLog {
     }
 }
 
-/// Tells what happens, from when this process runs the manifests.
+/// Sends events, from when this process becomes the leader.
 pub(super) async fn keep(api: Api) {
     let Some(News { mut changes, mut progresses }) = api.service.news().await else { return };
     let mut look = tokio::time::interval(LOOK_AT_STATS);
@@ -152,7 +152,7 @@ async fn tell_change(api: &Api, change: Change) {
     api.events.tell(Topic::Run, &EventData::Run(Box::new(show::change(change, run))));
 }
 
-/// Tells the numbers, if somebody listens and they are others than before.
+/// Sends the statistics, if there is a listener and they have changed.
 fn tell_stats(api: &Api, shown: &mut Option<Stats>) {
     if !api.events.has_listeners() {
         return;

@@ -1,4 +1,4 @@
-//! Changes as they happen, as server-sent events.
+//! Changes as server-sent events.
 
 use super::Api;
 use super::auth::Access;
@@ -19,31 +19,31 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-/// Time after which a listener hears something, if only a comment.
+/// Interval after which an idle stream gets a comment, to keep it open.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// Time between two looks of a standby whether it runs the manifests by now.
+/// Interval at which a standby checks whether it has become the leader.
 const LOOK: Duration = Duration::from_millis(500);
-/// Header in which a listener that comes back says which event came last.
+/// Header in which a reconnecting listener names the last event it received.
 const LAST_EVENT_ID: &str = "last-event-id";
-/// Limit of the length of such an id: those that are given have fewer than 40 characters.
+/// Limit of the length of an event id, in bytes; valid ones have fewer than 40.
 const MAX_ID_BYTES: usize = 64;
 
-/// Listener to events, with the place that it has reached in them.
+/// A listener to events, and its position.
 struct Listener {
     api: Api,
     topics: Vec<Topic>,
-    /// The id of the event that came last before it came back.
+    /// Id of the last event received before a reconnect.
     after: Option<String>,
-    /// True once the listener was told something, first the role of this process.
+    /// True once the listener has received something; the first event is the role of this process.
     was_told: bool,
-    /// Events that are to be told before anything new.
+    /// Events to be sent before live ones.
     waiting: VecDeque<Next>,
     live: Option<Receiver<Arc<Told>>>,
-    /// The number of the change that it was told last.
+    /// Number of the last change that was sent.
     last: u64,
 }
 
-/// Event that a listener is told next.
+/// Next event for a listener.
 enum Next {
     Told(Arc<Told>),
     Own(EventData),
@@ -75,7 +75,7 @@ impl Listener {
         }
     }
 
-    /// Says whether this process runs the manifests; if it does, goes on where the listener was.
+    /// Sends the role of this process; if it leads, continues from the listener's position.
     async fn begin(&mut self) {
         let stood_by = self.was_told;
         while self.was_told && self.api.service.leader().is_none() {
@@ -118,13 +118,13 @@ pub(super) async fn get_events(
     below: Option<Extension<Below>>,
     headers: HeaderMap,
 ) -> (Extension<Endless>, Sse<impl Stream<Item = Result<Event, axum::Error>>>) {
-    // An id that was never given is like one that is forgotten: its listener is told that it may have missed something.
+    // An unknown id is treated like one that is no longer kept: the listener is told that it may have missed events.
     let is_id = |id: &&str| id.len() <= MAX_ID_BYTES;
     let after = headers.get(LAST_EVENT_ID).map(|id| id.to_str().ok().filter(is_id).unwrap_or_default().to_owned());
     let topics = if query.topics.is_empty() { vec![Topic::Run] } else { query.topics.words().to_vec() };
     let stop = api.stop.clone();
     let mut listener = Listener { api, topics, after, was_told: false, waiting: VecDeque::new(), live: None, last: 0 };
-    // Whoever has the answer's head misses nothing that is asked for after it.
+    // Subscribed before the response starts, so that the client misses nothing that follows its request.
     listener.begin().await;
     let over = CancellationToken::new();
     tokio::spawn(end_with(access, headers, below.map(|Extension(below)| below), over.clone()));
@@ -136,7 +136,7 @@ pub(super) async fn get_events(
     (Extension(Endless(over)), Sse::new(told).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-/// Ends a stream with its token, whether or not anybody reads it. Its own end cancels `over`, too.
+/// Ends a stream when its token ends, even if nobody reads it. Stops when the stream ends, which cancels `over`.
 async fn end_with(access: Access, headers: HeaderMap, below: Option<Below>, over: CancellationToken) {
     tokio::select! {
         () = access.until_it_ends(headers, below) => over.cancel(),

@@ -9,7 +9,7 @@ use millwork_api::{Executor, Executors, LeftExecutor};
 use millwork_manifest::ManifestId;
 use std::collections::{BTreeSet, HashMap};
 
-/// Time for which those that have left are shown: a day.
+/// Time for which disconnected executors are shown: a day.
 const SHOW_GONE: Duration = Duration::days(1);
 
 /// Lists the executors that are connected, and those that left since yesterday.
@@ -20,7 +20,7 @@ pub(super) async fn list_executors(State(api): State<Api>) -> Json<Executors> {
     Json(load_executors(&api))
 }
 
-/// The executors that are connected to this process, and those that have left.
+/// Executors that are connected to this process, and those that have left.
 pub(crate) fn load_executors(api: &Api) -> Executors {
     let Some(scheduler) = api.service.leader() else {
         return Executors { leads: false, items: Vec::new(), gone: Vec::new() };

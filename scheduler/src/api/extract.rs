@@ -1,4 +1,4 @@
-//! Parts of a request, taken as axum does, but refused in the API's shape.
+//! Extractors for parts of a request, as in axum, but with errors in the API's format.
 
 use super::error::ApiError;
 use super::pages::is_json;
@@ -13,7 +13,7 @@ use millwork_tracking::Via;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// Parameters of the query.
+/// Query parameters.
 pub(super) struct Query<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -24,7 +24,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// Parameters of the path.
+/// Path parameters.
 pub(super) struct Path<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
@@ -35,10 +35,11 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// Header by which pages and commands say that they ask, not a program of somebody's: `ui` or `cli`. It is noted, and decides nothing.
+/// Header by which the web UI and the command line identify themselves: `ui` or `cli`. Recorded in audit records; has
+/// no other effect.
 const VIA: HeaderName = HeaderName::from_static("millwork-via");
 
-/// Person or program that asks for a change.
+/// Caller of a change, for its audit record.
 pub(super) struct Asker(pub(super) Operator);
 
 impl<S: Send + Sync> FromRequestParts<S> for Asker {
@@ -56,13 +57,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
     }
 }
 
-/// The largest body taken, but for manifests.
+/// Limit of a body: 1 MiB, except for manifests.
 const MAX_BODY_BYTES: usize = 1 << 20;
-/// Time for a body to come, whole: 32 MiB at 1.3 MB a second. What reads it is given up after that, so that those who send
-/// slowly hold no place for long.
+/// Time limit for receiving a body: 25 s, enough for 32 MiB at 1.3 MB/s, so that slow senders do not hold a request
+/// slot for long.
 const BODY_TIME: Duration = Duration::from_secs(25);
 
-/// A body of JSON.
+/// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
@@ -74,7 +75,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// A body of JSON of at most so many bytes, as it stands.
+/// Text of a JSON body of at most `LIMIT` bytes.
 pub(super) struct JsonText<const LIMIT: usize>(pub(super) Bytes);
 
 impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for JsonText<LIMIT> {
@@ -95,7 +96,7 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for JsonText<LIMIT> {
     }
 }
 
-/// A part of a list that is at hand, whose cursors are numbers.
+/// A page of a list in memory, whose cursors are indexes.
 pub(super) fn part_of<'a, T>(
     list: &'a [T],
     cursor: Option<&str>,

@@ -1,4 +1,4 @@
-//! Files and their lives.
+//! Files and their timelines.
 
 use super::Api;
 use super::cursor;
@@ -21,7 +21,7 @@ pub(super) async fn list_files(
     Ok(Json(load_files(&api, query).await?))
 }
 
-/// A page of files.
+/// Loads a page of files.
 pub(crate) async fn load_files(api: &Api, query: FileQuery) -> Result<Page<File>, ApiError> {
     let list = cursor::mark(&query)?;
     let from = cursor::open(&list, query.cursor.as_deref())?;
@@ -42,7 +42,7 @@ pub(super) async fn get_file(
     Ok(Json(load_file(&api, query).await?))
 }
 
-/// A file that is asked for, with its timeline.
+/// Loads a file with its timeline.
 pub(crate) async fn load_file(api: &Api, UriQuery { uri }: UriQuery) -> Result<FileDetail, ApiError> {
     let store = api.service.store();
     let found = store.files(std::slice::from_ref(&uri)).await?.into_iter().next().flatten();

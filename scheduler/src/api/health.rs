@@ -1,4 +1,5 @@
-//! Health checks. They need no token, so they tell nothing of what is converted, and cost little however often they are asked.
+//! Health checks. These need no token, and therefore reveal nothing about conversions and stay cheap however often they
+//! are requested.
 
 use super::Api;
 use super::error::ApiError;
@@ -10,9 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
-/// Time that the store has to answer.
+/// Time limit for an answer of the store.
 const STORE_TIME: Duration = Duration::from_secs(2);
-/// Age up to which the store's last answer stands for a new one: whoever asks often asks the store once a second.
+/// Age up to which the store's last answer is reused, so that frequent requests query the store at most once a second.
 const STORE_AGE: Duration = Duration::from_secs(1);
 
 /// Pause between two beats of a pulse: 1 s.
@@ -43,15 +44,15 @@ impl Pulse {
     }
 }
 
-/// An answer of the store, and when it came.
+/// An answer of the store, and its time.
 type Answer = (Instant, Result<(), String>);
 
-/// Parts of the process by which its health is judged, and the last answer of the store.
+/// Parts of the process whose health is checked, and the last answer of the store.
 #[derive(Clone)]
 pub(super) struct Health {
     service: Service,
     pulse: Pulse,
-    /// The task that counts runs and files.
+    /// Background task that counts runs and files.
     counting: AbortHandle,
     store: Arc<Mutex<Option<Answer>>>,
 }
@@ -61,7 +62,7 @@ impl Health {
         Self { service, pulse, counting, store: Arc::default() }
     }
 
-    /// A part of the process that has died while the rest goes on.
+    /// Name of a part of the process that has died.
     fn dead(&self) -> Option<&'static str> {
         if self.counting.is_finished() {
             return Some("the task that counts runs and files has ended");
@@ -73,7 +74,7 @@ impl Health {
         self.service.leader().is_some_and(has_stopped).then_some("the scheduler of runs has broken off")
     }
 
-    /// Tells whether the store answers. Requests that ask at the same time share an answer.
+    /// Checks that the store answers. Concurrent requests share one query.
     async fn store(&self) -> Result<(), String> {
         let mut last = self.store.lock().await;
         if let Some((at, answer)) = &*last

@@ -1,14 +1,14 @@
-//! Samples of the past, kept in memory: what is over does not change, and a chart of a year is drawn of ten thousand.
+//! Cache of past samples: old ones no longer change, and a chart of a year needs ten thousand of them.
 
 use chrono::{DateTime, Duration, Utc};
 use millwork_tracking::{Sample, Span, TrackingResult, TrackingStore};
 use tokio::sync::Mutex;
 
-/// Time after which a sample changes no more, in minutes after the end of its span: 10. It is written again each few seconds, and
-/// by one that begins to lead only for the span that it is in.
+/// Time after the end of its span from which a sample no longer changes: 10 minutes. Samples are rewritten every few
+/// seconds during their span; a new leader rewrites only the current one.
 const SETTLED: Duration = Duration::minutes(10);
 
-/// Samples as they were read, about a megabyte.
+/// Cached samples, about a megabyte.
 #[derive(Default)]
 pub(crate) struct History {
     minutes: Mutex<Kept>,
@@ -17,14 +17,15 @@ pub(crate) struct History {
 
 #[derive(Default)]
 struct Kept {
-    /// Samples that are settled, oldest first.
+    /// Samples that no longer change, oldest first.
     samples: Vec<Sample>,
-    /// Beginning of the first span that may still change, in seconds since 1970.
+    /// Start of the first span that may still change, in Unix seconds.
     until: i64,
 }
 
 impl History {
-    /// The samples that begin in a range, oldest first. The first call reads all that there are; later ones, what may have changed.
+    /// Samples that begin in a range, oldest first. The first call reads all existing samples; later calls read only
+    /// those that may have changed.
     pub(crate) async fn samples(
         &self,
         store: &dyn TrackingStore,
@@ -82,7 +83,7 @@ mod tests {
             found.iter().map(|sample| sample.rows).collect::<Vec<_>>()
         };
         assert_eq!(rows(1000, -1, now).await, [1, 1, 1, 1, 1]);
-        // A sample that is over is not read again; others are, and new ones are seen.
+        // Old samples are not read again; others are, and new ones are found.
         for minutes_ago in [180, 5, 0] {
             put(Span::Minute, minutes_ago, 2).await;
         }
@@ -91,7 +92,7 @@ mod tests {
         assert_eq!(rows(1000, -1, later).await, [1, 1, 1, 2, 2, 3]);
         assert_eq!(rows(62, 30, later).await, [1, 1]);
         assert_eq!(rows(6, 0, later).await, [2, 3]);
-        // Samples that are too old for the store are too old here.
+        // Samples beyond the store's retention are dropped from the cache as well.
         let much_later = now + Duration::hours(47);
         assert_eq!(rows(10_000, -1, much_later).await, [1, 1, 2, 2, 3]);
         put(Span::Hour, 600, 7).await;

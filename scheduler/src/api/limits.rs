@@ -1,4 +1,4 @@
-//! Limits of what is done at once for those who are let in, so that none of them can hold up the others, nor the health checks.
+//! Limits of concurrent work for authenticated clients, so that none can block the others or the health checks.
 
 use super::REQUEST_TIMEOUT;
 use super::auth::peer;
@@ -13,24 +13,25 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Part of the connections that may be streams of events, in all; as many again stay for requests and new connections.
+/// Divisor of the connection limit that gives the limit of event streams; the other half remains for requests and new
+/// connections.
 const STREAMS: usize = 2;
-/// Part of the connections that may be streams of one address, or of one token.
+/// Divisor of the connection limit that gives the limit of streams of one address, or of one token.
 const STREAMS_OF_ONE: usize = 8;
-/// Part of the connections whose requests are in work at once, in all.
+/// Divisor of the connection limit that gives the limit of requests in progress.
 const REQUESTS: usize = 4;
-/// Part of the connections whose requests of one address are in work at once.
+/// Divisor of the connection limit that gives the limit of requests in progress from one address.
 const REQUESTS_OF_ONE: usize = 8;
-/// Part of the connections whose requests of strangers, such as those that sign in, are in work at once, in all.
+/// Divisor of the connection limit that gives the limit of unauthenticated requests in progress, such as sign-ins.
 const OF_STRANGERS: usize = 16;
-/// Part of the connections whose requests of strangers of one address are in work at once.
+/// Divisor of the connection limit that gives the limit of unauthenticated requests in progress from one address.
 const OF_ONE_STRANGER: usize = 32;
-/// Time after which a client that came too late may come again, in seconds.
+/// Value of `Retry-After` for a refused request, in seconds.
 const AGAIN_SECONDS: u64 = 1;
-/// Time after which a client that was refused a stream may come again, in seconds: longer than for a request, since streams last.
+/// Value of `Retry-After` for a refused stream, in seconds: longer than for a request, since streams last.
 const STREAM_AGAIN_SECONDS: u64 = 10;
 
-/// Places for requests and for streams.
+/// Slots for requests and streams.
 #[derive(Clone)]
 pub(super) struct Places {
     requests: Slots<IpAddr>,
@@ -40,7 +41,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// With 512 connections: 256 streams, 64 of an address or token; 128 requests, 64 of an address.
+    /// Creates the slots. With 512 connections: 256 streams, 64 of an address or token; 128 requests, 64 of an address.
     pub(super) fn new(limits: ConnectionLimits) -> Self {
         let part = |of: usize| (limits.in_all / of).max(1);
         Self {
@@ -51,13 +52,13 @@ impl Places {
         }
     }
 
-    /// Places of requests from which nobody is known yet: whoever fills them keeps no one out who shows a token.
+    /// Slots for unauthenticated requests, which are separate, so that they cannot block authenticated clients.
     pub(super) fn of_strangers(&self) -> Self {
         Self { requests: self.strangers.clone(), ..self.clone() }
     }
 }
 
-/// Refuses a request while as many are in work as may be, and gives up on one that takes too long.
+/// Refuses a request while all slots are in use, and answers with a timeout if it takes too long.
 pub(super) async fn limit_requests(State(places): State<Places>, request: Request, next: Next) -> Response {
     let Some(place) = places.requests.take(network(peer(&request))) else {
         let message = "too many requests are in work, in all or of this address: ask again";
@@ -72,7 +73,7 @@ pub(super) async fn limit_requests(State(places): State<Places>, request: Reques
     hold(answer, place)
 }
 
-/// Refuses a stream while there are as many as may be.
+/// Refuses a stream while all slots are in use.
 pub(super) async fn limit_streams(State(places): State<Places>, request: Request, next: Next) -> Response {
     let token = request.extensions().get::<Caller>().map_or_else(|| Arc::from(""), |caller| caller.id.clone());
     let place = places.streams.take(network(peer(&request)));

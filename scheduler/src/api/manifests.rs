@@ -1,4 +1,4 @@
-//! Manifests in, and out again.
+//! Submission and retrieval of manifests.
 
 use super::Api;
 use super::error::ApiError;
@@ -48,7 +48,7 @@ pub(super) async fn submit_manifest(
     Ok((status, Json(show::run(run))))
 }
 
-/// Submits a manifest, and queues its run again if that is wanted; whether it was.
+/// Submits a manifest, and queues its run again if requested; returns whether a run was queued.
 async fn submit(
     service: Service,
     manifest: Manifest,
@@ -66,14 +66,14 @@ async fn submit(
     Ok((again.unwrap_or(run), was_again))
 }
 
-/// Reads the manifest that a body holds, or fetches the one that it names. Returns its address, too.
+/// Reads the manifest in a body, or fetches the one that it names. Also returns its address.
 async fn manifest_in(body: &[u8], places: &Places) -> Result<(Manifest, String), ApiError> {
     let bad = |e: &dyn std::fmt::Display| ApiError::new(ErrorCode::BadManifest, e);
     let json =
         |e: serde_json::Error| ApiError::new(if e.is_data() { ErrorCode::BadManifest } else { ErrorCode::BadJson }, e);
     if let Some(uri) = serde_json::from_slice::<ManifestReference>(body).map_err(json)?.uri {
         let uri: ObjectUri = uri.parse().map_err(|e| bad(&e))?;
-        // Told apart by its name alone.
+        // Refused by its name alone, before anything is accessed.
         places.admit(&uri).map_err(ReadError::from)?;
         let manifest = read_manifest(&Storage::from_env(), &uri, places).await.map_err(|error| refusal(&uri, error))?;
         return Ok((manifest, uri.to_string()));
@@ -83,12 +83,13 @@ async fn manifest_in(body: &[u8], places: &Places) -> Result<(Manifest, String),
     Ok((manifest, uri))
 }
 
-/// The answer for a manifest that cannot be read. It is the same whatever is at a place, or not, unless that is a manifest: who
-/// asks is not to learn which files there are. The log has the reason.
+/// Error for a manifest that cannot be read. The same whether or not there is a file at the place, so that callers
+/// cannot probe which files exist. The reason goes to the log.
 fn refusal(uri: &ObjectUri, error: ReadError) -> ApiError {
     let is_hidden = match &error {
         ReadError::TooLarge { .. } | ReadError::Invalid(ManifestError::Malformed { .. }) => true,
-        // A bucket that does not answer may do so later; of a file, why it cannot be read tells that it is there.
+        // A bucket that does not answer may do so later; for a local file, the exact reason would reveal that it
+        // exists.
         ReadError::Storage(error) => error.is_not_found() || !uri.as_str().starts_with("s3://"),
         ReadError::Invalid(_) => false,
     };
@@ -115,7 +116,7 @@ pub(super) async fn get_manifest(
 ) -> Result<impl IntoResponse, ApiError> {
     let permit = api.heavy()?;
     let manifest = api.manifest(&id).await?;
-    // Seconds, for 100,000 files.
+    // Takes seconds for 100,000 files.
     let made = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         manifest.to_json()
@@ -125,7 +126,7 @@ pub(super) async fn get_manifest(
 }
 
 impl Api {
-    /// A manifest that is asked for.
+    /// Loads a manifest.
     pub(super) async fn manifest(&self, id: &ManifestId) -> Result<Manifest, ApiError> {
         let manifest = self.service.store().manifest(id).await?;
         manifest.ok_or_else(|| ApiError::new(ErrorCode::NoSuchManifest, format!("no manifest `{id}`")))

@@ -1,4 +1,4 @@
-//! Mended lines of a run are put back.
+//! Conversion of mended lines of a run.
 
 use super::Api;
 use super::error::ApiError;
@@ -16,7 +16,7 @@ use millwork_api::{ErrorBody, ErrorCode, MendedLines, PutBack, RunQuery};
 use millwork_manifest::{DatePrefix, Manifest, ManifestId};
 use millwork_tracking::Run;
 
-/// Manifests of other lines of a run that are told of at most.
+/// Limit of the earlier manifests of mended lines that an answer names.
 const MAX_EARLIER: usize = 20;
 
 /// Puts mended lines of a committed run back: as a file and a manifest of their own, whose run is queued. What was converted stays as it
@@ -45,7 +45,7 @@ pub(super) async fn put_back_lines(
     Ok((if was_queued { StatusCode::ACCEPTED } else { StatusCode::OK }, Json(done)))
 }
 
-/// Puts lines back, or tells what would be done; and whether a run was queued.
+/// Submits mended lines, or previews that. Returns the result, and whether a run was queued.
 pub(crate) async fn put_back(
     api: &Api,
     who: &Operator,
@@ -86,7 +86,7 @@ async fn put(service: crate::Service, of: Manifest, mended: Mended, priority: i3
     service.put_back(&of, mended, priority).await
 }
 
-/// Tells what is, or would be, made of mended lines.
+/// Describes the manifest that is or would be made of mended lines.
 async fn tell(api: &Api, of: &Manifest, mended: &Mended, rejected: u64) -> Result<PutBack, ApiError> {
     let id = mended.id(&of.id)?;
     let run = api.service.store().run_head(&id).await?;
@@ -103,7 +103,7 @@ async fn tell(api: &Api, of: &Manifest, mended: &Mended, rejected: u64) -> Resul
     })
 }
 
-/// Manifests of lines that were put back for a run, the newest first; 20 at most.
+/// Manifests of mended lines of a run, newest first; 20 at most.
 pub(crate) async fn mended_of(api: &Api, id: &ManifestId, date: DatePrefix) -> Result<Vec<String>, ApiError> {
     let query = RunQuery { prefix: Some(prefix(id)), date: Some(date), ..RunQuery::default() };
     let found = select::runs(&**api.service.store(), &query, MAX_EARLIER, None).await?;

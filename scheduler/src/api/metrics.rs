@@ -1,4 +1,4 @@
-//! Metrics for Prometheus. The shell counts runs and what they produce; the rest is here, and so is what each one means.
+//! Metrics for Prometheus. The shell counts runs and their results; other metrics, and descriptions of all, are here.
 
 use super::Api;
 use super::numbers::Known;
@@ -14,12 +14,12 @@ use millwork_process::Metrics;
 use millwork_tracking::RunState;
 use std::time::Instant;
 
-/// For what takes from a millisecond to half a minute.
+/// Histogram buckets in seconds, for durations from a millisecond to half a minute.
 const REQUEST_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
-/// For what takes from ten milliseconds to ten minutes.
+/// Histogram buckets in seconds, for durations from ten milliseconds to ten minutes.
 const STEP_BUCKETS: [f64; 12] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0];
 
-/// Makes this the place where the metrics of the process go.
+/// Installs the recorder for the metrics of this process.
 pub(super) fn install() -> anyhow::Result<Metrics> {
     let metrics = Metrics::install(
         env!("CARGO_PKG_VERSION"),
@@ -50,7 +50,7 @@ fn describe() {
         ("millwork_rows_total", "Rows in the output of completed runs"),
         ("millwork_rejected_lines_total", "Lines that completed runs rejected"),
     ];
-    // Numbers of what never happened are 0, not absent, so that their rates can be asked for.
+    // Counters start at 0 and are not absent, so that rates can be queried.
     for (name, help) in of_completed {
         describe_counter!(name, help);
         counter!(name).increment(0);
@@ -90,7 +90,7 @@ fn describe() {
     histograms.into_iter().for_each(|(name, help)| describe_histogram!(name, Unit::Seconds, help));
 }
 
-/// Shows what is known. A standby shows no runs: they are not its own, and would count twice.
+/// Sets the gauges. A standby exports no runs: they belong to the leader, and would be counted twice.
 pub(super) fn show(known: &Known, leads: bool) {
     gauge!("millwork_leader").set(f64::from(u8::from(leads)));
     if !leads {
@@ -108,7 +108,7 @@ pub(super) fn show(known: &Known, leads: bool) {
     gauge!("millwork_executors").set(known.executors as f64);
 }
 
-/// Counts and times each request by its route, not by its path: ids would make endless series.
+/// Counts and times each request, labelled by route, not by path: ids would create unlimited series.
 pub(super) async fn count_request(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = method_label(request.method());
@@ -121,7 +121,7 @@ pub(super) async fn count_request(request: Request, next: Next) -> Response {
     response
 }
 
-/// Returns the label of a method; any that is not known is `other`: methods that clients make up would make endless series, too.
+/// Label of a method; unknown methods become `other`, since invented ones would create unlimited series.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

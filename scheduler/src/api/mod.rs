@@ -1,8 +1,8 @@
-//! The HTTP API, version 1: what people and programs ask of a scheduler.
+//! HTTP API of the scheduler, version 1.
 //!
-//! Everything is answered from the store, so that a standby answers it too; only what goes on in this process (progress,
-//! executors, events) needs the scheduler that runs the manifests. Nothing on the way of a request grows with the number
-//! of runs: what must be counted is counted in the background ([`numbers`]).
+//! Answers come from the store, so that a standby can give them, too; only live data of the process (progress,
+//! executors, events) needs the leader. The cost of a request does not grow with the number of runs: totals are counted
+//! in the background ([`numbers`]).
 
 pub(crate) mod audit;
 mod auth;
@@ -87,12 +87,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Time that a request may take, but for events.
+/// Time limit of a request, except for event streams.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Says in each answer whether this process runs the manifests.
+/// Header in each answer that tells whether this process is the leader.
 const ROLE: HeaderName = HeaderName::from_static("millwork-role");
 
-/// Parts of the process that all handlers share.
+/// State that all handlers share.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) service: Service,
@@ -100,7 +100,7 @@ pub(crate) struct Api {
     metrics: Metrics,
     pub(crate) prices: Prices,
     events: Arc<EventLog>,
-    /// Permits of what takes long: scans of the store, and documents of many files.
+    /// Permits for expensive requests: scans of the store, and documents of many files.
     heavy: Arc<Semaphore>,
     pub(crate) shared: crate::ui::SharedFacts,
     pub(crate) history: Arc<history::History>,
@@ -109,16 +109,17 @@ pub(crate) struct Api {
     stop: CancellationToken,
 }
 
-/// Limit of what takes long, at once: fewer than the readers of a SQLite state, so that short questions are answered meanwhile.
+/// Limit of concurrent expensive requests: fewer than the readers of a SQLite state, so that short requests are not
+/// delayed.
 const HEAVY: usize = 2;
 
 impl Api {
-    /// Number of the last change of a run that this process has made.
+    /// Number of the latest change of a run that this process made.
     pub(crate) fn last_change(&self) -> u64 {
         self.events.number()
     }
 
-    /// Takes one of the permits for what takes long.
+    /// Takes a permit for an expensive request.
     pub(crate) fn heavy(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.heavy.clone().try_acquire_owned().map_err(|_| {
             let busy = format!("{HEAVY} long questions are being answered, the limit: ask again");
@@ -127,7 +128,7 @@ impl Api {
     }
 }
 
-/// The API's routes. All but the health checks ask for access.
+/// Routes of the API. All but the health checks require a token.
 fn router(
     service: Service,
     access: Access,
@@ -179,12 +180,12 @@ fn router(
     Ok(watched(routes).with_state(api))
 }
 
-/// Whatever happens to a request, it is answered and counted.
+/// Wraps routes so that each request is answered, even after a panic, and counted.
 fn watched<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
     routes.layer(CatchPanicLayer::custom(error::of_panic)).layer(middleware::from_fn(metrics::count_request))
 }
 
-/// Routes that need no token, and tell nothing of manifests, runs or files.
+/// Routes that need no token, and reveal nothing about manifests, runs or files.
 fn checks() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(health::healthz))
@@ -193,7 +194,7 @@ fn checks() -> OpenApiRouter<Api> {
         .routes(routes!(health::leaderz))
 }
 
-/// Routes that are answered at once, or not at all.
+/// Routes with a time limit.
 fn timed() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(manifests::submit_manifest))
@@ -251,7 +252,7 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(metrics::get_metrics))
 }
 
-/// Routes whose answers go on as long as somebody listens.
+/// Routes whose answers last as long as the client listens.
 fn streamed() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(events::get_events))
 }

@@ -1,4 +1,4 @@
-//! Numbers that are too costly to be made on request: they are kept current in the background, and served with their time.
+//! Totals that are too expensive to compute on request: kept current in the background, and served with their time.
 
 use super::dates::sums;
 use super::metrics;
@@ -22,33 +22,33 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
-/// Time between two updates of the numbers.
+/// Interval between updates.
 const INTERVAL: Duration = Duration::from_secs(3);
-/// Least time between two reads of the totals of files: each reads an item for each date.
+/// Least interval between reads of the file totals: each reads an item per date.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
-/// Least pause after a count, as a multiple of the time that the count took: what there is much of is counted rarely.
+/// Least pause after a count, as a multiple of its duration: large counts are repeated rarely.
 const PAUSE_FACTOR: u32 = 20;
 
-/// Something that was counted.
+/// A counted value, with its time.
 #[derive(Clone)]
 pub(super) struct Counted<T> {
     pub(super) at: DateTime<Utc>,
     pub(super) values: Vec<T>,
 }
 
-/// Numbers that are known, as of the last update.
+/// Totals, as of the last update.
 #[derive(Clone, Default)]
 pub(super) struct Known {
-    /// The runs that have not ended.
+    /// Runs that have not ended.
     pub(super) runs: Option<Counted<RunCount>>,
     pub(super) files: Option<Counted<(FileState, FileTotal)>>,
-    /// Capacity that the leader has learnt.
+    /// Capacity measured by the leader.
     pub(super) capacity: Option<Capacity>,
-    /// Bytes that come a second: the least and the most of the last ten minutes and the last hour.
+    /// Arrival rate in bytes per second: the lower and the higher of those of the last ten minutes and the last hour.
     pub(super) arrival: Option<(f64, f64)>,
     pub(super) executors: u64,
     pub(super) slots: u64,
-    /// The tasks that each executor runs.
+    /// Number of tasks of each executor.
     pub(super) tasks: HashMap<String, u64>,
     pub(super) input_bytes: u64,
     pub(super) output_bytes: u64,
@@ -57,7 +57,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Moment the oldest queued run was queued.
+    /// Time at which the oldest queued run was queued.
     pub(super) fn oldest_queued(&self) -> Option<DateTime<Utc>> {
         use millwork_tracking::RunState::Queued;
         self.counts().iter().find(|count| count.state == Queued).and_then(|count| count.oldest)
@@ -71,7 +71,7 @@ impl Known {
         self.tasks.values().sum()
     }
 
-    /// Forecasts what becomes of the backlog.
+    /// Forecasts the backlog.
     pub(super) fn forecast(&self) -> Forecast {
         let capacity = self.capacity.unwrap_or_default();
         let learnt = capacity.bytes_per_slot_second.map(|speed| speed * capacity.slots as f64);
@@ -84,14 +84,14 @@ impl Known {
         facts.forecast()
     }
 
-    /// Seconds that the runs that have not ended will take, as fast as the last ones went.
+    /// Time in seconds that open runs will take at the recent speed.
     pub(super) fn backlog_seconds(&self) -> Option<f64> {
         let bytes: u64 = self.counts().iter().map(|count| count.bytes).sum();
         self.bytes_per_second.map(|speed| bytes as f64 / speed)
     }
 }
 
-/// Moment from which something is to be counted again.
+/// Time from which a value is due to be counted again.
 struct Pace {
     interval: Duration,
     due: Mutex<Instant>,
@@ -106,20 +106,20 @@ impl Pace {
         *self.due.lock().unwrap_or_else(PoisonError::into_inner) <= Instant::now()
     }
 
-    /// Notes that it was counted, and how long that took.
+    /// Notes that the value was counted, with the duration of the count.
     fn counted(&self, took: Duration) {
         let pause = self.interval.max(took * PAUSE_FACTOR);
         *self.due.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + pause;
     }
 }
 
-/// The numbers, and who keeps them.
+/// The totals, and the state of their background updates.
 pub(super) struct Numbers {
     service: Service,
     pub(super) started: Instant,
     pub(super) started_at: DateTime<Utc>,
     known: Mutex<Known>,
-    /// True if somebody has asked since the numbers were made.
+    /// True if the totals were requested since the last update.
     asked: AtomicBool,
     runs_pace: Pace,
     files_pace: Pace,
@@ -140,12 +140,12 @@ impl Numbers {
         }
     }
 
-    /// Returns the numbers that are known now.
+    /// Current totals.
     pub(super) fn known(&self) -> Known {
         self.lock().clone()
     }
 
-    /// Returns the numbers that are known now; those that are not kept current all the time will be, as long as somebody asks in this way.
+    /// Current totals. Those that are updated only on demand are kept current while this is called.
     pub(super) fn ask(&self) -> Known {
         self.asked.store(true, Ordering::Relaxed);
         self.known()
@@ -155,7 +155,7 @@ impl Numbers {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the numbers current for ever.
+    /// Keeps the totals current, without end.
     pub(super) async fn keep_current(self: Arc<Self>, handle: Metrics, mut presence: Presence) {
         let mut shown: Option<Instant> = None;
         let mut throughput = Throughput::default();
@@ -180,7 +180,7 @@ impl Numbers {
             }
             let is_counting = counting.as_ref().is_some_and(|counting| !counting.is_finished());
             if asked && !is_counting && self.files_pace.is_due() {
-                // Counting files may take long; the other numbers do not wait for it.
+                // Counting files may take long, so that other totals do not wait for it.
                 counting = Some(tokio::spawn(self.clone().count_files()));
             }
             if let Some(scheduler) = leader {
@@ -222,7 +222,7 @@ impl Numbers {
         self.files_pace.counted(began.elapsed());
     }
 
-    /// Reads what the leader wrote of its capacity, and what came in the last hour.
+    /// Reads the leader's measured capacity, and the arrivals of the last hour.
     async fn look_back(&self) {
         let (store, now) = (self.service.store(), Utc::now());
         match store.notes(CAPACITY, now).await {
@@ -247,7 +247,7 @@ impl Numbers {
         known.tasks = tasks;
     }
 
-    /// Adds up what completed runs produced, from the first one on.
+    /// Adds up the results of completed runs, from now on.
     async fn add_up(self: Arc<Self>, scheduler: Scheduler) {
         let mut ended = scheduler.ended();
         loop {
@@ -266,7 +266,8 @@ impl Numbers {
     }
 }
 
-/// Bytes that came a second: the least and the most of the last ten minutes and of all these samples.
+/// Arrival rate in bytes per second: the lower and the higher of those of the last ten minutes and of all these
+/// samples.
 fn arrival(samples: &[Sample], now: DateTime<Utc>) -> Option<(f64, f64)> {
     let of = |samples: &mut dyn Iterator<Item = &Sample>| {
         let (bytes, seconds) = samples.fold((0.0, 0.0), |(bytes, seconds), sample| {

@@ -1,4 +1,4 @@
-//! The API's description of itself.
+//! OpenAPI description of the API.
 
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -34,7 +34,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
 )]
 struct Frame;
 
-/// The OpenAPI document of the API.
+/// OpenAPI document of the API.
 pub(super) fn document() -> OpenApi {
     let mut document = Frame::openapi();
     for router in [super::timed(), super::streamed(), super::checks()] {
@@ -53,7 +53,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.put].into_iter().flatten()
 }
 
-/// Adds the answers that every path has.
+/// Adds the responses that all paths have in common.
 fn complete(path: &str, operation: &mut Operation) {
     let mut add = |status: &str, description: &str| {
         let content = Content::new(Some(Ref::from_schema_name("Error")));
@@ -97,7 +97,7 @@ fn complete(path: &str, operation: &mut Operation) {
     (status = 200, description = "OpenAPI 3.1", body = Object)
 ))]
 pub(super) async fn get_openapi() -> impl IntoResponse {
-    /// Text of the document, made once: making it takes some time, and it stays the same.
+    /// Text of the document, built once, since it never changes.
     static TEXT: LazyLock<String> = LazyLock::new(|| document().to_json().unwrap_or_default());
     ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
 }

@@ -10,7 +10,7 @@ use millwork_net::{ClientTrust, Identity, ServerTls};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-/// Connections that are taken at once, if the process may open enough files.
+/// Default limit of connections, if the process may open enough files.
 const MAX_CONNECTIONS: u32 = 512;
 
 /// Options of the HTTP API: its address, and who may ask.
@@ -60,7 +60,7 @@ pub struct HttpOptions {
     #[arg(long, env = "MILLWORK_PRICES", value_name = "FILE")]
     pub prices: Option<PathBuf>,
 
-    /// Has two successors
+    /// Replaced by two other options
     #[arg(long, hide = true)]
     pub(super) insecure: bool,
 }
@@ -83,7 +83,7 @@ impl Default for HttpOptions {
     }
 }
 
-/// Options, tokens, certificate and prices of the API, all read before it listens.
+/// Options, tokens, certificate and prices of the API, read before it listens.
 pub struct HttpDoor {
     pub(super) options: HttpOptions,
     pub(super) tokens: Option<Tokens>,
@@ -92,7 +92,7 @@ pub struct HttpDoor {
 }
 
 impl HttpOptions {
-    /// Reads tokens and certificate. Refuses what would let strangers in.
+    /// Reads tokens and certificate. Refuses settings that would let strangers in.
     pub fn door(&self) -> anyhow::Result<HttpDoor> {
         self.check_retired()?;
         let (tokens, tls) = (Tokens::configured(self.token_file.as_deref())?, self.tls()?);
@@ -101,7 +101,7 @@ impl HttpOptions {
         Ok(HttpDoor { options: self.clone(), tokens, tls, prices })
     }
 
-    /// Everything for which the API would not be served, as far as that can be seen without listening.
+    /// All errors for which the API would refuse to start, as far as they show without listening.
     pub(crate) fn problems(&self) -> Vec<anyhow::Error> {
         let (tokens, tls) = (Tokens::configured(self.token_file.as_deref()), self.tls());
         let reach = match (&tokens, &tls) {
@@ -128,7 +128,7 @@ impl HttpOptions {
         Ok(Some(ServerTls::open("api", identity, ClientTrust::Unasked, &["http/1.1"])?))
     }
 
-    /// Refuses an address that others can reach without a token, or without encryption.
+    /// Refuses an address that other hosts can reach without tokens, or without encryption.
     fn check_reach(&self, tokens: &Option<Tokens>, tls: &Option<ServerTls>) -> anyhow::Result<()> {
         if !self.address.ip().is_loopback() {
             let address = self.address;

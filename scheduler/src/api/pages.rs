@@ -1,5 +1,6 @@
-//! Web pages are kept out, whatever token is shown: a browser asks for any page that is open in it. It says which in `Origin`,
-//! but not where a page's name was made to lead to this machine: then the page's name is in `Host`.
+//! Protection against requests from foreign web pages, whatever token they carry: any page open in a browser can make
+//! it send requests. The header `Origin` names the page. A page whose host name was rebound to this machine (DNS
+//! rebinding) is recognised by its name in `Host`.
 
 use super::auth::text;
 use super::error::ApiError;
@@ -9,15 +10,15 @@ use axum::http::{HeaderMap, Method, header};
 use millwork_api::ErrorCode;
 use std::net::IpAddr;
 
-/// Names under which the API answers.
+/// Host names under which the API answers.
 #[derive(Debug)]
 pub(super) struct Hosts {
-    /// Names that the operator gave, such as that of a proxy.
+    /// Names configured by the operator, such as that of a proxy.
     named: Vec<String>,
-    /// True if names other than these and those of this machine are taken: nobody but the operator knows all names of an address
-    /// that others can reach.
+    /// True if other names are accepted, too: only the operator knows all names of an address that other hosts can
+    /// reach.
     any: bool,
-    /// True if pages come over TLS: then one that did not is another's, even of the same name.
+    /// True if pages are served over TLS: a page without TLS is then foreign, even under the same name.
     has_tls: bool,
 }
 
@@ -27,13 +28,13 @@ impl Hosts {
         Self { named: options.http_host.clone(), any, has_tls: options.http_tls_cert.is_some() }
     }
 
-    /// Refuses what a page of a stranger may have caused.
+    /// Refuses requests that a foreign page may have caused.
     pub(super) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
         self.check_origin(method, headers)?;
         if method.is_safe() { Ok(()) } else { check_content(headers) }
     }
 
-    /// Checks like [`Self::check`], but for the kind of a body.
+    /// Checks like [`Self::check`], except for the content type of the body.
     pub(super) fn check_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
         let forbidden = |code, message| Err(ApiError::new(code, message));
         let host = text(headers, &header::HOST).unwrap_or_default();
@@ -51,7 +52,7 @@ impl Hosts {
         }
         if headers.contains_key(header::ORIGIN) {
             let origin = text(headers, &header::ORIGIN).unwrap_or_default();
-            // Without TLS here, a proxy may have it: then pages are of `https`, too.
+            // Without TLS here, a proxy may add it, so that pages with `https` are accepted.
             let page = match origin.split_once("://") {
                 Some(("https", authority)) => authority,
                 Some(("http", authority)) if !self.has_tls => authority,
@@ -69,7 +70,7 @@ impl Hosts {
 
     fn is_ours(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
-        // A host has no user, and a port is a number.
+        // A host must not contain a user name, and its port must be a number.
         let port = authority.port().map(|port| port.as_str().parse::<u16>());
         let has_end = authority.as_str().rsplit(']').next().is_some_and(|end| end.contains(':'));
         if authority.as_str().contains('@') || port.as_ref().is_some_and(Result::is_err) || has_end != port.is_some() {
@@ -82,7 +83,7 @@ impl Hosts {
     }
 }
 
-/// Refuses a body, or the announcement of one, that a page can send without asking first: a form, or plain text.
+/// Refuses content types that a page can send without a CORS preflight: a form, or plain text.
 fn check_content(headers: &HeaderMap) -> Result<(), ApiError> {
     let has_body = headers.contains_key(header::TRANSFER_ENCODING)
         || text(headers, &header::CONTENT_LENGTH).is_some_and(|length| length.trim() != "0");

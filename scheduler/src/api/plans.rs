@@ -1,4 +1,4 @@
-//! Change plans, over HTTP.
+//! Change plans over HTTP.
 
 use super::Api;
 use super::error::ApiError;
@@ -10,7 +10,8 @@ use axum::http::StatusCode;
 use millwork_api::{ErrorBody, ErrorCode, Plan, PlanRequest};
 use std::time::Duration;
 
-/// Time after which the answer to an application comes though it is not done: well before requests are given up. It goes on.
+/// Time after which an application is answered even if it is not finished: well below the request timeout. The
+/// application continues.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Makes a change plan: what would change, exactly, and what cannot. Nothing else is written. It can be applied for 15 minutes, once,
@@ -44,7 +45,7 @@ pub(super) async fn get_plan(State(api): State<Api>, Path(id): Path<String>) -> 
     Ok(axum::Json(load_plan(&api, &id).await?))
 }
 
-/// A plan that is asked for.
+/// Loads a plan.
 pub(crate) async fn load_plan(api: &Api, id: &str) -> Result<Plan, ApiError> {
     Ok(api.service.known_plan(id).await?)
 }

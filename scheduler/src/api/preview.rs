@@ -1,4 +1,4 @@
-//! Pieces of files, for those who want to see what is wrong with one.
+//! Previews of file contents, to show what is wrong with a file.
 
 use super::Api;
 use super::error::ApiError;
@@ -13,7 +13,7 @@ use millwork_tracking::TrackedFile;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-/// Time that storage may take, in seconds: 10. The work itself stops a second before that.
+/// Time limit for storage, in seconds: 10. The work itself stops a second earlier.
 const TIME: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(9);
 
@@ -31,7 +31,7 @@ pub(super) async fn get_preview(
     Ok(Json(load_preview(&api, query).await?))
 }
 
-/// A piece of a file.
+/// Loads a piece of a file.
 pub(crate) async fn load_preview(api: &Api, PreviewQuery { uri, from }: PreviewQuery) -> Result<FilePreview, ApiError> {
     let known = api.service.store().files(std::slice::from_ref(&uri)).await?.into_iter().next().flatten();
     let file = known.ok_or_else(|| ApiError::new(ErrorCode::NoSuchFile, format!("no file `{uri}` is known")))?;
@@ -39,7 +39,7 @@ pub(crate) async fn load_preview(api: &Api, PreviewQuery { uri, from }: PreviewQ
     let compression = Compression::of_key(uri.as_str()).unwrap_or(Compression::None);
     let permit = api.heavy()?;
     let work = tokio::task::spawn_blocking(move || {
-        // Held until the work is over, also when nobody waits for it any more.
+        // Held until the work is over, even if the client has gone.
         let _permit = permit;
         let found = first_there(candidates)?;
         let piece = preview(&found, compression, from, PATIENCE);
@@ -50,7 +50,7 @@ pub(crate) async fn load_preview(api: &Api, PreviewQuery { uri, from }: PreviewQ
     let done = tokio::time::timeout(TIME, work).await.map_err(|_| late())?;
     let done = done.map_err(|error| ApiError::new(ErrorCode::Bug, error))?;
     let (found, piece) = done.map_err(|error| match error.source.kind() {
-        // File that is gone, or that could never be shown: asking again changes nothing.
+        // The file is gone, or can never be shown, so that a retry does not help.
         ErrorKind::NotFound
         | ErrorKind::PermissionDenied
         | ErrorKind::NotADirectory
@@ -62,7 +62,7 @@ pub(crate) async fn load_preview(api: &Api, PreviewQuery { uri, from }: PreviewQ
     Ok(said(&found, piece))
 }
 
-/// Objects that the file can be, the likeliest first, each with the places that it must be in.
+/// Objects that the file may be, the likeliest first, each with its allowed places.
 fn places_of(api: &Api, file: &TrackedFile) -> Vec<(ObjectUri, Places)> {
     let moved = file.quarantine_uri.as_deref().filter(|_| file.state == FileState::Quarantined);
     let moved = moved.and_then(|uri| uri.parse().ok()).map(|uri| (uri, api.service.quarantine()));
@@ -70,7 +70,7 @@ fn places_of(api: &Api, file: &TrackedFile) -> Vec<(ObjectUri, Places)> {
     moved.into_iter().chain([came]).collect()
 }
 
-/// The first object that is there; if none is, why the first cannot be read.
+/// The first object that exists; if none does, the error for the first.
 fn first_there(candidates: Vec<(ObjectUri, Places)>) -> StorageResult<Located> {
     let mut first = None;
     for (uri, places) in candidates {

@@ -22,7 +22,7 @@ pub(super) async fn list_quarantine(
     Ok(Json(load_quarantine(&api, query).await?))
 }
 
-/// A page of refused files.
+/// Loads a page of refused files.
 async fn load_quarantine(api: &Api, query: QuarantineQuery) -> Result<Page<File>, ApiError> {
     let filter = FileFilter {
         state: Some(FileState::Quarantined),

@@ -1,4 +1,4 @@
-//! Rejected lines of a run, read from where they were written: a bounded piece at a time.
+//! Rejected lines of a run, read from their file in bounded pieces.
 
 use super::Api;
 use super::error::ApiError;
@@ -12,16 +12,16 @@ use millwork_storage::{ObjectReader, Objects, Storage, bucket_and_key, path_of};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::time::Duration;
 
-/// Bytes that are read for a page. A record that is longer, at most about 2 MiB, is read alone.
+/// Bytes read for a page: 256 KiB. A longer record, of at most about 2 MiB, is read by itself.
 const PIECE: u64 = 256 << 10;
-/// Bytes of one record that are read at most: more than any has.
+/// Limit of the bytes read for one record; no record is longer.
 const LONGEST: u64 = 4 << 20;
-/// Lines on a page.
+/// Limit of the lines on a page.
 const LINES: usize = 50;
-/// Time that storage may take.
+/// Time limit for storage.
 const TIME: Duration = Duration::from_secs(10);
 
-/// The lines from a byte on, which is that of a record's beginning.
+/// A page of lines, starting at the byte offset of a record.
 struct Piece {
     lines: Vec<RejectedLine>,
     next: Option<u64>,
@@ -48,7 +48,7 @@ pub(super) async fn list_rejected(
     Ok(Json(load_rejected(place, result.rejected, from).await?))
 }
 
-/// Rejected lines from a byte of their file on.
+/// Loads rejected lines, from a byte offset of their file.
 pub(crate) async fn load_rejected(place: Option<String>, all: u64, from: u64) -> Result<RejectedLines, ApiError> {
     let Some(place) = place else {
         return Ok(RejectedLines { place, all, items: Vec::new(), next: None });
@@ -65,7 +65,7 @@ pub(crate) async fn load_rejected(place: Option<String>, all: u64, from: u64) ->
 async fn read(uri: ObjectUri, from: u64) -> io::Result<Piece> {
     let object = Storage::from_env().head(&uri).await.map_err(io::Error::other)?;
     let size = object.size_bytes;
-    // Beyond the end, there is nothing more to show.
+    // An offset beyond the end gives an empty page.
     let from = from.min(size);
     let blocking = move || {
         let mut end = from.saturating_add(PIECE).min(size);
@@ -92,7 +92,7 @@ fn range(uri: &ObjectUri, etag: &str, from: u64, end: u64, size: u64) -> io::Res
     Ok(text)
 }
 
-/// The records that are whole in a text; one that is none is passed over.
+/// Parses the complete records in a text; invalid ones are skipped.
 fn piece_of(text: &[u8], from: u64, size: u64) -> Piece {
     let (mut lines, mut read) = (Vec::new(), 0);
     for record in text.split_inclusive(|byte| *byte == b'\n') {
@@ -101,7 +101,7 @@ fn piece_of(text: &[u8], from: u64, size: u64) -> Piece {
             break;
         }
         read += record.len();
-        // Records have the names of the file.
+        // Field names of the records are those of the API type.
         lines.extend(serde_json::from_slice::<RejectedLine>(record));
     }
     let next = from + read as u64;

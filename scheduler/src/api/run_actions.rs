@@ -14,7 +14,7 @@ use millwork_tracking::RunState;
 use millwork_tracking::{Run as StoredRun, TrackingError};
 use std::fmt::Display;
 
-/// Answer to an action that was noted: the run as it is now.
+/// Answer to an accepted action: the run after it was recorded.
 type Accepted = Result<(StatusCode, axum::Json<Run>), ApiError>;
 
 fn accepted(run: millwork_tracking::Run) -> Accepted {
@@ -94,7 +94,7 @@ pub(super) async fn prioritise_run(
     act(&api, &who, "priority", format!("priority {to}"), &id, set).await
 }
 
-/// Does something to a run that is there, with a note of it.
+/// Applies an action to an existing run, with an audit record.
 async fn act<E: Into<ApiError> + From<TrackingError> + Display + Send + 'static>(
     api: &Api,
     who: &Operator,

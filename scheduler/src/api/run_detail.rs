@@ -1,4 +1,4 @@
-//! Details of a run: all that is known of it but what grows with its files.
+//! Details of a run, without the parts that grow with its files.
 
 use super::Api;
 use super::error::ApiError;
@@ -22,10 +22,10 @@ pub(super) async fn get_run(State(api): State<Api>, Path(id): Path<ManifestId>) 
     Ok(Json(load_run(&api, &id).await?))
 }
 
-/// A run that is asked for.
+/// Loads the details of a run.
 pub(crate) async fn load_run(api: &Api, id: &ManifestId) -> Result<RunDetail, ApiError> {
     let run = known(api, id).await?;
-    // The scheduler may know of an attempt for a moment after the run has ended.
+    // The leader may still have progress of an attempt shortly after the run has ended.
     let progress = match api.service.leader().filter(|_| !run.state.is_final()) {
         Some(scheduler) => scheduler.progress(id).await,
         None => None,
@@ -39,7 +39,7 @@ pub(crate) async fn load_run(api: &Api, id: &ManifestId) -> Result<RunDetail, Ap
     })
 }
 
-/// A run that is asked for, without what it produced.
+/// Loads a run without its result.
 pub(super) async fn head(api: &Api, id: &ManifestId) -> Result<millwork_tracking::Run, ApiError> {
     api.service.store().run_head(id).await?.ok_or_else(|| no_such_run(id))
 }
@@ -48,13 +48,13 @@ fn no_such_run(id: &ManifestId) -> ApiError {
     ApiError::new(ErrorCode::NoSuchRun, format!("no run of manifest `{id}`"))
 }
 
-/// A run that is asked for, with what it produced.
+/// Loads a run with its result.
 pub(super) async fn known(api: &Api, id: &ManifestId) -> Result<millwork_tracking::Run, ApiError> {
     let run = api.service.store().run(id).await?;
     run.ok_or_else(|| no_such_run(id))
 }
 
-/// Reads what a run produced, if anything.
+/// Decodes the result of a run, if it has one.
 pub(super) fn result_of(run: &millwork_tracking::Run) -> Result<Option<RunResult>, TrackingError> {
     let read = |result| RunResult::deserialize(result);
     let corrupt = |e: serde_json::Error| TrackingError::Corrupt { what: "result", value: e.to_string() };

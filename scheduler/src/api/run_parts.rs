@@ -1,4 +1,4 @@
-//! Parts of a run that grow with its files: in pages.
+//! Parts of a run that grow with its files, in pages.
 
 use super::Api;
 use super::error::ApiError;
@@ -24,7 +24,7 @@ pub(super) async fn list_run_files(
     Ok(Json(load_run_files(&api, &id, query).await?))
 }
 
-/// A page of a run's files.
+/// Loads a page of a run's files.
 pub(crate) async fn load_run_files(api: &Api, id: &ManifestId, query: PartQuery) -> Result<Page<RunFile>, ApiError> {
     let manifest = api.manifest(id).await?;
     let (files, next_cursor) = part_of(&manifest.files, query.cursor.as_deref(), query.limit.0)?;
@@ -48,7 +48,7 @@ pub(super) async fn list_run_ledger(
     Ok(Json(load_run_ledger(&api, &id, query).await?))
 }
 
-/// A page of a run's ledger.
+/// Loads a page of a run's ledger.
 pub(crate) async fn load_run_ledger(
     api: &Api,
     id: &ManifestId,

@@ -1,4 +1,4 @@
-//! Runs, as listings show them.
+//! Listings of runs.
 
 use super::Api;
 use super::cursor;
@@ -21,7 +21,7 @@ pub(super) async fn list_runs(
     Ok(Json(load_runs(&api, query).await?))
 }
 
-/// A page of runs.
+/// Loads a page of runs.
 pub(crate) async fn load_runs(api: &Api, query: RunQuery) -> Result<Page<Run>, ApiError> {
     let list = cursor::mark(&query)?;
     let from = cursor::open(&list, query.cursor.as_deref())?;

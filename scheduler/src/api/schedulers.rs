@@ -1,4 +1,4 @@
-//! The schedulers of a state: the one that runs the manifests, and those that stand by. Each leaves word of itself in the store.
+//! Schedulers of a state: the leader, and the standbys. Each writes heartbeats to the store.
 
 use super::Api;
 use super::error::ApiError;
@@ -12,12 +12,12 @@ use millwork_tracking::numbers::SCHEDULERS;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Time between two words of a scheduler, 10 s.
+/// Interval of a scheduler's heartbeats, 10 s.
 pub(super) const SHOW: Duration = Duration::from_secs(10);
-/// Time after which one that said nothing counts as gone, 35 s: three words that did not come.
+/// Time without a heartbeat after which a scheduler counts as gone, 35 s: three missing ones.
 const GONE: chrono::Duration = chrono::Duration::seconds(35);
 
-/// This process, as others see it.
+/// Information about this process in its heartbeats.
 pub(super) struct Presence {
     name: String,
     http: SocketAddr,
@@ -30,12 +30,12 @@ impl Presence {
         Self { name: own_name(), http, started_at: Utc::now(), leads_since: None }
     }
 
-    /// Tells whether this process runs the manifests, and has not said so yet.
+    /// Tells whether this process has become the leader since its last heartbeat.
     pub(super) fn has_news(&self, service: &Service) -> bool {
         self.leads_since.is_none() && service.leader().is_some()
     }
 
-    /// Notes in the store that this process is there, with its address and role.
+    /// Writes a heartbeat to the store, with address and role.
     pub(super) async fn show(&mut self, service: &Service) {
         let now = Utc::now();
         let leader = service.leader();
@@ -60,7 +60,7 @@ impl Presence {
     }
 }
 
-/// Name of this process, as others see it.
+/// Name of this process in heartbeats: host name and process id.
 fn own_name() -> String {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
     format!("{}:{}", machine.trim(), std::process::id())
@@ -74,7 +74,7 @@ pub(super) async fn list_schedulers(State(api): State<Api>) -> Result<Json<Sched
     Ok(Json(load_schedulers(&api).await?))
 }
 
-/// The schedulers of the state, the one that runs the manifests first.
+/// Loads the schedulers of the state, the leader first.
 pub(crate) async fn load_schedulers(api: &Api) -> Result<Schedulers, ApiError> {
     let notes = api.service.store().notes(SCHEDULERS, Utc::now()).await?;
     let info = |note: Note| {
@@ -92,7 +92,8 @@ pub(crate) async fn load_schedulers(api: &Api) -> Result<Schedulers, ApiError> {
     Ok(Schedulers { items })
 }
 
-/// Leaves one scheduler as the leader: this process, if it leads, or the one that took the lead last. The word of one that died stays a while.
+/// Marks only one scheduler as the leader: this process, if it leads, or else the one that became leader last. Needed
+/// because the heartbeat of a dead leader remains for a while.
 fn one_leads(items: &mut [SchedulerInfo], own: Option<String>) {
     let newest = items.iter().filter(|info| info.leads).max_by_key(|info| info.leads_since);
     let leader = own.or_else(|| newest.map(|info| info.name.clone()));

@@ -1,4 +1,4 @@
-//! Numbers over time.
+//! Time series.
 
 use super::Api;
 use super::error::ApiError;
@@ -11,12 +11,12 @@ use millwork_tracking::{Sample, Span};
 
 /// Limit of the points in one answer: a chart has no room for more.
 const MAX_POINTS: i64 = 2000;
-/// Points that a range has if no step is asked for, at the most.
+/// Limit of the points if no step is given.
 const USUAL_POINTS: i64 = 360;
-/// Range that is shown if none is asked for.
+/// Range that is used if none is given.
 const USUAL_RANGE: Duration = Duration::hours(1);
 
-/// The value of a sample; none if that was watched for no time at all.
+/// Value of a sample; `None` if its span was not observed at all.
 fn value(name: SeriesName, sample: &Sample) -> Option<f64> {
     let second = |sum: f64| (sample.watched_seconds > 0.0).then(|| sum / sample.watched_seconds);
     match name {
@@ -33,7 +33,7 @@ fn value(name: SeriesName, sample: &Sample) -> Option<f64> {
     }
 }
 
-/// Range and step of the samples that are read for a query.
+/// Range and step of the samples to read for a query.
 struct Plan {
     span: Span,
     from: DateTime<Utc>,
@@ -50,7 +50,7 @@ impl Plan {
         if seconds <= 0 {
             return Err(bad("a range ends after it begins".to_owned()));
         }
-        // Minutes are there for two days, hours for more than a year.
+        // Samples per minute are kept for two days, those per hour for more than a year.
         let oldest = now - Span::Hour.keep();
         let from = from.max(oldest);
         let seconds = to.signed_duration_since(from).num_seconds().max(1);

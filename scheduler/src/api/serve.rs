@@ -1,4 +1,4 @@
-//! The HTTP API of a process, from its first request to its last.
+//! Lifetime of the HTTP API in a process.
 
 use super::auth::{Access, Tokens};
 use super::health::Pulse;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 /// Threads that answer requests: 2. A request computes for a few milliseconds at most; what takes longer has threads of its own.
 const THREADS: usize = 2;
 
-/// The API, as it is served.
+/// The running API.
 pub struct ApiServer {
     stop: CancellationToken,
     server: HttpServer,
@@ -54,8 +54,8 @@ impl Drop for Threads {
 }
 
 impl ApiServer {
-    /// Answers from now on. To be called once in a process, in a runtime: this becomes the place where metrics go, and
-    /// numbers are kept current as long as the process lives. `descriptors` is how many files the process may open.
+    /// Starts to answer requests. Must be called once per process, within a runtime: installs the metrics recorder, and
+    /// keeps totals current until the process ends. `descriptors` is the number of files that the process may open.
     pub fn start(listener: TcpListener, service: Service, door: HttpDoor, descriptors: u64) -> anyhow::Result<Self> {
         let HttpDoor { options, tokens, tls, prices } = door;
         let (tokens, owner) = match tokens {
@@ -86,14 +86,15 @@ impl ApiServer {
         Ok(Self { stop, server, owner, access, threads })
     }
 
-    /// The path of a link that signs the user in who started the process, once, within a time. None, if tokens were made.
+    /// Path of a one-time link, valid for a limited time, that signs in the user who started the process. `None` if
+    /// tokens were configured.
     pub fn sign_in_path(&self, time: Duration) -> anyhow::Result<Option<String>> {
         self.owner.as_ref().map(|owner| self.access.owner_link(owner.text(), time)).transpose()
     }
 
-    /// Takes no more requests, and ends when those that came are answered. Streams of events end at once.
+    /// Accepts no further requests, and returns once those in progress are answered. Event streams end at once.
     pub async fn shut_down(self) {
-        // While the address is still this process's: the next one on it puts its own token there.
+        // Removed while this process still has the address: the next process there writes its own token file.
         drop(self.owner);
         self.stop.cancel();
         self.server.shut_down().await;
@@ -101,7 +102,7 @@ impl ApiServer {
     }
 }
 
-/// A file beside a store that is one.
+/// Path for a token file next to the state, if the state is a file.
 fn beside(service: &Service) -> Option<PathBuf> {
     service.store().file().map(|path| path.with_extension("token"))
 }

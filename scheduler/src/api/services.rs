@@ -15,13 +15,14 @@ use millwork_queue::Letter;
 use millwork_tracking::{BuilderNote, LEADER_LOCK, LockState, RunFilter, RunState};
 use std::time::Duration;
 
-/// Dates whose locks are looked at: 99 that wait, so that with the lock of the runs there are no more than may be asked for.
+/// Limit of the dates whose locks are shown: 99 with pending files. With the leader lock, that makes the most names the
+/// store accepts in one request.
 const DATES: usize = 99;
-/// Builders that are shown: 50, those that were seen last.
+/// Limit of the builders shown: the 50 with the latest heartbeats.
 const BUILDERS: usize = 50;
-/// Drafts that are shown: 1,000. Each lives a moment.
+/// Limit of the drafts shown: 1,000. Each normally exists only briefly.
 const DRAFTS: usize = 1000;
-/// Time that a look at a queue may take: 5 s.
+/// Time limit for querying a queue: 5 s.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Shows all processes of the state, and the locks that they hold.
@@ -32,7 +33,7 @@ pub(super) async fn get_cluster(State(api): State<Api>) -> Result<Json<Cluster>,
     Ok(Json(load_cluster(&api).await?))
 }
 
-/// All processes, and locks.
+/// Loads all processes and locks.
 pub(crate) async fn load_cluster(api: &Api) -> Result<Cluster, ApiError> {
     Ok(Cluster {
         schedulers: load_schedulers(api).await?.items,
@@ -81,7 +82,7 @@ async fn load_locks(api: &Api) -> Result<Vec<LockInfo>, ApiError> {
 fn lock(state: LockState) -> LockInfo {
     let (held, until) = match state.expires_at {
         None => (Held::Free, None),
-        // Held with the lock of a file: no time ends it.
+        // Held through a file lock, without an expiry time.
         Some(until) if until == DateTime::UNIX_EPOCH => (Held::Process, None),
         until => (Held::Until, until),
     };
@@ -119,7 +120,7 @@ pub(super) async fn list_queues(State(api): State<Api>) -> Result<Json<Queues>, 
     Ok(Json(load_queues(&api).await?))
 }
 
-/// Queues of the builder that was seen last, counted.
+/// Depths of the queues of the builder with the latest heartbeat.
 pub(crate) async fn load_queues(api: &Api) -> Result<Queues, ApiError> {
     let builders = api.service.store().inspection().builders().await?;
     let about = builders.iter().find_map(BuilderNote::about);
@@ -142,10 +143,10 @@ pub(super) async fn list_dead_letters(
     Ok(Json(load_dead_letters(&api, query).await?))
 }
 
-/// Dead letters of a queue.
+/// Loads dead letters of a queue.
 pub(crate) async fn load_dead_letters(api: &Api, query: DeadLettersQuery) -> Result<DeadLetters, ApiError> {
     let queue = query.queue;
-    // Letters of up to 64 MiB are in memory.
+    // Up to 64 MiB of messages are held in memory.
     let _permit = api.heavy()?;
     let (letters, error) = match api.service.dead_letters(queue, query.limit.0).await? {
         Ok(letters) => (letters, None),

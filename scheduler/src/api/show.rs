@@ -1,4 +1,4 @@
-//! Things of the store and the engine, as the API says them.
+//! Conversion of types of the store and the engine to types of the API.
 
 use crate::audit::via;
 use crate::changes::Change;
@@ -102,7 +102,7 @@ pub(crate) fn attempt(attempt: Attempt) -> say::Attempt {
     }
 }
 
-/// Moments of a run, in order: each thing that happened to it.
+/// Timeline of a run: its events, in order.
 pub(crate) fn timeline(run: &Run) -> Vec<say::Moment> {
     let of_run = |at: Option<DateTime<Utc>>, what| at.map(|at| say::Moment { at, what, attempt: None });
     let started = run.history.iter().map(|attempt| say::Moment {
@@ -118,7 +118,7 @@ pub(crate) fn timeline(run: &Run) -> Vec<say::Moment> {
     moments.extend(of_run(Some(run.created_at), MomentKind::Created));
     moments.extend(of_run(run.committed_at, MomentKind::Committed));
     moments.extend(of_run(run.ended_at, MomentKind::Ended));
-    // The end of a run can be noted some milliseconds before that of its last attempt; it is told last.
+    // The end of a run can be recorded some milliseconds before that of its last attempt; it is sorted last.
     moments.sort_by_key(|moment| (moment.what == MomentKind::Ended, moment.at, moment.what));
     moments
 }
@@ -201,7 +201,7 @@ pub(crate) fn file_moment(entry: TimelineEntry) -> say::FileMoment {
     say::FileMoment { at: entry.at, state: entry.state, detail: entry.detail }
 }
 
-/// A change, with the run as it is after that.
+/// Event for a change, with the run as it is afterwards.
 pub(crate) fn change(change: Change, after: Option<Run>) -> say::RunChange {
     say::RunChange {
         manifest_id: change.manifest_id,

@@ -1,4 +1,4 @@
-//! Operations on the state: readers for everybody who may ask, writers for those who may do everything.
+//! Operations on the state: reads need the role `read`, writes need `admin`.
 
 use super::Api;
 use super::error::ApiError;
@@ -18,23 +18,23 @@ use millwork_tracking::FileFilter;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-/// Files that a request for numbers reads at most: 2,000, which takes about 20 ms. Of more the totals of dates are taken; `millwork state …
-/// --state` reads them all.
+/// Limit of the files that a request for statistics reads: 2,000, which takes about 20 ms. With more files, totals of
+/// dates are used; `millwork state … --state` reads all.
 const MAX_COUNTED: usize = 2000;
-/// Files and runs that one look at the invariants takes at most, each.
+/// Limit of the files, and of the runs, that one consistency check reads.
 const MAX_LOOKED_AT: usize = 10_000;
-/// Longest age that can be asked for, in seconds: a year.
+/// Limit of an age in a request, in seconds: a year.
 const MAX_AGE_SECONDS: u32 = 366 * 86_400;
-/// Least age that stuck files have, unless it is said, in seconds: 2 hours, as long as an attempt may take.
+/// Default of the least age of stuck files, in seconds: 2 hours, the time limit of an attempt.
 const STUCK_SECONDS: u32 = 7_200;
-/// Default of the age from which something counts as an orphan, in seconds: 2 minutes.
+/// Default of the least age of an orphan, in seconds: 2 minutes.
 const ORPHAN_SECONDS: u32 = 120;
 
 fn operations(api: &Api) -> Operations {
     Operations::new(api.service.inspector())
 }
 
-/// An age that is asked for, in seconds.
+/// An age from a request, in seconds.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "u32")]
 struct Age(u32);
@@ -210,7 +210,7 @@ pub(super) async fn validate_consistency(
     Ok(Json(operations(&api).validate_consistency(scope, Utc::now()).await?))
 }
 
-/// Number of files and runs that are looked at.
+/// Number of files, and of runs, to read.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "u32")]
 struct LookedAt(usize);

@@ -1,4 +1,4 @@
-//! Numbers of the work that goes on, in one answer.
+//! Statistics of current work.
 
 use super::Api;
 use axum::Json;
@@ -14,7 +14,7 @@ pub(super) async fn get_stats(State(api): State<Api>) -> Json<Stats> {
     Json(load_stats(&api))
 }
 
-/// All numbers, as they are now.
+/// Current statistics.
 pub(crate) fn load_stats(api: &Api) -> Stats {
     let known = api.numbers.ask();
     let fleet = api.service.leader().map(|scheduler| scheduler.engine());

@@ -1,12 +1,12 @@
-//! Speed at which input is converted.
+//! Conversion speed.
 
 use std::collections::VecDeque;
 
-/// Time with work in it that is looked back on, in seconds.
+/// Length of the busy time over which the speed is averaged, in seconds.
 const WINDOW_SECONDS: f64 = 300.0;
 
-/// Bytes of completed runs over the time in which there was something to do. Idle time does not count, so that what was
-/// measured last holds until there is work again.
+/// Bytes of completed runs per busy time. Idle time does not count, so that the last measured speed remains until there
+/// is work again.
 #[derive(Default)]
 pub(super) struct Throughput {
     samples: VecDeque<(f64, u64)>,
@@ -15,12 +15,12 @@ pub(super) struct Throughput {
 }
 
 impl Throughput {
-    /// Adds a span of time with work in it.
+    /// Adds a span of busy time.
     pub(super) fn add(&mut self, seconds: f64, bytes: u64) {
         self.samples.push_back((seconds, bytes));
         self.seconds += seconds;
         self.bytes += bytes;
-        // Samples that are left must still say something: runs can take longer than the window.
+        // Old samples are dropped only while the remaining ones still cover the window: runs can take longer than that.
         while let Some(&(seconds, bytes)) = self.samples.front() {
             if self.seconds - seconds < WINDOW_SECONDS || self.bytes == bytes {
                 break;
@@ -31,7 +31,7 @@ impl Throughput {
         }
     }
 
-    /// Nothing as long as no run has completed.
+    /// Average speed; `None` until a run has completed.
     pub(super) fn bytes_per_second(&self) -> Option<f64> {
         (self.bytes > 0 && self.seconds > 0.0).then(|| self.bytes as f64 / self.seconds)
     }

@@ -1,5 +1,5 @@
-//! Signs of trouble that are looked for once a minute by the scheduler that runs the manifests: outputs that are committed and not
-//! shown, manifests that nobody finishes, files that wait for long, ledgers that do not add up.
+//! Gauges of trouble, updated once a minute by the leader: outputs that are committed and not published, unfinished
+//! manifests, files that wait for long, ledgers that do not add up.
 
 use crate::service::Service;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -8,13 +8,14 @@ use millwork_tracking::{RunFilter, RunState, TrackingResult};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// Pause between two looks at the store.
+/// Least interval between queries of the store.
 const LOOK: Duration = Duration::from_secs(60);
-/// Pause after a look, at least, as so many times what the look took.
+/// Least pause after a query, as a multiple of its duration.
 const PAUSE_FACTOR: u32 = 20;
-/// Committed runs that are looked at: of more, the newest.
+/// Limit of the committed runs that are read: the newest 1,000.
 const MAX_COMMITTING: usize = 1000;
-/// Age of an unfinished manifest from which the lock of its date counts as stuck: twice as long as a lock is held without being renewed.
+/// Age of an unfinished manifest from which the lock of its date counts as stuck: twice the longest time that a lock is
+/// held without renewal.
 const STUCK: TimeDelta = TimeDelta::seconds(600);
 
 pub(super) fn describe() {
@@ -43,7 +44,7 @@ pub(super) fn describe() {
     counter!("millwork_ledger_mismatch_total").increment(0);
 }
 
-/// Looks as long as the process lives, while it runs the manifests.
+/// Updates the gauges until the process ends, while it is the leader.
 pub(super) async fn look_often(service: Service) {
     let mut due = Instant::now();
     loop {

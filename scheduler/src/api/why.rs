@@ -1,6 +1,6 @@
-//! Diagnoses of files, runs, dates and executors, and what needs a person.
+//! Diagnoses of files, runs, dates and executors, and the list of causes that need a person.
 //!
-//! What is not known is answered, too: that is a diagnosis with the names that are like it, not a 404.
+//! An unknown name gets a diagnosis that lists similar names, not a 404.
 
 use super::Api;
 use super::error::ApiError;
@@ -66,7 +66,7 @@ pub(super) async fn get_executor_why(
 pub(super) async fn get_attention(State(api): State<Api>) -> Result<Json<Attention>, ApiError> {
     match crate::ui::attention(&api).await {
         Ok(found) => Ok(Json(Attention::clone(&found))),
-        // Somebody who asks for this alone can wait.
+        // A caller of this endpoint can wait for a fresh result.
         Err(_) => Ok(Json(api.service.inspector().attention(Utc::now()).await?)),
     }
 }

@@ -1,12 +1,12 @@
-//! Ends of certificates.
+//! Checks of certificate expiry.
 
 use chrono::{DateTime, Duration, Utc};
 use millwork_api::Check;
 
-/// Time before the end of a certificate from which it is told of, in days: 14, so that somebody is there to renew it.
+/// Time before expiry from which a certificate is reported, in days: 14, to leave time for renewal.
 const SOON: Duration = Duration::days(14);
 
-/// Judges the end of a certificate, the last second in which it is of use since 1970.
+/// Checks the expiry of a certificate; `end` is its last valid second, in Unix time.
 pub fn judge_certificate(name: &str, end: i64, now: DateTime<Utc>) -> Check {
     const REMEDY: &str = "have it renewed: it is read again when its file changes, without a restart";
     let Some(end) = DateTime::from_timestamp(end, 0) else {
@@ -20,7 +20,7 @@ pub fn judge_certificate(name: &str, end: i64, now: DateTime<Utc>) -> Check {
     }
 }
 
-/// Looks at the certificates that this process uses now.
+/// Checks the certificates that this process uses.
 pub(super) fn checks(now: DateTime<Utc>) -> Vec<Check> {
     let of = |end: millwork_net::CertificateEnd| {
         judge_certificate(&format!("certificate {} ({})", end.file.display(), end.purpose), end.ends, now)

@@ -1,7 +1,7 @@
-//! Is all that Millwork stands on as it must be?
+//! Examination of everything that Millwork depends on.
 //!
-//! Each check looks for itself, within a time limit, and changes nothing for good: what must be written to be tried is written
-//! under a private name, and removed. A check that cannot be made says so; it is no finding.
+//! Each check tests one thing, within a time limit, without lasting changes: write access is tested with a private
+//! object that is removed again. A check that cannot be made is reported as such, and not as a finding.
 
 mod certificates;
 mod probes;
@@ -14,28 +14,29 @@ use millwork_api::{Check, Examination, Verdict};
 use millwork_diagnosis::{Leader, bytes, many, shown};
 use millwork_tracking::{BuilderNote, FileFilter};
 
-/// Age of an expired lock that is told of while files of its date wait, in minutes: 10, twice what a lock lasts.
+/// Age from which an expired lock is reported while files of its date wait, in minutes: 10, twice the duration of a
+/// lock.
 const OLD_LOCK: Duration = Duration::minutes(10);
-/// Age of a draft that is told of, in minutes: 5. The sweep finishes one within a minute.
+/// Age from which a draft is reported, in minutes: 5. The sweep normally finishes one within a minute.
 const OLD_DRAFT: Duration = Duration::minutes(5);
-/// Difference between two clocks that is told of, in seconds: 2, a quarter of the time that the lock of the runs lasts.
+/// Clock difference that is reported, in seconds: 2, a quarter of the duration of the leader lock.
 const CLOCK_SECONDS: i64 = 2;
-/// Silence after which a builder counts as gone, in seconds: 120, four of its signs of life.
+/// Time without a heartbeat after which a builder counts as gone, in seconds: 120, four missing ones.
 const BUILDER_SECONDS: i64 = 120;
-/// Free space below which a place is told of: 1 GiB, or a twentieth.
+/// Free space below which a place is reported: 1 GiB, or a twentieth of the file system.
 const LEAST_FREE_BYTES: u64 = 1 << 30;
-/// Time that a look at a queue may take: 5 s.
+/// Time limit for querying a queue: 5 s.
 const QUEUE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
-/// Executors of another version that are told of: 5. One tells it for all that were deployed with it.
+/// Limit of the reported executors of another version: 5, since those of one deployment share a version.
 const MAX_VERSIONS: usize = 5;
 /// Least number of files that a process should be able to open: 4096, for 512 connections and 30 runs.
 const LEAST_DESCRIPTORS: u64 = 4096;
 
 impl Inspector {
-    /// Looks at everything that can be looked at from here.
+    /// Makes all checks that are possible from this process.
     pub async fn examine(&self, now: DateTime<Utc>) -> Examination {
         let mut checks = self.store_checks().await;
-        // Without a store nothing else can be said of it.
+        // Without the store, checks that depend on it are pointless.
         if checks.iter().all(|check| check.verdict != Verdict::Broken) {
             checks.extend(self.cluster_checks(now).await);
             checks.extend(self.left_checks(now).await);
@@ -110,7 +111,7 @@ impl Inspector {
         checks
     }
 
-    /// Checks what was left: locks, drafts, failed runs.
+    /// Checks leftovers: locks, drafts, failed runs.
     async fn left_checks(&self, now: DateTime<Utc>) -> Vec<Check> {
         const MAX_LOCKS: usize = 100;
         let mut checks = Vec::new();
@@ -177,7 +178,7 @@ impl Inspector {
     }
 }
 
-/// Builders that are there, those that went, and clocks that are not right.
+/// Checks builders: running ones, missing ones, and wrong clocks.
 fn builder_checks(builders: &[BuilderNote], now: DateTime<Utc>) -> Vec<Check> {
     let mut checks = Vec::new();
     let silence = Duration::seconds(BUILDER_SECONDS);
@@ -213,7 +214,7 @@ fn builder_checks(builders: &[BuilderNote], now: DateTime<Utc>) -> Vec<Check> {
     checks
 }
 
-/// The queues of the builder that was seen last.
+/// Checks the queues of the builder with the latest heartbeat.
 async fn queue_checks(builders: &[BuilderNote]) -> Vec<Check> {
     let Some(about) = builders.iter().find_map(BuilderNote::about) else { return Vec::new() };
     let mut checks = Vec::new();
@@ -249,7 +250,7 @@ fn descriptors() -> Check {
     }
 }
 
-/// Free space of the file system that a directory is on.
+/// Checks the free space of a directory's file system.
 fn space(name: &str, free: u64, all: u64) -> Check {
     let found = format!("{} of {} are free", bytes(free), bytes(all));
     match free < LEAST_FREE_BYTES || free < all / 20 {

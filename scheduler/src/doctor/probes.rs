@@ -1,4 +1,4 @@
-//! Looks at the places that are read and written: rights, each really tried, and space.
+//! Checks of input and output places: permissions, each tested by an actual request, and free space.
 
 use super::space;
 use crate::why::Inspector;
@@ -12,9 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Time that all tries at one place may take: 10 s.
+/// Time limit for all tests of one place: 10 s.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Age of an open upload that is told of, in days: 1, which is more than an attempt takes.
+/// Age from which an open upload is reported, in days: 1, longer than any attempt takes.
 const OLD_UPLOAD: chrono::Duration = chrono::Duration::days(1);
 
 impl Inspector {
@@ -24,7 +24,7 @@ impl Inspector {
             checks.push(tried(&format!("input {place}"), can_list(&place)).await);
         }
         for (what, place) in &self.about.written {
-            // Only builders write manifests.
+            // Manifests are written by builders only, so that write access is not tested.
             match *what {
                 "the place of manifests" => checks.push(tried(&format!("manifests {place}"), can_list(place)).await),
                 what => {
@@ -57,7 +57,7 @@ async fn tried(name: &str, work: impl Future<Output = Result<String, (String, St
     }
 }
 
-/// Lists until the first object, and asks for it.
+/// Lists up to the first object, and reads its metadata.
 async fn can_list(place: &Location) -> Result<String, (String, String)> {
     let storage = Storage::from_env();
     let refused = |what: &str, error: &dyn std::fmt::Display| {
@@ -105,7 +105,7 @@ async fn can_write(place: &Location) -> Result<String, (String, String)> {
     }
 }
 
-/// Looks for uploads that no attempt can still be at; none for a directory.
+/// Checks for open uploads that no attempt can still be using; `None` for a directory.
 async fn left_uploads(place: &Location, now: DateTime<Utc>) -> Option<Check> {
     let name = format!("open uploads {place}");
     let found = match tokio::time::timeout(PATIENCE, open_uploads(place, now - OLD_UPLOAD)).await {
@@ -127,15 +127,15 @@ async fn left_uploads(place: &Location, now: DateTime<Utc>) -> Option<Check> {
     })
 }
 
-/// Space of the file system of a directory; none if the system does not tell.
+/// Checks the free space of a directory's file system; `None` if the system does not report it.
 fn free_space(name: &str, directory: &Path) -> Option<Check> {
     let path = CString::new(directory.as_os_str().as_bytes()).ok()?;
     let mut answer = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: `path` ends with a NUL, and `answer` is a valid place for the answer, which nobody else has.
+    // SAFETY: `path` ends with a NUL, and `answer` is valid memory for the result, without other references.
     if unsafe { libc::statvfs(path.as_ptr(), answer.as_mut_ptr()) } != 0 {
         return None;
     }
-    // SAFETY: the call succeeded, so that the answer is there.
+    // SAFETY: the call succeeded, so that `answer` is initialised.
     let answer = unsafe { answer.assume_init() };
     let size = answer.f_frsize;
     Some(space(name, answer.f_bavail.saturating_mul(size), answer.f_blocks.saturating_mul(size)))

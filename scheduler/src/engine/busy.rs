@@ -1,8 +1,8 @@
-//! Time in which executors had something to do.
+//! Busy time of executors.
 
 use std::time::{Duration, Instant};
 
-/// Adds up the time in which executors had tasks, and with it the time of their slots.
+/// Sum of the time in which executors had tasks, and of their slots' time.
 #[derive(Debug)]
 pub(super) struct Busy {
     since: Instant,
@@ -20,13 +20,13 @@ impl Default for Busy {
 }
 
 impl Busy {
-    /// Notes that from now on so many executors, with so many slots together, have tasks.
+    /// Sets the number of executors that have tasks, and the number of their slots.
     pub(super) fn set(&mut self, executors: u32, slots: u32) {
         self.add(Instant::now());
         (self.executors, self.slots) = (executors, slots);
     }
 
-    /// The time of slots and of executors since it was taken last.
+    /// Returns the time of slots and of executors since the last call.
     pub(super) fn take(&mut self) -> (Duration, Duration) {
         self.add(Instant::now());
         (std::mem::take(&mut self.slot_time), std::mem::take(&mut self.executor_time))

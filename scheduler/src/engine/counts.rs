@@ -1,36 +1,36 @@
-//! Counts of tasks: what executors say of their progress, as far as it can be believed.
+//! Counts of tasks: progress reported by executors, limited to plausible values.
 //!
-//! They are for people, and for the record of a run. What is committed rests on the tasks' reports alone.
+//! Used for display and for the record of a run. The commit relies on the tasks' final reports alone.
 
 use millwork_cluster::messages::Counts;
 use millwork_conversion::{TaskInput, TaskReport};
 use std::time::Instant;
 
-/// Limit of the bytes that a task is believed to have written, 1 PiB: sums of all tasks stay within 64 bits.
+/// Plausible limit of the bytes written by a task, 1 PiB: sums over all tasks then fit in 64 bits.
 const MOST_WRITTEN_BYTES: u64 = 1 << 50;
-/// Limit of the memory that an executor is believed to have, 1 PiB, for the same reason.
+/// Plausible limit of an executor's memory, 1 PiB, for the same reason.
 pub(super) const MOST_MEMORY_BYTES: u64 = 1 << 50;
-/// Limit of the files that a task is believed to have begun: its report has room for no more.
+/// Plausible limit of the files of a task: its report has no room for more.
 const MOST_PARTS: u64 = 10_000;
-/// Limit of the time that a task is believed to have computed, in its own time and that of its executor's threads: lanes, and as many
-/// threads again that finish files.
+/// Plausible limit of a task's CPU time, in threads per slot over its running time: lanes, and as many threads again
+/// that finish files.
 const MOST_THREADS_OF_SLOT: u64 = 2;
-/// Limit of the speed that a task is believed to have, 1 TB/s: no storage gives more, and sums of all tasks stay numbers that can be shown.
+/// Plausible limit of a task's speed, 1 TB/s: no storage is faster, and sums over all tasks can still be displayed.
 const MOST_BYTES_PER_SECOND: f64 = 1e12;
-/// The shortest time over which the speed of a task is measured, in seconds.
+/// Least time over which the speed of a task is measured, in seconds.
 const MEASURE_SECONDS: f64 = 0.4;
 
-/// News of a task that is going on.
+/// Progress reports of a running task.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard {
     counts: Counts,
-    /// Moment its bytes were told, and how many they were.
+    /// Time and value of the last count of bytes that was used to measure the speed.
     told: Option<(Instant, u64)>,
     bytes_per_second: f64,
 }
 
 impl Heard {
-    /// Takes news. What was said once is not taken back.
+    /// Merges a progress report. Counts never decrease.
     pub(super) fn take(&mut self, news: &Counts, now: Instant) {
         let before = self.counts;
         self.counts = Counts {
@@ -64,31 +64,31 @@ impl Heard {
     }
 }
 
-/// A task that an executor has, or had.
+/// A present or past task of an executor.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TaskNow {
     /// Number of the task in its stage.
     pub(crate) task: u32,
-    /// The partition that it is.
+    /// Partition that the task converts.
     pub(crate) partition: usize,
     /// Id of the executor.
     pub(crate) executor: String,
     /// Slots of that executor.
     pub(crate) slots: u32,
-    /// Input of it, as planned.
+    /// Planned input.
     pub(crate) input: TaskInput,
-    /// Moment it was given away, in milliseconds since 1970.
+    /// Time at which it was launched, in Unix milliseconds.
     pub(crate) launched_at_ms: u64,
-    /// Time of its end, in milliseconds since 1970.
+    /// Time at which it ended, in Unix milliseconds.
     pub(crate) ended_at_ms: Option<u64>,
-    /// Counts that are believed.
+    /// Counts, limited to plausible values.
     pub(crate) counts: Counts,
-    /// Bytes of input that it reads a second, lately.
+    /// Recent reading speed, in bytes of input per second.
     pub(crate) bytes_per_second: f64,
 }
 
 impl TaskNow {
-    /// Adds the planned input to the task, and lowers each count to what such a task can have counted at most, by now.
+    /// Adds the planned input, and limits each count to what the task can have reached by now.
     pub(super) fn bounded(mut self, input: TaskInput, now_ms: u64) -> Self {
         let counts = self.counts;
         let rows = counts.rows.min(input.most_lines);
@@ -109,7 +109,7 @@ impl TaskNow {
     }
 }
 
-/// Counts at the end of a task: its report is the better witness for all but what it computed and needed.
+/// Final counts of a task: taken from its report, except for CPU time and memory.
 pub(super) fn at_end(report: &TaskReport, last: Counts) -> Counts {
     if report.failure.is_some() {
         return last;

@@ -1,8 +1,8 @@
-//! Shares slots between jobs: each has a task before another has a second.
+//! Fair sharing of slots between jobs: each job gets a task before another gets a second one.
 //!
-//! Ballista takes jobs in no order, and gives a job all slots that are free. Here the job with the fewest tasks goes first, and of
-//! these the oldest. One that has none need not wait for a slot: an executor takes a few tasks more than it has threads, and these share
-//! the threads, so that runs which take long keep none waiting that takes little.
+//! Ballista serves jobs in no particular order, and gives a job all free slots. Here the job with the fewest running
+//! tasks goes first, and the oldest among equals. A job without a task need not wait for a slot: an executor accepts a
+//! few tasks beyond its threads, which share the threads, so that long runs do not block short ones.
 
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::{AvailableVcores, job_status::Status};
@@ -13,14 +13,15 @@ use ballista_scheduler::state::task_manager::JobInfoCache;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Tasks that an executor takes beyond its slots, each of a job that has no other: it has a plan of each in memory.
+/// Limit of the tasks that an executor accepts beyond its slots, for jobs that have no other task. Bounds memory, since
+/// each task has a plan.
 pub(super) const BEYOND: u32 = 6;
 
-/// The policy.
+/// Task distribution policy for Ballista.
 #[derive(Debug)]
 pub(super) struct FairShare;
 
-/// A job with tasks that wait.
+/// A job with tasks that are not launched yet.
 struct Waiting {
     running: usize,
     since: u64,
@@ -46,7 +47,7 @@ impl DistributionPolicy for FairShare {
         while let Some(at) = first(&waiting) {
             let next = &mut waiting[at];
             let Some(budget) = budget_for(next.running, &mut budgets) else {
-                // No room for jobs with more tasks either.
+                // Jobs with more running tasks get no slot either.
                 break;
             };
             let task = bind(&mut **next.job.execution_graph.write().await, &next.id, budget);
@@ -64,20 +65,20 @@ impl DistributionPolicy for FairShare {
     }
 }
 
-/// The job whose turn it is.
+/// The job to be served next.
 fn first(waiting: &[Waiting]) -> Option<usize> {
     let order = |at: &usize| (waiting[*at].running, waiting[*at].since, &waiting[*at].id);
     (0..waiting.len()).min_by(|one, other| order(one).cmp(&order(other)))
 }
 
-/// The executor with the most room for a task of a job that has so many.
+/// The executor with the most free slots for a task of a job with `running` tasks.
 fn budget_for<'a>(running: usize, budgets: &'a mut [&mut AvailableVcores]) -> Option<&'a mut AvailableVcores> {
     let most = budgets.iter_mut().max_by_key(|budget| budget.vcores)?;
     let kept = if running == 0 { 0 } else { BEYOND };
     (most.vcores > kept).then_some(&mut **most)
 }
 
-/// Gives an executor the next task of a job, which is a partition.
+/// Binds the next task of a job, a single partition, to an executor.
 fn bind(graph: &mut dyn ExecutionGraph, id: &JobId, budget: &mut AvailableVcores) -> Option<BoundTask> {
     let session_id = graph.session_id().to_owned();
     let stage = graph.fetch_running_stage(&[])?;

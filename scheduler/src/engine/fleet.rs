@@ -1,7 +1,7 @@
-//! The executors that are connected, and the tasks that each has.
+//! Connected executors, and the tasks of each.
 //!
-//! A task is launched on an executor's stream, and is that executor's until it ends, is cancelled, or the executor leaves: a report
-//! of anybody else, or a second one, counts for nothing.
+//! A task is launched on an executor's stream, and belongs to that executor until it ends, is cancelled, or the
+//! executor leaves. Reports from other executors, and second reports, are ignored.
 
 use super::busy::Busy;
 use super::counts::{Heard, MOST_MEMORY_BYTES, TaskNow};
@@ -21,63 +21,63 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
-/// An executor that is connected.
+/// Identity of a connected executor.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct ExecutorInfo {
-    /// Id of the executor's time with this scheduler.
+    /// Id of the executor's session with this scheduler.
     pub id: String,
-    /// The address that it called from.
+    /// Address from which it connected.
     pub host: String,
-    /// Number of tasks that it runs at once.
+    /// Number of tasks that it runs concurrently.
     pub vcores: u32,
     /// Version of its program.
     pub version: String,
-    /// Name of the machine it runs on; empty if it does not know.
+    /// Name of its machine; empty if unknown.
     pub machine: String,
-    /// Moment it came.
+    /// Time at which it connected.
     pub since: DateTime<Utc>,
-    /// Limit of the memory of its process, in bytes, if it knows one.
+    /// Memory limit of its process, in bytes, if known.
     pub memory_limit_bytes: Option<u64>,
 }
 
-/// An executor that is connected, and how it is.
+/// Current state of a connected executor.
 #[derive(Clone, Debug)]
 pub struct ExecutorNow {
     /// Identity of the executor: its id, address, slots and version.
     pub info: ExecutorInfo,
-    /// Moment it last said something.
+    /// Time of its last message.
     pub last_seen: DateTime<Utc>,
-    /// Memory that its process had then, in bytes, if it knows.
+    /// Memory of its process at that time, in bytes, if known.
     pub memory_bytes: Option<u64>,
-    /// Since when it takes no more tasks, if it was told to stop.
+    /// Time since which it accepts no more tasks, if it was told to stop.
     pub draining_since: Option<DateTime<Utc>>,
-    /// The engine's job of each task that it has.
+    /// Engine job of each of its tasks.
     pub jobs: Vec<String>,
-    /// Bytes of input that its tasks read a second, lately.
+    /// Recent reading speed of its tasks, in bytes of input per second.
     pub bytes_per_second: f64,
-    /// Tasks that it finished.
+    /// Number of tasks that succeeded.
     pub finished: u64,
-    /// Tasks that it failed.
+    /// Number of tasks that failed.
     pub failed: u64,
 }
 
-/// An executor that has left.
+/// An executor that has disconnected.
 #[derive(Clone, Debug)]
 pub struct GoneExecutor {
     /// Identity of the executor that has left: its id, address, slots and version.
     pub info: ExecutorInfo,
-    /// Moment it left.
+    /// Time at which it disconnected.
     pub left_at: DateTime<Utc>,
-    /// Reason for which it left.
+    /// Reason for the disconnect.
     pub reason: String,
-    /// Tasks that it had when it left, which other executors have to do again.
+    /// Number of tasks that it had then, which other executors have to repeat.
     pub lost_tasks: u64,
 }
 
-/// Limit of the executors that have left and are remembered: 200, the last ones. A day in which more leave is told of by its last
-/// hours, and by the log.
+/// Limit of the disconnected executors that are remembered: the last 200. If more leave in a day, older ones are only
+/// in the log.
 const GONE: usize = 200;
-/// Limit of the tasks in one piece of news: as many as an executor may have at once.
+/// Limit of the tasks in one progress message: as many as an executor may run.
 const MOST_NEWS: usize = 1024;
 
 #[derive(Default)]
@@ -95,7 +95,7 @@ struct State {
 }
 
 impl State {
-    /// Notes who has tasks now; after each change of that.
+    /// Updates the count of busy executors. Called after each change of assignments.
     fn note_busy(&mut self) {
         let busy: HashSet<&str> = self.tasks.values().map(|assigned| assigned.executor.as_str()).collect();
         let slots = busy.iter().filter_map(|id| self.members.get(*id)).map(|member| member.info.vcores);
@@ -103,7 +103,7 @@ impl State {
     }
 }
 
-/// An executor.
+/// A connected executor.
 struct Member {
     info: ExecutorInfo,
     outbound: mpsc::Sender<ToExecutor>,
@@ -114,15 +114,15 @@ struct Member {
     failed: u64,
 }
 
-/// A task that an executor has.
+/// A task that is assigned to an executor.
 #[derive(Clone, Debug)]
 pub(super) struct Assigned {
     executor: String,
-    /// The partition of the stage that it is.
+    /// Partition of the stage.
     pub(super) partition: usize,
-    /// Moment it was launched, in milliseconds since 1970.
+    /// Time at which it was launched, in Unix milliseconds.
     pub(super) launched_at_ms: u64,
-    /// Counts of the task that its executor has told so far.
+    /// Progress reported by the executor so far.
     heard: Heard,
 }
 
@@ -146,7 +146,7 @@ impl Assigned {
         Self { executor: executor.to_owned(), partition, launched_at_ms, heard: Heard::default() }
     }
 
-    /// Returns the task as its executor last told of it.
+    /// State of the task by the executor's last progress message.
     fn now(&self, task: u32, slots: u32) -> TaskNow {
         TaskNow {
             task,
@@ -160,7 +160,7 @@ impl Assigned {
         }
     }
 
-    /// Returns the task as it was at its end, with the last counts that its executor told, if there are any.
+    /// State of the task at its end, with the executor's last counts, if there are any.
     pub(super) fn ended(mut self, task: u32, slots: u32, last: Option<&Counts>) -> TaskNow {
         if let Some(last) = last {
             self.heard.take(last, Instant::now());
@@ -188,7 +188,7 @@ impl Fleet {
         self.joined.notify_waiters();
     }
 
-    /// Waits until there is an executor.
+    /// Waits until an executor is connected.
     pub(super) async fn joined(&self) {
         loop {
             let joined = self.joined.notified();
@@ -199,7 +199,7 @@ impl Fleet {
         }
     }
 
-    /// Forgets which tasks an executor has that leaves, and remembers why it left.
+    /// Removes an executor with its assignments, and remembers why it left.
     pub(super) fn leave(&self, info: &ExecutorInfo, reason: &str) {
         let mut state = self.state();
         let (id, before) = (&info.id, state.tasks.len());
@@ -214,7 +214,7 @@ impl Fleet {
         }
     }
 
-    /// Takes a sign of life, and the news in it of tasks that the sender has.
+    /// Handles a keep-alive message, with the progress of the sender's own tasks.
     pub(super) fn hear(&self, id: &str, alive: &Alive) {
         let (mut state, now) = (self.state(), Instant::now());
         let Some(member) = state.members.get_mut(id) else { return };
@@ -228,7 +228,7 @@ impl Fleet {
         }
     }
 
-    /// Counts the end of a task, for its executor.
+    /// Counts the end of a task for its executor.
     pub(super) fn note_end(&self, id: &str, is_failure: bool) {
         if let Some(member) = self.state().members.get_mut(id) {
             member.last_seen = Utc::now();
@@ -237,7 +237,7 @@ impl Fleet {
         }
     }
 
-    /// The tasks of a job that executors have now.
+    /// Assigned tasks of a job.
     pub(super) fn tasks_of(&self, job: &JobId) -> Vec<TaskNow> {
         let state = self.state();
         let of_job = state.tasks.iter().filter(|(key, _)| key.job == job.as_str());
@@ -248,7 +248,7 @@ impl Fleet {
         of_job.map(task).collect()
     }
 
-    /// All executors, and how they are.
+    /// Current state of all executors.
     pub(super) fn now(&self) -> Vec<ExecutorNow> {
         let state = self.state();
         let mut all: BTreeMap<&str, ExecutorNow> =
@@ -262,12 +262,12 @@ impl Fleet {
         all.into_values().collect()
     }
 
-    /// Returns the executors that have left, the last first.
+    /// Disconnected executors, latest first.
     pub(super) fn gone(&self) -> Vec<GoneExecutor> {
         self.state().gone.iter().rev().cloned().collect()
     }
 
-    /// Takes a task from the executor that reports its end. None if it does not have it.
+    /// Removes a task from the executor that reports its end; `None` if it is not assigned to it.
     pub(super) fn take(&self, id: &str, key: &TaskKey) -> Option<Assigned> {
         let mut state = self.state();
         if state.tasks.get(key)?.executor != id {
@@ -278,40 +278,40 @@ impl Fleet {
         taken
     }
 
-    /// Gives up the tasks of a job.
+    /// Removes the tasks of a job, and tells their executors to cancel them.
     pub(super) fn cancel(&self, job: &JobId) {
         let mut state = self.state();
         let cancelled: Vec<TaskKey> = state.tasks.keys().filter(|key| key.job == job.as_str()).cloned().collect();
         for key in cancelled {
             let Some(assigned) = state.tasks.remove(&key) else { continue };
             if let Some(member) = state.members.get(&assigned.executor) {
-                // Fails if it has gone, or does not read: then it will soon be.
+                // Sending fails if the executor has gone, or does not read and will soon be removed.
                 let _ = member.outbound.try_send(FromScheduler::Cancel(key).into());
             }
         }
         state.note_busy();
     }
 
-    /// Time in which slots and executors had tasks, since it was asked last.
+    /// Busy time of slots and of executors since the last call.
     pub(super) fn take_busy(&self) -> (Duration, Duration) {
         self.state().busy.take()
     }
 
-    /// Notes that an executor takes no more tasks.
+    /// Notes that an executor accepts no more tasks.
     pub(super) fn drain(&self, id: &str) {
         if let Some(member) = self.state().members.get_mut(id) {
             member.draining_since.get_or_insert_with(Utc::now);
         }
     }
 
-    /// Lets an executor go that takes no more tasks, as soon as it has none. From then on none can be launched on it.
+    /// Releases a draining executor once it has no tasks. After that no task can be launched on it.
     pub(super) fn release_if_done(&self, id: &str) -> bool {
         let mut state = self.state();
         let is_done = state.members.get(id).is_some_and(|member| member.draining_since.is_some())
             && state.tasks.values().all(|assigned| assigned.executor != id);
         if is_done && let Some(member) = state.members.remove(id) {
             let release = Release { reason: "it has finished what it had".to_owned() };
-            // Fails if it has gone already.
+            // Sending fails if the executor has gone already.
             let _ = member.outbound.try_send(FromScheduler::Release(release).into());
         }
         is_done
@@ -327,7 +327,7 @@ impl Fleet {
         active.map(|member| member.info.vcores as usize).collect()
     }
 
-    /// Slots of each executor that have a task. Tasks beyond them share theirs.
+    /// Slots in use of each executor. Tasks beyond its slots share them, and do not count.
     pub(super) fn used_slots(&self) -> HashMap<String, u64> {
         let (state, mut used) = (self.state(), HashMap::<String, u64>::new());
         for assigned in state.tasks.values() {
@@ -338,13 +338,13 @@ impl Fleet {
         used
     }
 
-    /// Tells whether an executor still counts.
+    /// Tells whether an executor is still registered.
     pub(super) fn has(&self, id: &str) -> bool {
         self.state().members.contains_key(id)
     }
 
-    /// Sends tasks to an executor. Fails if it has left, or does not read: Ballista removes it then, and assigns them anew, so that
-    /// it does not count here any more either.
+    /// Sends tasks to an executor. Fails if it has left or does not read: it is removed here as well, since Ballista
+    /// removes it and reassigns the tasks.
     fn launch(&self, id: &str, tasks: Vec<(Task, Assigned)>) -> Result<()> {
         let mut state = self.state();
         let gone = |why: &str| BallistaError::General(format!("executor {id} {why}"));
@@ -373,7 +373,8 @@ impl TaskLauncher for Fleet {
     ) -> Result<HashSet<JobId>> {
         let (mut launched, mut refused) = (Vec::new(), HashSet::new());
         for (task, assigned) in tasks.into_iter().flat_map(|definition| single_tasks(definition, &executor.id)) {
-            // Plans are checked before they are submitted. One that no message has room for would break the executor's stream.
+            // Plans are checked before they are submitted. A task too large for a message would break the executor's
+            // stream.
             if task.encoded_len() > MAX_MESSAGE_BYTES - (1 << 20) {
                 refused.extend(task.key.map(|key| JobId::from(key.job)));
             } else {

@@ -1,10 +1,10 @@
-//! Tasks, from how Ballista hands them out to how executors take them.
+//! Conversion of tasks from Ballista's form to that of executors.
 
 use super::fleet::Assigned;
 use ballista_core::serde::protobuf::MultiTaskDefinition;
 use millwork_cluster::messages::{Setting, Task, TaskKey};
 
-/// The tasks of a definition, which Ballista makes of one task each.
+/// Splits a Ballista task definition, which holds a single task here, into tasks for an executor.
 pub(super) fn single_tasks(definition: MultiTaskDefinition, executor: &str) -> Vec<(Task, Assigned)> {
     let MultiTaskDefinition { task_ids, job_id, stage_id, stage_attempt_num, plan, session_id, launch_time, props } =
         definition;

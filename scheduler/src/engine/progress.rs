@@ -1,4 +1,4 @@
-//! Progress of a job, as Ballista knows it and executors tell it.
+//! Progress of a job, from Ballista's state and the executors' messages.
 
 use super::{Engine, TaskNow};
 use ballista_core::JobId;
@@ -9,7 +9,7 @@ use millwork_api::{StageProgress, TaskProgress, TaskState};
 use std::collections::HashMap;
 
 impl Engine {
-    /// The stages of a job, as long as the engine knows it.
+    /// Stages of a job; `None` if the engine does not know the job any more.
     pub(crate) async fn stages(&self, id: &JobId) -> Option<Vec<StageProgress>> {
         let running = self.server.state.task_manager.get_running_job_cache();
         let graph = running.get(id)?.execution_graph.read().await;
@@ -40,7 +40,7 @@ fn task_progress(task: &TaskInfo, known: &HashMap<usize, TaskNow>) -> TaskProgre
     let now = known.get(&task.task_id);
     let (state, executor) = match &task.task_status {
         task_status::Status::Running(running) => (TaskState::Running, Some(running.executor_id.clone())),
-        // Ballista knows only who keeps the report.
+        // Ballista knows only the keeper of the report, so that the executor is taken from the scheduler's own records.
         task_status::Status::Successful(_) => (TaskState::Successful, now.map(|now| now.executor.clone())),
         task_status::Status::Failed(_) => (TaskState::Failed, None),
     };

@@ -1,4 +1,4 @@
-//! Reports of finished tasks, kept from when they arrive until their job is dropped.
+//! Reports of finished tasks, kept from their arrival until their job is dropped.
 
 use super::counts::TaskNow;
 use ballista_core::JobId;
@@ -7,21 +7,22 @@ use millwork_manifest::{Failure, FailureClass};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Limit of the bytes of the reports that are kept at once, 1 GiB. A report of usual tables has some kilobytes, one of 20,000 columns in
-/// a bucket up to 30 MiB. Beyond, a job fails that has more than its equal share: so one whose executor lies costs no other.
+/// Limit of the reports that are kept, in bytes: 1 GiB. A report usually has some kilobytes, one of 20,000 columns in a
+/// bucket up to 30 MiB. Beyond the limit, a job that uses more than an equal share fails, so that a faulty executor
+/// affects only its own job.
 const MAX_KEPT_BYTES: usize = 1 << 30;
 
-/// The reports of all jobs. One counts for each partition: if a task ran twice, the later.
+/// Reports of all jobs, one per partition: if a task ran twice, the later one.
 #[derive(Default)]
 pub(super) struct Results(Mutex<HashMap<JobId, Finished>>);
 
-/// Reports and tasks of a job that have finished so far, and the input of all its tasks.
+/// Finished tasks of a job with their reports, and the planned input of all its tasks.
 #[derive(Default)]
 struct Finished {
     reports: BTreeMap<usize, TaskReport>,
-    /// Bytes of each report as it came, by partition.
+    /// Encoded size of each report, by partition.
     bytes: BTreeMap<usize, usize>,
-    /// The tasks, by their partition.
+    /// Finished tasks, by partition.
     tasks: BTreeMap<usize, TaskNow>,
     inputs: Vec<TaskInput>,
 }
@@ -37,7 +38,7 @@ impl Results {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the report of a task, which came in so many bytes; or a failure, if there is no room for it.
+    /// Stores the report of a task, whose encoded size is `bytes`, or a failure if there is no room for it.
     pub(super) fn put(&self, job: JobId, task: TaskNow, report: TaskReport, bytes: usize) {
         let mut jobs = self.jobs();
         jobs.entry(job.clone()).or_default().bytes.insert(task.partition, bytes);
@@ -56,19 +57,19 @@ impl Results {
         finished.tasks.insert(task.partition, task);
     }
 
-    /// Notes the input of the tasks of a job: nothing that is said of them can be more.
+    /// Sets the planned input of a job's tasks, which bounds their reported progress.
     pub(super) fn expect(&self, job: JobId, inputs: Vec<TaskInput>) {
         self.jobs().entry(job).or_default().inputs = inputs;
     }
 
-    /// The tasks of a job that have finished, and the input of all.
+    /// Finished tasks of a job, and the input of all its tasks.
     pub(super) fn tasks(&self, job: &JobId) -> (Vec<TaskNow>, Vec<TaskInput>) {
         let jobs = self.jobs();
         let Some(finished) = jobs.get(job) else { return (Vec::new(), Vec::new()) };
         (finished.tasks.values().cloned().collect(), finished.inputs.clone())
     }
 
-    /// Gives the reports of a job, in the order of their partitions.
+    /// Removes and returns the reports of a job, ordered by partition.
     pub(super) fn take(&self, job: &JobId) -> Vec<TaskReport> {
         let reports = self.jobs().get_mut(job).map(|finished| {
             finished.bytes.clear();
@@ -82,7 +83,7 @@ impl Results {
     }
 }
 
-/// The failure in place of a report, with which those of its job have so many bytes.
+/// Failure that replaces a report if the reports of its job would take this many bytes.
 fn no_room(bytes: usize) -> TaskReport {
     let message = format!(
         "the reports of this run's tasks have {bytes} bytes, and those of all runs together may have {MAX_KEPT_BYTES}: make smaller \

@@ -1,4 +1,4 @@
-//! The time of an executor with this scheduler, from its registration to the end of its stream.
+//! Session of an executor with this scheduler, from its registration to the end of its stream.
 
 use super::counts::{MOST_MEMORY_BYTES, at_end};
 use super::fleet::ExecutorInfo;
@@ -19,23 +19,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// The longest name of an executor.
+/// Limit of an executor's name, in characters.
 const MAX_NAME_CHARACTERS: usize = 200;
-/// The most tasks that an executor may run at once.
+/// Limit of the tasks that an executor may run concurrently.
 const MAX_SLOTS: u32 = 1024;
 
-/// The longest text of a defect that is kept of an executor's: what failures tell at most.
+/// Limit of an executor's error text, in characters: that of failure messages.
 const MAX_DEFECT_CHARACTERS: usize = 4096;
 
-/// Size from which a report is read in turn with others as large: as values it takes several times the memory.
+/// Size from which a report counts as large, and waits for a permit to be decoded: decoded it takes several times the
+/// memory.
 const LARGE_REPORT_BYTES: usize = 1 << 20;
-/// Turns of large reports, of all executors together.
+/// Permits for decoding large reports, over all executors.
 static LARGE_REPORTS: Semaphore = Semaphore::const_new(2);
 
-/// Number of the next session: an executor that comes back is another one, as its former tasks are given to others.
+/// Id of the next session. An executor that reconnects gets a new one, since its former tasks were reassigned.
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
-/// Serves an executor until its stream ends, it is silent for too long, or nothing more is wanted of it.
+/// Serves an executor until its stream ends, it is silent for too long, or it is released.
 pub(super) async fn serve(engine: Engine, mut link: ExecutorLink) {
     let registered = match timeout(link.patience, link.inbound.next()).await {
         Ok(Some(Ok(message))) => match message.content {
@@ -49,7 +50,7 @@ pub(super) async fn serve(engine: Engine, mut link: ExecutorLink) {
         Ok(register) => register,
         Err(reason) => {
             tracing::warn!(peer = link.peer, reason, "refused an executor");
-            // The executor may have gone: a message that cannot be sent is no matter.
+            // The executor may have gone, so that a send error is ignored.
             let _ = link.outbound.try_send(FromScheduler::Release(Release { reason }).into());
             return;
         }
@@ -93,7 +94,7 @@ fn check(register: Register) -> Result<Register, String> {
     if !(1..=MAX_SLOTS).contains(slots) {
         return Err(format!("it offers {slots} slots; 1 to {MAX_SLOTS} are taken"));
     }
-    // Characters that turn the direction of text, and the like, are written as escapes.
+    // Invisible characters, such as those that change text direction, are escaped.
     let is_name =
         !name.is_empty() && name.chars().count() <= MAX_NAME_CHARACTERS && millwork_diagnosis::shown(name) == *name;
     if !is_name {
@@ -104,7 +105,7 @@ fn check(register: Register) -> Result<Register, String> {
     Ok(register)
 }
 
-/// A text of an executor's own, as it can be shown: short, and with escapes for characters that are not seen.
+/// Prepares an executor's text for display: shortened, with invisible characters escaped.
 fn shown(text: &str) -> String {
     millwork_diagnosis::shown(&text.chars().take(MAX_NAME_CHARACTERS).collect::<String>())
 }
@@ -126,7 +127,7 @@ impl Session {
         Ok(())
     }
 
-    /// Takes its messages. Returns the reason why it is over.
+    /// Handles its messages. Returns the reason why the session ended.
     async fn listen(&self, link: &mut ExecutorLink) -> String {
         loop {
             let message = match timeout(link.patience, link.inbound.next()).await {
@@ -141,7 +142,8 @@ impl Session {
                         Ok(alive) => self.engine.fleet.hear(&self.id, &alive),
                         Err(reason) => return reason,
                     }
-                    // A sign of life that is not read is as good as the next: a full queue is no matter.
+                    // A full queue is ignored: the executor then has other messages to read, which serve as a
+                    // keep-alive as well.
                     drop(link.outbound.try_send(FromScheduler::Alive(Nothing {}).into()));
                 }
                 Some(FromExecutor::Ended(ended)) => self.end_task(ended).await,
@@ -210,7 +212,7 @@ impl Session {
 }
 
 impl Session {
-    /// Reads the report of a task, beside other work: it can have 64 MiB. Returns its bytes, too.
+    /// Decodes the report of a task on a blocking thread, since it can have 64 MiB. Also returns its size.
     async fn read_report(&self, bytes: Vec<u8>) -> Result<(TaskReport, usize), String> {
         let none = |error: &dyn std::fmt::Display| format!("the report of executor {} is none: {error}", self.id);
         let length = bytes.len();
@@ -220,13 +222,13 @@ impl Session {
         };
         let read = tokio::task::spawn_blocking(move || TaskReport::from_bytes(&bytes)).await;
         let mut report = read.map_err(|error| none(&error))?.map_err(|error| none(&error))?;
-        // The executor's name is the one by which it registered, whatever its report says.
+        // The registered name replaces the one in the report.
         report.executor.clone_from(&self.name);
         Ok((report, length))
     }
 }
 
-/// The words by which Ballista takes a task for done, its result being kept here.
+/// Ballista's status of a successful task whose result is kept here.
 fn successful(partition: usize, bytes: usize) -> SuccessfulTask {
     let partition = ShuffleWritePartition {
         partition_id: partition as u64,
@@ -239,7 +241,7 @@ fn successful(partition: usize, bytes: usize) -> SuccessfulTask {
     SuccessfulTask { executor_id: KEEPER.to_owned(), partitions: vec![partition], ..SuccessfulTask::default() }
 }
 
-/// The words by which Ballista fails the job: a defect would be there again.
+/// Ballista's status that fails the job without a retry, since a defect would occur again.
 fn failed(error: String) -> FailedTask {
     FailedTask {
         error,

@@ -1,7 +1,8 @@
-//! Manifests in a directory that is looked at again and again.
+//! Manifests in a directory or bucket folder that is listed at intervals.
 //!
-//! A file is read when it is new or has changed, and never while it stays as it was. Whole documents are taken at once;
-//! what is no document yet may be half written, and is refused only when it has not changed between two looks.
+//! A file is read when it is new or has changed, and not again while it is unchanged. A complete document is submitted
+//! at once. An incomplete one may still be being written, and is refused only if it has not changed between two
+//! listings.
 
 use super::{Intake, Source};
 use futures::StreamExt;
@@ -11,14 +12,14 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// The pause between two looks at a directory, and at a bucket, where each costs a request for a thousand objects.
+/// Intervals between listings of a directory, and of a bucket, where each takes a request per thousand objects.
 const LOCAL_PAUSE: Duration = Duration::from_secs(1);
 const BUCKET_PAUSE: Duration = Duration::from_secs(10);
-/// The longest pause, after failures and where a look takes long.
+/// Longest interval, used after failures and where listings take long.
 const LAST_PAUSE: Duration = Duration::from_secs(10);
-/// Factor by which the pause after a look is longer than the look, at least, so that looking costs a tenth of one processor at most.
+/// Least pause after a listing, as a multiple of its duration, so that listings take at most a tenth of a core.
 const PAUSE_PER_LOOK: u32 = 9;
-/// Limit of the files that are remembered, in files: 100,000, in about 30 MB. Others are read again at each look.
+/// Limit of the files that are remembered: 100,000, in about 30 MB. Others are read again at each listing.
 const MAX_REMEMBERED: usize = 100_000;
 
 /// A directory that is watched.
@@ -26,14 +27,14 @@ pub(super) struct Watch {
     intake: Intake,
     place: Location,
     seen: HashMap<String, Seen>,
-    /// The entries that the last look refused.
+    /// Entries that the last listing refused.
     refused: HashSet<String>,
-    /// Limit of the files that are remembered, in files.
+    /// Limit of the files that are remembered.
     pub(super) capacity: usize,
     is_full: bool,
 }
 
-/// A file as it was at the last look.
+/// A file as of the last listing.
 #[derive(Clone, Debug)]
 struct Seen {
     etag: String,
@@ -42,9 +43,9 @@ struct Seen {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// The file is submitted, or refused: nothing more is done with it.
+    /// The file was submitted or refused: no further action.
     Settled,
-    /// The file may be half written, or could not be read or submitted.
+    /// The file may be incomplete, or could not be read or submitted.
     Open,
 }
 
@@ -53,7 +54,7 @@ impl Watch {
         Self { intake, place, seen: HashMap::new(), refused: HashSet::new(), capacity: MAX_REMEMBERED, is_full: false }
     }
 
-    /// Looks at it at intervals, until `stop`.
+    /// Lists the directory at intervals, until `stop`.
     pub(super) async fn work(mut self, stop: CancellationToken) {
         let first = if self.place.local_path().is_some() { LOCAL_PAUSE } else { BUCKET_PAUSE };
         let mut pause = first;
@@ -75,7 +76,7 @@ impl Watch {
         }
     }
 
-    /// Takes in what is new. False if some of that failed, and nothing succeeded.
+    /// Submits new and changed files. Returns false if some of them failed and none succeeded.
     pub(super) async fn look(&mut self, stop: &CancellationToken) -> StorageResult<bool> {
         let listed = self.list().await?;
         let mut before = std::mem::take(&mut self.seen);
@@ -112,7 +113,7 @@ impl Watch {
         Ok(failed == 0 || done > 0)
     }
 
-    /// Lists the directory. An entry that is refused is told of at the first look that finds it.
+    /// Lists the directory. A refused entry is logged the first time it is found.
     async fn list(&mut self) -> StorageResult<Vec<Object>> {
         let mut found = self.intake.objects.list(&self.place).await?;
         let (mut objects, mut refused) = (Vec::new(), HashSet::new());
@@ -136,7 +137,8 @@ impl Watch {
         Ok(objects)
     }
 
-    /// Decides the fate of a file; none, if it cannot be read or submitted now. `is_known`: the file was the same at the last look.
+    /// Reads and submits a file; `None` if that is not possible now. `is_known` tells whether the file is unchanged
+    /// since the last listing.
     async fn take(&self, object: &Object, is_known: bool) -> Option<Fate> {
         let is_whole = is_known || self.is_full || self.place.local_path().is_none();
         let uri = &object.uri;
@@ -151,7 +153,7 @@ impl Watch {
                 Source::Directory.count_refused(bad.reason);
             }
             Verdict::Retry(error) => {
-                // Once is enough.
+                // Logged only once.
                 if !is_known {
                     tracing::warn!(file = %uri, error, "a manifest was not taken in; it is tried again");
                 }

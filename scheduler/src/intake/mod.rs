@@ -1,21 +1,21 @@
-//! Manifests that come by themselves: from the events of the manifest bucket, and from a directory that is watched.
+//! Automatic intake of manifests: from the events of the manifest bucket, and from a watched directory.
 //!
 //! ```text
 //! event, file ─▶ read the manifest ─▶ submit, durably ─▶ forget the message, remember the file
 //! ```
 //!
-//! Submitting a manifest again changes nothing, so that whatever was begun is begun again:
+//! Submission is idempotent, so that anything interrupted is simply repeated:
 //!
-//! | the process dies | what is left | what happens then |
+//! | crash | what remains | recovery |
 //! |---|---|---|
-//! | before a manifest is submitted | the message, hidden for a while; the file | the message comes again; the first look after the start |
-//! | while it is submitted | files of it in the manifest, no run yet | the same; its submission goes on |
-//! | after it is submitted, before its message is deleted | a queued run, and the message | the run goes on at the start; the message comes again, its manifest is known, and it is deleted |
-//! | after a bad message is in the dead-letter queue, before it is deleted | the message twice | it is put there once more |
-//! | while a directory is watched | nothing but the files | all of them are read again; those that are known change nothing |
+//! | before a manifest is submitted | the message, hidden for a while; the file | the message is delivered again; the file is found by the first listing |
+//! | while it is submitted | files assigned to the manifest, no run yet | as above; the submission continues |
+//! | after it is submitted, before its message is deleted | a queued run, and the message | the run continues at the start; the message is delivered again, and deleted since its manifest is known |
+//! | after a bad message is in the dead-letter queue, before it is deleted | the message in both queues | it is sent there once more |
+//! | while a directory is watched | only the files | all of them are read again; known ones change nothing |
 //!
-//! What is refused holds up nothing else. What cannot be done now (the store or the storage does not answer) is done
-//! later: the message comes again, the file is read at the next look.
+//! A refused manifest does not delay others. If the store or the storage does not answer, the message is delivered
+//! again, and the file read at the next listing.
 
 mod depth;
 mod directory;
@@ -41,10 +41,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Receiver of manifests, such as the service of a scheduler.
+/// Receiver of manifests, such as the scheduler's service.
 #[async_trait]
 pub trait Submit: Send + Sync {
-    /// Queues a manifest that was found at `uri`. When this returns, that is durable. No error for one that is known.
+    /// Queues a manifest that was found at `uri`, durably on return. A known manifest is not an error.
     async fn submit(&self, manifest: Manifest, uri: &str) -> Result<(), SubmitError>;
 }
 
@@ -55,22 +55,23 @@ impl Submit for Service {
     }
 }
 
-/// Finds manifests and submits them.
+/// Finder and submitter of manifests.
 #[derive(Clone)]
 pub struct Intake {
     submit: Arc<dyn Submit>,
     objects: Arc<dyn Objects>,
-    /// Places in which manifests may be: no other object is looked at, whoever names it.
+    /// Places in which manifests may be: other objects are never accessed, whoever names them.
     places: Arc<Places>,
 }
 
 impl Intake {
-    /// Makes an intake that reads these directories and buckets, the latter as the environment says.
+    /// Creates an intake that reads manifests from these places; buckets are accessed as the environment says.
     pub fn new(submit: Arc<dyn Submit>, places: Places) -> Self {
         Self { submit, objects: Arc::new(Storage::from_env()), places: Arc::new(places) }
     }
 
-    /// Starts what the options name. It goes on until `stop`; the tracker then waits until what was begun is finished.
+    /// Starts the sources that the options name. They run until `stop`; the returned tracker then waits for work in
+    /// progress.
     ///
     /// Fails if the queue or the directory cannot be read.
     pub async fn start(&self, options: &IntakeOptions, stop: &CancellationToken) -> anyhow::Result<TaskTracker> {
@@ -86,7 +87,7 @@ impl Intake {
         if let Some(place) = &options.manifest_dir {
             let place = Location::parse(place)?;
             let first = async { self.objects.list(&place).await?.try_next().await };
-            // An entry that is refused says that the directory is there.
+            // A refused entry proves that the directory exists.
             let first = first.await.or_else(|e| if e.is_foreign() { Ok(None) } else { Err(e) });
             first.context("--manifest-dir must be there when the scheduler starts")?;
             tracing::info!(directory = %place, "taking in manifests from a directory");
@@ -131,7 +132,7 @@ fn refused(reason: BadReason, uri: &ObjectUri, error: &SubmitError) -> BadMessag
     BadMessage::new(reason, format!("manifest `{uri}`: {error}"))
 }
 
-/// Source of a manifest, as the metrics count it.
+/// Source of a manifest, as a label of metrics.
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Queue,
@@ -146,12 +147,12 @@ impl Source {
         }
     }
 
-    /// Counts a manifest that was taken in, or refused.
+    /// Counts a manifest that was submitted, or refused.
     fn count_received(self) {
         counter!("millwork_manifests_received_total", "source" => self.as_str()).increment(1);
     }
 
-    /// Counts what was refused.
+    /// Counts a refused manifest or message by reason.
     fn count_refused(self, reason: BadReason) {
         counter!("millwork_manifests_refused_total", "source" => self.as_str(), "reason" => reason.as_str())
             .increment(1);

@@ -10,7 +10,7 @@ pub struct IntakeOptions {
     #[arg(long, env = "MANIFEST_QUEUE_URL", value_name = "URL")]
     pub manifest_queue_url: Option<String>,
 
-    // Not DEAD_LETTER_QUEUE_URL: in the environment that bootstrap prints, that is the builder's.
+    // Not DEAD_LETTER_QUEUE_URL: in the environment that bootstrap prints, that names the builder's queue.
     /// Queue for messages that can never be processed [default: that of the manifest queue's redrive policy]
     #[arg(long, env = "MANIFEST_DEAD_LETTER_QUEUE_URL", value_name = "URL", requires = "manifest_queue_url")]
     pub dead_letter_queue_url: Option<String>,
@@ -30,7 +30,7 @@ pub struct IntakeOptions {
 }
 
 impl IntakeOptions {
-    /// URLs of the queue, if there is one, and of that for its dead letters. A variable that is empty is as good as none.
+    /// URLs of the queue, if there is one, and of its dead-letter queue. An empty variable counts as unset.
     pub fn urls(&self) -> Option<(String, Option<String>)> {
         let given = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
         Some((given(&self.manifest_queue_url)?, given(&self.dead_letter_queue_url)))

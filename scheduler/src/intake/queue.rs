@@ -1,4 +1,4 @@
-//! Manifests that the events of their bucket tell of.
+//! Manifests named in events of their bucket.
 
 use super::{Intake, Source};
 use async_trait::async_trait;
@@ -6,10 +6,11 @@ use futures::future::join_all;
 use millwork_queue::{BadMessage, BadReason, EventKind, Handler, Message, ObjectEvent, Verdict, decode};
 use std::collections::HashSet;
 
-/// Limit of the messages of a batch that are handled at once, in messages: each can hold a manifest of the largest size in memory.
+/// Limit of the messages of a batch that are handled concurrently: each can hold a manifest of the largest size in
+/// memory.
 const AT_ONCE: usize = 4;
 
-/// Handler of the messages of the queue, whose objects go to the intake.
+/// Handler of the queue's messages, which passes the named objects to the intake.
 pub(super) struct FromQueue {
     pub(super) intake: Intake,
 }
@@ -26,12 +27,12 @@ impl Handler for FromQueue {
 }
 
 impl FromQueue {
-    /// Takes in all that a message tells of. What can be done later decides, since the message then comes again as a
-    /// whole; then what is bad.
+    /// Handles all records of a message. If any may succeed later, the whole message is kept for another delivery;
+    /// otherwise, if any is invalid, the message is bad.
     async fn take_in(&self, message: &Message) -> Verdict {
         let decoded = decode(&message.body);
         let (mut bad, mut later) = (decoded.bad, None);
-        // A record is a hundred bytes, the manifest that it names can be as large as manifests may be: each is read once for a message.
+        // A record has a hundred bytes, but its manifest can be large: each manifest is read only once per message.
         let mut seen = HashSet::new();
         for event in decoded.events.iter().filter(|event| seen.insert((event.kind == EventKind::Removed, &event.uri))) {
             match self.take_event(event).await {
@@ -60,7 +61,7 @@ impl FromQueue {
             Source::Queue.count_received();
             return Verdict::Bad(BadMessage::new(BadReason::ForeignObject, error));
         }
-        // Removal of a manifest that has been run is its owner's business.
+        // A manifest may be removed after its run was queued, which needs no action.
         if event.kind == EventKind::Removed {
             return Verdict::Done;
         }

@@ -1,10 +1,10 @@
-//! A manifest, read from where it is.
+//! Reading of a manifest document.
 
 use millwork_manifest::{Manifest, ManifestError, ObjectUri};
 use millwork_queue::BadReason;
 use millwork_storage::{MAX_READ_BYTES, Objects, Places, StorageError, bucket_and_key};
 
-/// The largest manifest document taken, in bytes: room for a hundred thousand files and more.
+/// Limit of a manifest document, in bytes: room for more than a hundred thousand files.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = MAX_READ_BYTES;
 
 /// Reason why a manifest cannot be read.
@@ -13,7 +13,7 @@ pub(crate) enum ReadError {
     /// The manifest is gone, or its storage does not answer.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The manifest is larger than anything that somebody writes as one.
+    /// The document is larger than any manifest.
     #[error("manifest `{uri}` has {bytes} bytes; the limit is {MAX_MANIFEST_BYTES}: make several of it")]
     TooLarge {
         /// Address of the manifest.
@@ -21,13 +21,13 @@ pub(crate) enum ReadError {
         /// Size of the manifest, in bytes.
         bytes: u64,
     },
-    /// The content is no manifest.
+    /// The content is not a manifest.
     #[error(transparent)]
     Invalid(#[from] ManifestError),
 }
 
 impl ReadError {
-    /// Reason why it can never be read; none, if it may be later.
+    /// Reason why it can never be read; `None` if a retry may succeed.
     pub(crate) fn reason(&self) -> Option<BadReason> {
         match self {
             Self::Storage(error) if error.is_foreign() => Some(BadReason::ForeignObject),
@@ -44,7 +44,8 @@ impl ReadError {
     }
 }
 
-/// Reads a manifest from a directory or a bucket, if it is in one of the places that manifests may be in. Of others nothing is asked.
+/// Reads a manifest from a directory or a bucket, if it is in one of the allowed places; other objects are not
+/// accessed.
 pub(crate) async fn read_manifest(
     objects: &dyn Objects,
     uri: &ObjectUri,

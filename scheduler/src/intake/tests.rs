@@ -1,4 +1,4 @@
-//! Tests of the intake of messages and files, with a store that answers as it is told.
+//! Tests of the intake of messages and files, with a simulated store.
 
 use super::*;
 use millwork_queue::{Handler, Message};
@@ -6,7 +6,7 @@ use millwork_storage::MemoryObjects;
 use serde_json::json;
 use std::sync::Mutex;
 
-/// Takes every manifest but those whose id says otherwise, and remembers the ids.
+/// Store that accepts every manifest unless its id asks for another answer, and remembers the ids.
 #[derive(Default)]
 struct Store(Mutex<Vec<String>>);
 
@@ -148,7 +148,7 @@ async fn a_message_of_several_records_is_done_when_all_are() {
         json!({"Records": records}).to_string()
     };
     let verdicts = bench.handle(&[of(&["gone.json", "a.json"]), of(&["gone.json", "down.json", "a.json"])]).await;
-    // A message whose manifest can be read later comes again before it is put away.
+    // A message whose manifest can be read later is kept, even if it has bad records as well.
     assert_eq!(verdicts.iter().map(reason).collect::<Vec<_>>(), ["missing-object", "retry"]);
     assert_eq!(bench.submitted(), ["a", "a", "down"]);
 }
@@ -191,7 +191,7 @@ async fn a_manifest_without_an_end_is_not_read() {
     assert!(error.to_string().contains("it is no regular file"), "{error}");
 }
 
-/// A directory that is watched, and what a look at it submits.
+/// A watched directory, and what its listings submit.
 struct Watched {
     root: tempfile::TempDir,
     store: Arc<Store>,
@@ -230,7 +230,7 @@ async fn a_file_is_submitted_once_until_it_changes() {
     assert!(watched.look().await.is_empty());
     watched.put("2025-12-23/taken.json", &manifest("b", &["2025-12-23-a.ndjson"]));
     assert_eq!(watched.look().await, ["b"]);
-    // A file that went and came back is new.
+    // A file that was removed and created again counts as new.
     std::fs::remove_file(watched.root.path().join("a.json")).unwrap();
     assert!(watched.look().await.is_empty());
     watched.put("a.json", &manifest("a", &["2025-12-23-a.ndjson"]));

@@ -1,4 +1,4 @@
-//! Tests of what people ask of a committed run, and of what is left of its output then.
+//! Tests of lost outputs: operators' actions on a committed run, and the remaining files.
 
 use super::*;
 use crate::service::Service;
@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A run that is committed with the outputs `a` and `b`, of which none is shown.
+/// A committed run with the outputs `a` and `b`, neither of which is published.
 struct Place {
     root: tempfile::TempDir,
     store: Arc<SqliteStore>,
@@ -42,7 +42,7 @@ impl Place {
         private(&self.path("_millwork/staging/m/1"), name)
     }
 
-    /// Shows an output, as a publication does that then breaks off.
+    /// Publishes a single output, as an interrupted publication does.
     fn show(&self, name: &str) {
         std::fs::hard_link(self.private(name), self.path(&format!("g1-{name}.parquet"))).unwrap();
         std::fs::remove_file(self.private(name)).unwrap();
@@ -57,10 +57,10 @@ impl Place {
     }
 }
 
-/// The outputs of an attempt, by number.
+/// Outputs of an attempt, in the order of their numbers.
 const OUTPUTS: [&str; 2] = ["a", "b"];
 
-/// The private file of an output.
+/// Path of the private file of an output.
 fn private(directory: &std::path::Path, name: &str) -> PathBuf {
     let number = OUTPUTS.iter().position(|output| *output == name).unwrap();
     let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
@@ -126,7 +126,7 @@ async fn a_lost_output_is_given_up_on_request_and_nothing_of_it_is_left() {
     let failure = run.failure.unwrap();
     assert!(failure.message.contains("g1-b.parquet") && failure.message.contains("converted anew"), "{failure}");
     assert!(!place.is_shown("g1-a") && !place.is_shown("g1-b"));
-    // A scheduler that was away and has the record still.
+    // A former scheduler that still has the record cannot publish.
     assert!(record_of(&place.commit).unwrap().publish().unwrap_err().is_lost());
     assert!(place.store.complete(&place.id, Utc::now()).await.is_err());
     let second = commit(&place.root, &place.store, &place.id, 2).await;
@@ -143,7 +143,7 @@ async fn an_output_is_given_up_without_its_input_only_by_force() {
     std::fs::remove_file(place.path("2025-01-01-in.ndjson")).unwrap();
     let told = place.service.retry(&place.id).await.unwrap_err().to_string();
     assert!(told.contains("2025-01-01-in.ndjson` is gone or changed, too") && told.contains("force the run"), "{told}");
-    // The output that is shown stays until the run is forced.
+    // A published output remains until the run is forced.
     assert!(place.is_shown("g1-a") && place.run().await.state == RunState::Committing);
     let run = place.service.force(&place.id).await.unwrap();
     assert_eq!((run.state, run.generation), (RunState::Queued, 2));
@@ -173,10 +173,10 @@ async fn an_output_is_replaced_once_all_of_the_new_one_is_shown() {
     let private = private(&place.path("_millwork/staging/m/2"), "b");
     let content = std::fs::read(&private).unwrap();
     std::fs::remove_file(&private).unwrap();
-    // A lost private file is found before anything is shown.
+    // A lost private file is detected before anything is published.
     assert!(record.publish().unwrap_err().is_lost());
     assert!(place.is_shown("g1-a") && place.is_shown("g1-b") && !place.is_shown("g2-a"));
-    // Something in the way of the last new name: the old output stays as well.
+    // A file in the way of the last new name: the old output is kept as well.
     std::fs::write(&private, content).unwrap();
     std::fs::write(place.path("g2-b.parquet"), "foreign").unwrap();
     assert!(record.publish().unwrap_err().to_string().contains("move it away"));

@@ -1,4 +1,4 @@
-//! Changes of files' states: planned exactly, then applied on condition that nothing has changed since.
+//! Changes of files' states: planned exactly, then applied on the condition that nothing has changed since.
 
 use super::Operations;
 use crate::audit::{self, Operator, is_reason};
@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use utoipa::ToSchema;
 
-/// Age at which a submission without a run counts as dead.
+/// Age from which a submission without a run counts as abandoned.
 const ABANDONED: Duration = Duration::minutes(15);
-/// Limit of the text that somebody gives as a reason, in bytes: 500.
+/// Limit of a reason given by an operator, in bytes: 500.
 const MAX_REASON_BYTES: usize = 500;
 
 /// A change that somebody wants.
@@ -68,7 +68,7 @@ pub struct PlannedChange {
     pub after: Option<StateMark>,
     /// Reason of the change, or of its refusal.
     pub why: String,
-    /// Change that is to be made; none if it is refused.
+    /// Change to be made; `None` if it is refused.
     #[serde(skip)]
     pub(crate) change: Option<StateChange>,
 }
@@ -81,11 +81,11 @@ pub enum Outcome {
     Planned,
     /// Change that is made.
     Done,
-    /// The file or its run has changed since it was looked at: nothing was done.
+    /// Change that was skipped: the file or its run has changed since it was read.
     Skipped,
     /// Change that is not allowed.
     Refused,
-    /// The store did not do it, or did not answer.
+    /// Change that the store refused or did not answer.
     Failed,
 }
 
@@ -109,7 +109,7 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// Changes that would be made, and those that are refused.
+    /// Result of a dry run: changes that would be made, and those that are refused.
     pub fn dry(plan: Vec<PlannedChange>) -> Self {
         let change = |planned: PlannedChange| {
             let outcome = if planned.change.is_some() { Outcome::Planned } else { Outcome::Refused };
@@ -118,14 +118,14 @@ impl Applied {
         Self { is_dry_run: true, changes: plan.into_iter().map(change).collect() }
     }
 
-    /// The number of changes that came to this.
+    /// Number of changes with this outcome.
     pub fn count(&self, outcome: Outcome) -> usize {
         self.changes.iter().filter(|change| change.outcome == outcome).count()
     }
 }
 
 impl Operations {
-    /// Plans the changes of these files; changes nothing.
+    /// Plans the changes of these files, without making them.
     pub async fn plan(&self, requests: &[Requested], now: DateTime<Utc>) -> TrackingResult<Vec<PlannedChange>> {
         let uris: Vec<ObjectUri> = requests.iter().map(|request| request.uri.clone()).collect();
         let files = self.store().files(&uris).await?;
@@ -190,7 +190,8 @@ impl Operations {
         Ok(Ok((change, why.to_owned())))
     }
 
-    /// Looks at the object of a file that is to be read once more; none for other changes. An error says why the change is refused.
+    /// Checks the object of a file that is to be converted again; `None` for other changes. The error is the reason for
+    /// a refusal.
     async fn content(&self, request: &Requested, file: &TrackedFile) -> Result<Option<FoundContent>, String> {
         if request.to != FileState::Pending || !matches!(file.state, FileState::Failed | FileState::Completed) {
             return Ok(None);
@@ -211,7 +212,7 @@ impl Operations {
         }
     }
 
-    /// The run that a change of a file rests on.
+    /// State of the run that a change of a file depends on.
     pub(super) async fn run_seen(
         &self,
         file: &TrackedFile,
@@ -234,7 +235,8 @@ impl Operations {
         })
     }
 
-    /// Makes planned changes, with a note before, completed after. Each file is changed for itself: what fails holds up no other.
+    /// Makes planned changes between writing and completing an audit record. Files are changed independently, so that a
+    /// failure does not stop the others.
     pub async fn apply(
         &self,
         plan: Vec<PlannedChange>,
@@ -287,12 +289,12 @@ impl Operations {
     }
 }
 
-/// The note of an operation that is about to be made.
+/// Audit record of an operation that is about to be made.
 pub(super) fn note_of(action: &str, who: &Operator, reason: &str, at: DateTime<Utc>) -> AuditEntry {
     audit::note(format!("state {action}"), who, reason, at)
 }
 
-/// Refuses a reason that is none, or is too long.
+/// Refuses a reason that is empty or too long.
 pub fn check_reason(reason: &str) -> Result<(), String> {
     if !is_reason(reason) {
         return Err("say why: a reason is noted with each change".to_owned());
@@ -303,14 +305,15 @@ pub fn check_reason(reason: &str) -> Result<(), String> {
     }
 }
 
-/// Bytes of a list in a note: 8 KiB, which DynamoDB and a reader can take. The rest is a number.
+/// Limit of a list in an audit record, in bytes: 8 KiB, which fits into DynamoDB and is readable. The rest is given as
+/// a number.
 const MAX_NOTED_BYTES: usize = 8 << 10;
 
 fn in_words(mark: &Option<StateMark>) -> String {
     mark.as_ref().map_or_else(String::new, |mark| format!("{} v{}", mark.state, mark.version))
 }
 
-/// Texts within the limit of a note.
+/// Shortens a list of texts to the limit of an audit record.
 fn bounded(texts: impl ExactSizeIterator<Item = String>) -> Vec<String> {
     let (count, mut bytes, mut kept) = (texts.len(), 0, Vec::new());
     for text in texts {

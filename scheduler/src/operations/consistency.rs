@@ -1,7 +1,7 @@
-//! Thirteen invariants, and what breaks them.
+//! Checks of thirteen invariants of the state.
 //!
-//! What is read at different moments may differ because the work goes on. So whatever seems broken is read once more, and
-//! counts only if nothing of it has changed in between, and if it is older than a moment of grace.
+//! Records that are read at different times may differ because work continues. A suspected violation is therefore read
+//! again, and counts only if nothing has changed in between and it is older than a grace period.
 
 use super::change::note_of;
 use super::read::FileQuery;
@@ -17,12 +17,12 @@ use utoipa::ToSchema;
 
 mod runs;
 
-/// Age that something broken has at least, in seconds: 120. In DynamoDB files follow their run within that.
+/// Least age of a violation, in seconds: 120. In DynamoDB files follow their run within that time.
 const GRACE_SECONDS: i64 = 120;
-/// Age of an expired lock that nobody has taken although there is work for it, in seconds: an hour.
+/// Age from which an expired lock with pending work is reported, in seconds: an hour.
 const OLD_LOCK_SECONDS: i64 = 3600;
 
-/// Advice where what is broken has one possible truth.
+/// Remedy where there is only one possible truth.
 const FIX: &str = "millwork state validate-consistency --fix";
 
 /// Names of the invariants, in the order in which they are checked.
@@ -84,11 +84,11 @@ impl Consistency {
 /// Scope of a check.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
-    /// Only what is of this date.
+    /// Restricts the check to this date.
     pub date: Option<DatePrefix>,
-    /// Files and runs that are looked at, at most.
+    /// Limit of the files, and of the runs, that are read.
     pub limit: usize,
-    /// True if objects are looked at: outputs, quarantine, documents.
+    /// True to check objects as well: outputs, quarantine, documents.
     pub looks_at_objects: bool,
 }
 
@@ -108,8 +108,8 @@ impl Operations {
     async fn check_files(&self, found: &mut Consistency, scope: Scope, before: DateTime<Utc>) -> TrackingResult<()> {
         let mut seen: Vec<TrackedFile> = Vec::new();
         if !self.list(found, &mut seen, None, scope, before).await? {
-            // Rows that cannot be read end a listing. Those by state have the others, and where one of them ends, too, there is
-            // more than was looked at.
+            // Rows that cannot be decoded end a listing. Listings by state then return the other rows; if one of them
+            // ends early as well, the check is incomplete.
             seen.clear();
             for state in FileState::ALL {
                 found.is_capped |= !self.list(found, &mut seen, Some(state), scope, before).await?;
@@ -119,7 +119,7 @@ impl Operations {
         let mut runs: HashMap<String, Option<RunState>> = HashMap::new();
         for chunk in seen.chunks(PAGE) {
             let uris: Vec<_> = chunk.iter().map(|file| file.uri.clone()).collect();
-            // As they are now: a listing lags behind, and time passes.
+            // Read again for current states: a listing lags behind.
             for file in self.store().files(&uris).await?.into_iter().flatten().filter(|file| file.updated_at <= before)
             {
                 self.check_file(found, &file, &mut runs, scope).await?;
@@ -128,7 +128,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Lists files, as many as there is room for. False if one of them cannot be read, which is a finding.
+    /// Lists files up to the limit. Returns false if one of them cannot be decoded, which is a finding.
     async fn list(
         &self,
         found: &mut Consistency,
@@ -168,12 +168,12 @@ impl Operations {
             found.add("states-legal", uri.as_str(), problem, remedy);
         }
         let last = self.store().timeline(&file.uri).await?.pop();
-        // Forgotten, or trimmed: then it says nothing.
+        // A timeline that was deleted or trimmed is not checked.
         if let Some(last) = last.filter(|last| last.state != file.state) {
             let again = self.store().files(std::slice::from_ref(&file.uri)).await?.pop().flatten();
             if again.is_some_and(|again| again.version == file.version) {
                 let text = format!("it is {}, and its timeline ends in {}", file.state, last.state);
-                // A record that was put back by hand would have rows twice.
+                // Restoring the record by hand could convert its rows a second time.
                 let remedy = match file.manifest_id {
                     Some(_) => "millwork state validate-consistency --fix, if its run says what its record says",
                     None => {
@@ -187,7 +187,7 @@ impl Operations {
             let (_, standing) = self.run_seen(file, runs).await?;
             use millwork_diagnosis::RunStanding::{Absent, InState};
             let problem = match standing {
-                // A forced run has its files completed meanwhile.
+                // A forced run keeps its files completed meanwhile.
                 InState(RunState::Draft | RunState::Failed | RunState::Cancelled) | Absent => {
                     let run = file.manifest_id.as_deref().unwrap_or_default();
                     Some(format!(
@@ -220,7 +220,8 @@ impl Operations {
         Ok(())
     }
 
-    /// The counters of each date against a count. What changes meanwhile is counted again, and left alone if it goes on.
+    /// Invariant: the counters of each date equal a count. Counters that change meanwhile are counted again, and
+    /// skipped if they keep changing.
     async fn check_counters(&self, found: &mut Consistency, scope: Scope) -> TrackingResult<()> {
         const TRIES: usize = 3;
         let mut dates: Vec<DatePrefix> = self.store().backlogs().await?.into_iter().map(|(date, _)| date).collect();
@@ -250,7 +251,7 @@ impl Operations {
                 if is_right {
                     break;
                 }
-                // Files may have come in between: a counter that changed meanwhile is no finding.
+                // Files may have arrived in between: a counter that has changed is not a finding.
                 if before != after {
                     differs = None;
                 }
@@ -266,7 +267,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Counts the backlogs of these dates anew, with a note before, completed after.
+    /// Recounts the backlogs of these dates between writing and completing an audit record.
     pub async fn recount(
         &self,
         dates: &[DatePrefix],
@@ -285,7 +286,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Locks of dates that wait, and were not taken since their holder died.
+    /// Invariant: dates with pending files have no lock that was left expired by a dead holder.
     async fn check_locks(&self, found: &mut Consistency, now: DateTime<Utc>) -> TrackingResult<()> {
         const MAX_LOCKS: usize = 100;
         let dates = self.store().backlogs().await?;
@@ -330,7 +331,7 @@ impl Operations {
     }
 }
 
-/// Describes what no step of the work makes of a file, with what to do; none if the file is in order.
+/// Describes an impossible state of a file, with the remedy; `None` if the file is in order.
 fn illegal(file: &TrackedFile) -> Option<(String, &'static str)> {
     use FileState::{Completed, Failed, Manifested, Pending, Processing, Quarantined};
     let (state, has_manifest) = (file.state, file.manifest_id.is_some());

@@ -1,15 +1,15 @@
-//! Mending of what a check of the invariants found, as far as there is one possible truth.
+//! Repair of violated invariants where there is only one possible truth.
 //!
-//! | finding | truth | mending |
+//! | finding | truth | repair |
 //! |---|---|---|
-//! | counters | files of the date that wait | counters are counted anew |
-//! | expired lock | nobody holds it | it is taken and let go of |
-//! | files of a run in a state that does not fit it | state of the run, and its commit | they get the state that the run prescribes |
-//! | file in no manifest that exactly one run names | document and commit of that run | it is noted with that run again |
-//! | timeline that ends elsewhere, of a file whose run says what its record says | record and run | the timeline gets a line with the state |
+//! | counters | pending files of the date | counters are recounted |
+//! | expired lock | nobody holds it | it is taken and released |
+//! | files in a state that does not fit their run | state of the run, and its commit | they get the state that the run prescribes |
+//! | file without a manifest that exactly one run names | document and commit of that run | it is assigned to that run again |
+//! | timeline that ends in another state, of a file whose run and record agree | record and run | the timeline gets an entry with the state |
 //!
-//! A plan changes nothing. Its changes are applied as those of every writer: noted before, each on condition that file and run are as
-//! they were seen.
+//! A plan changes nothing. Its changes are applied like all others: with an audit record written first, each on the
+//! condition that file and run are unchanged.
 
 use super::change::{PlannedChange, note_of, planned};
 use super::consistency::{Consistency, Finding};
@@ -24,17 +24,17 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use utoipa::ToSchema;
 
-/// Least age of files that are mended, in minutes: 2, as old as findings are.
+/// Least age of files that are repaired, in minutes: 2, the least age of findings.
 const LEAST_AGE: Duration = Duration::minutes(2);
-/// Time for which a lock that is let go of is held, in seconds: 30.
+/// Expiry time of a lock that is taken in order to release it, in seconds: 30.
 const LOCK_SECONDS: i64 = 30;
 
-/// Mending of findings, planned exactly.
+/// Planned repairs of findings.
 #[derive(Clone, Debug, Default)]
 pub struct Mending {
     /// Dates whose counters are counted anew.
     pub dates: Vec<DatePrefix>,
-    /// Names of expired locks that are let go of.
+    /// Names of expired locks to be released.
     pub locks: Vec<String>,
     /// Files that are changed.
     pub changes: Vec<PlannedChange>,
@@ -54,12 +54,12 @@ pub struct Mended {
 }
 
 impl Mending {
-    /// True if there is nothing to mend.
+    /// True if there is nothing to repair.
     pub fn is_empty(&self) -> bool {
         self.dates.is_empty() && self.locks.is_empty() && self.changes.is_empty()
     }
 
-    /// Shows the mending without making it.
+    /// Result of a dry run.
     pub fn dry(self) -> Mended {
         Mended { counted: self.dates, unlocked: self.locks, files: Applied::dry(self.changes) }
     }
@@ -70,7 +70,7 @@ fn of<'a>(found: &'a Consistency, invariant: &'static str) -> impl Iterator<Item
 }
 
 impl Operations {
-    /// Plans the mending of what was found; changes nothing.
+    /// Plans the repair of findings, without making it.
     pub async fn plan_mending(
         &self,
         found: &Consistency,
@@ -100,7 +100,7 @@ impl Operations {
         Ok(Mending { dates, locks, changes })
     }
 
-    /// Plans the changes of files that an open run has, and that are in a state which only an end of it gives.
+    /// Plans changes of files of an open run that are in a state which only a finished run gives.
     async fn plan_following(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<Vec<PlannedChange>> {
         let Some(run) = self.store().run_head(id).await? else { return Ok(Vec::new()) };
         let is_open = matches!(run.state, RunState::Queued | RunState::Planning | RunState::Running);
@@ -123,7 +123,7 @@ impl Operations {
         Ok(files.filter(is_its_own).map(change).collect())
     }
 
-    /// Plans a line in the timeline of a file whose record and run say the same.
+    /// Plans a timeline entry for a file whose record and run agree.
     async fn plan_note(&self, uri: &ObjectUri) -> TrackingResult<Option<PlannedChange>> {
         let Some(file) = self.store().files(std::slice::from_ref(uri)).await?.pop().flatten() else { return Ok(None) };
         let Some(id) = file.manifest_id.as_ref().and_then(|id| id.parse::<ManifestId>().ok()) else { return Ok(None) };
@@ -136,7 +136,7 @@ impl Operations {
         Ok(Some(planned(&file, change, why)))
     }
 
-    /// Makes a planned mending, with notes before, completed after.
+    /// Makes planned repairs between writing and completing audit records.
     pub async fn mend(
         &self,
         mending: Mending,
@@ -145,7 +145,7 @@ impl Operations {
         now: DateTime<Utc>,
     ) -> TrackingResult<Mended> {
         let Mending { dates: counted, locks, changes } = mending;
-        // Files first: what waits is counted after they have changed.
+        // Files come first, since their changes affect the counters.
         let files = self.apply(changes, "validate-consistency", who, reason, now).await?;
         if !counted.is_empty() {
             self.recount(&counted, who, reason, now).await?;
@@ -154,7 +154,7 @@ impl Operations {
         Ok(Mended { counted, unlocked, files })
     }
 
-    /// Lets go of locks that nobody holds. Returns those it has let go of; one that somebody has taken meanwhile stays his.
+    /// Releases locks that nobody holds. Returns those released; a lock that was taken meanwhile is left to its holder.
     async fn unlock(
         &self,
         names: Vec<String>,
@@ -178,7 +178,7 @@ impl Operations {
     }
 }
 
-/// Tells whether a run alone would give a file the state that is in its record.
+/// Tells whether a run implies the state that is in the record of its file.
 fn says_the_same(run: &Run, file: &TrackedFile) -> bool {
     match file.state {
         FileState::Manifested | FileState::Processing => !run.state.is_final() && held_state(run) == file.state,

@@ -1,10 +1,10 @@
-//! Operations on the state for people: what files are in, what is stuck, what does not fit together; and changes of it.
+//! Operations on the state for operators: states of files, stuck files, inconsistencies, and changes of state.
 //!
-//! They work on any store, with or without a scheduler. Readers change nothing but what `record` says, are bounded, and tell
-//! when they were. Writers make a list of exact changes first, each with the state and version it was seen with; each is
-//! applied on condition of these and of its run, so that nothing which has changed since is touched. What is about to be done
-//! is noted before it is, and what came of it after: a process that dies in between leaves the first note, and each file
-//! either changed or not.
+//! They work on any store, with or without a scheduler. Reading operations write nothing except through `record`, are
+//! bounded, and report when a bound was reached. Writing operations first make a list of exact changes, each with the
+//! state and version that was read; each is applied on the condition that these and its run are unchanged. An audit
+//! record is written before, and completed after: a crash in between leaves the first one, and each file either changed
+//! or unchanged.
 
 mod change;
 mod consistency;
@@ -23,14 +23,14 @@ pub use reset::ResetQuery;
 use crate::why::Inspector;
 use millwork_tracking::TrackingStore;
 
-/// The operations on one state.
+/// Operations on one state.
 #[derive(Clone)]
 pub struct Operations {
     pub(crate) inspector: Inspector,
 }
 
 impl Operations {
-    /// Operations on the store and the places of an inspector.
+    /// Operations on the store and places of an inspector.
     pub fn new(inspector: Inspector) -> Self {
         Self { inspector }
     }
@@ -40,11 +40,13 @@ impl Operations {
     }
 }
 
-/// Files that are read at once from a listing.
+/// Page size for reading files from a listing.
 const PAGE: usize = 1000;
-/// Limit of the files that an operation reads: 1,000,000, which takes some seconds in SQLite and some minutes in DynamoDB.
+/// Limit of the files that an operation reads: 1,000,000, which takes some seconds in SQLite and some minutes in
+/// DynamoDB.
 pub const MAX_FILES_READ: usize = 1_000_000;
-/// Limit of the findings that an operation tells: 1000. Somebody is to read them; the first are mended first.
+/// Limit of the findings that an operation reports: 1000. More would not be read; fixing the first ones leads to the
+/// rest.
 pub const MAX_FINDINGS: usize = 1000;
-/// Limit of the files that one writer changes: 1000 unless told.
+/// Default limit of the files that one operation changes: 1000.
 pub const MAX_CHANGES: usize = 1000;

@@ -1,4 +1,4 @@
-//! Orphans, which nobody will go on with: files without a run that is in order, drafts left, objects of nobody.
+//! Orphans, which no process will continue with: files without a valid run, abandoned drafts, unreferenced objects.
 
 use super::read::FileQuery;
 use super::{MAX_FILES_READ, MAX_FINDINGS, Operations, PAGE};
@@ -14,30 +14,30 @@ use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use utoipa::ToSchema;
 
-/// Age at which a submission without a run counts as dead.
+/// Age from which a submission without a run counts as abandoned.
 const ABANDONED: Duration = Duration::minutes(15);
-/// Limit of the objects that are listed of each place: 1,000,000.
+/// Limit of the objects that are listed per place: 1,000,000.
 const MAX_OBJECTS: usize = 1_000_000;
 
 /// Kinds of orphans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OrphanKind {
-    /// A manifested file whose manifest has no run, or one that is over.
+    /// A manifested file whose manifest has no run, or a run that has ended.
     ManifestedWithoutRun,
-    /// A file that is being converted, by its state, in a run that is not open.
+    /// A file in state `processing` whose run is not active.
     ProcessingWithoutOpenRun,
-    /// A draft that nobody has finished.
+    /// An old draft that was never finished.
     OldDraft,
-    /// Pending files of which the counter of their date does not tell.
+    /// Pending files that are missing from the counter of their date.
     Uncounted,
-    /// An object in a place of input that the store does not know.
+    /// An object in an input place that is unknown to the store.
     UnknownObject,
-    /// A file that is not converted yet, and whose object is gone.
+    /// An unconverted file whose object is gone.
     MissingObject,
     /// An object among the outputs that no commit names.
     UnnamedOutput,
-    /// A refused file whose object is not where it was moved to.
+    /// A refused file whose object is missing from the quarantine.
     MissingQuarantined,
 }
 
@@ -103,7 +103,8 @@ impl Orphans {
 }
 
 impl Operations {
-    /// Looks for files, drafts and counters that have been left, for at least `older_than`: what is younger may just be going on.
+    /// Finds files, drafts and counters that have been orphaned for at least `older_than`: younger ones may be in
+    /// progress.
     pub async fn find_orphans(&self, older_than: Duration, now: DateTime<Utc>) -> TrackingResult<Orphans> {
         let mut found = Orphans::default();
         let before = now.checked_sub_signed(older_than).unwrap_or(now);
@@ -126,7 +127,7 @@ impl Operations {
         Ok(found)
     }
 
-    /// Looks at files as they are now, then at their runs: one that is over by then had to have settled its files.
+    /// Reads files again, then their runs: a run that had ended by then must have settled its files.
     async fn add_without_run(
         &self,
         found: &mut Orphans,
@@ -149,7 +150,7 @@ impl Operations {
                     runs.insert(id.clone(), run);
                 }
                 let why = match runs.get(&id).and_then(Option::as_ref) {
-                    // A submission, or a release, may be going on.
+                    // A submission or release of the file may be in progress.
                     None if now - file.updated_at < ABANDONED && !id.is_empty() => continue,
                     None if id.is_empty() => "no manifest is noted with it".to_owned(),
                     None => format!("its run `{id}` is not there"),
@@ -181,7 +182,8 @@ impl Operations {
         Ok(())
     }
 
-    /// Pending files are listed in the order of arrival: those that came before are looked up in the counters of their dates.
+    /// Pending files are listed in order of arrival: those that arrived before `before` are compared with the counters
+    /// of their dates.
     async fn add_uncounted(&self, found: &mut Orphans, before: DateTime<Utc>) -> TrackingResult<()> {
         let mut oldest: HashMap<millwork_manifest::DatePrefix, (u64, DateTime<Utc>)> = HashMap::new();
         let mut read = 0;
@@ -206,7 +208,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Looks for objects of nobody, and for those that are gone: in the places of input, where outputs go, in the quarantine.
+    /// Finds unreferenced and missing objects: in the input places, the output and the quarantine.
     pub async fn add_orphaned_objects(
         &self,
         found: &mut Orphans,
@@ -249,7 +251,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Files whose objects are gone before they were converted, or from the quarantine.
+    /// Files whose objects were removed before their conversion, or from the quarantine.
     async fn add_gone(&self, found: &mut Orphans, storage: &Storage, before: DateTime<Utc>) -> TrackingResult<()> {
         for state in [FileState::Pending, FileState::Manifested, FileState::Quarantined] {
             let mut listed = Vec::new();
@@ -278,7 +280,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Objects among the outputs that no commit names.
+    /// Objects in the output that no commit names.
     async fn add_unnamed(&self, found: &mut Orphans, storage: &Storage, before: DateTime<Utc>) -> anyhow::Result<()> {
         let Some((_, output)) = self.inspector.about.written.iter().find(|(what, _)| *what == "the output") else {
             return Ok(());
@@ -307,7 +309,7 @@ impl Operations {
         Ok(())
     }
 
-    /// The outputs of all runs that have one.
+    /// Outputs of all committed runs.
     async fn named_outputs(&self) -> TrackingResult<HashSet<String>> {
         let mut named = HashSet::new();
         let mut filter = RunFilter { limit: PAGE, ..RunFilter::default() };

@@ -1,4 +1,4 @@
-//! Readers: one file, files by state, numbers, and where time went.
+//! Reading operations: one file, files by state, statistics, and timelines.
 
 use super::{Operations, PAGE};
 use chrono::{DateTime, Duration, Utc};
@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// Days for which DynamoDB remembers converted files.
+/// Retention of converted files in DynamoDB, in days.
 const KEEP_DAYS: i64 = 7;
-/// Limit of the dates that numbers are told of: 1000, the newest.
+/// Limit of the dates in statistics: the newest 1000.
 const MAX_DATES: usize = 1000;
-/// Files of each state of which the ages are told, where there are too many to read all: the 500 oldest.
+/// Number of files per state from which ages are computed where there are too many to read all: the 500 oldest.
 const OLDEST: usize = 500;
 
 /// All that the store has of a file.
@@ -61,20 +61,20 @@ pub struct Story {
     pub total_seconds: f64,
 }
 
-/// Choice of the files that are wanted.
+/// Filter for files.
 #[derive(Clone, Debug, Default)]
 pub struct FileQuery {
     /// State of the files.
     pub state: Option<FileState>,
-    /// Their date.
+    /// Date of the files.
     pub date: Option<DatePrefix>,
-    /// Least moment of the last change.
+    /// Earliest time of the last change.
     pub since: Option<DateTime<Utc>>,
-    /// Latest moment of the last change.
+    /// Latest time of the last change.
     pub before: Option<DateTime<Utc>>,
-    /// Beginning of the URI.
+    /// Prefix of the URI.
     pub prefix: Option<String>,
-    /// Reason of the refusal or failure, or its beginning.
+    /// Prefix of the reason of the refusal or failure.
     pub reason: Option<String>,
     /// Manifest of the files.
     pub manifest: Option<String>,
@@ -117,7 +117,7 @@ pub struct DateStats {
 }
 
 impl Operations {
-    /// Everything that is known of one file.
+    /// All stored information about one file.
     pub async fn get_file_state(&self, uri: &ObjectUri, now: DateTime<Utc>) -> TrackingResult<FileReport> {
         let known = self.store().files(std::slice::from_ref(uri)).await?.pop().flatten();
         let lock = match known.as_ref().and_then(|file| file.date) {
@@ -138,7 +138,7 @@ impl Operations {
         })
     }
 
-    /// Files by state and more, page by page, handed on as they come. Returns whether it read all there is.
+    /// Streams files that match a filter, page by page. Returns whether all were read.
     pub async fn query_by_status(
         &self,
         query: &FileQuery,
@@ -167,8 +167,9 @@ impl Operations {
         }
     }
 
-    /// Numbers of all files by state and date. Where there are more files than may be read, the totals of dates are taken, which are exact in
-    /// SQLite, and in DynamoDB as of the last count; ages are then those of the oldest files.
+    /// Statistics of all files by state and date. If there are more files than `max_read`, the totals of dates are
+    /// used, which are exact in SQLite, and in DynamoDB as of the last recount; ages are then those of the oldest
+    /// files.
     pub async fn get_stats(&self, max_read: usize, now: DateTime<Utc>) -> TrackingResult<FileStats> {
         let totals = self.store().date_totals(None, None).await?;
         let files: u64 = totals.iter().flat_map(|(_, totals)| totals.files.values()).map(|total| total.files).sum();
@@ -191,7 +192,7 @@ impl Operations {
         }
         undated.retain(|_, files| *files > 0);
         if !undated.is_empty() {
-            // Their bytes are in no total.
+            // Totals contain no bytes of these files.
             is_capped = true;
             let states = undated.into_iter().map(|(state, files)| (state.to_string(), [files, 0])).collect();
             dates.push(DateStats { date: None, states });
@@ -229,7 +230,7 @@ impl Operations {
         Ok(FileStats { at: now, dates, ages_seconds, is_capped })
     }
 
-    /// Keeps numbers with those of their day, by the hour; the first of an hour stay.
+    /// Stores statistics with the day's numbers, once per hour: the first of each hour are kept.
     pub async fn record(&self, what: &str, numbers: &[(String, u64)], now: DateTime<Utc>) -> TrackingResult<()> {
         let hour = now.format("%H");
         let named: Vec<(String, u64)> =
@@ -240,26 +241,26 @@ impl Operations {
         self.store().count(&new, now).await
     }
 
-    /// Tells where the time of a file went.
+    /// Timeline of a file, with the time between its steps.
     pub async fn story_of_file(&self, uri: &ObjectUri) -> TrackingResult<Story> {
         let timeline = self.store().timeline(uri).await?;
         let steps = timeline.into_iter().map(|entry| (entry.at, entry.state.to_string(), entry.detail));
         Ok(story(uri.to_string(), steps.collect()))
     }
 
-    /// Tells where the time of a run went; none if the run is not known.
+    /// Timeline of a run; `None` if the run is not known.
     pub async fn story_of_run(&self, id: &ManifestId) -> TrackingResult<Option<Story>> {
         Ok(self.store().run_head(id).await?.map(|run| story(id.to_string(), moments(&run))))
     }
 }
 
-/// Seconds since a file arrived.
+/// Age of a file since its arrival, in seconds.
 fn age(file: &TrackedFile, now: DateTime<Utc>) -> u64 {
     (now - file.arrived_at).num_seconds().max(0).unsigned_abs()
 }
 
 impl FileStats {
-    /// The numbers that are kept: files and bytes by state.
+    /// Statistics in the form in which they are stored: files and bytes by state.
     pub fn totals(&self) -> Vec<(String, u64)> {
         let mut totals: BTreeMap<String, u64> = BTreeMap::new();
         for (state, [files, bytes]) in self.dates.iter().flat_map(|date| &date.states) {

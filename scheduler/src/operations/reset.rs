@@ -1,4 +1,4 @@
-//! Files that are stuck, and what their runs prescribe for them.
+//! Stuck files, and the states that their runs prescribe for them.
 
 use super::change::{PlannedChange, planned, refused};
 use super::read::FileQuery;
@@ -10,21 +10,21 @@ use millwork_tracking::{Run, RunFilter, RunSeen, StateChange, TrackedFile, Track
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 
-/// Age at which a file without a run counts as stuck, whatever is said: a submission may be going on before that.
+/// Least age of a stuck file without a run, whatever the query says: a submission may be in progress before that.
 const ABANDONED: Duration = Duration::minutes(15);
-/// Limit of the runs that are looked through for those that name files with which no manifest is noted: 10,000, those of some days.
+/// Limit of the runs that are searched for files without a recorded manifest: 10,000, those of some days.
 const MAX_LOOKED_THROUGH: usize = 10_000;
 
-/// Choice of the files that are looked at.
+/// Filter for stuck files.
 #[derive(Clone, Debug)]
 pub struct ResetQuery {
-    /// Files to look at, and no others; any file if none is named.
+    /// Files to consider; all if empty.
     pub uris: Vec<ObjectUri>,
-    /// Date of the files; any date if none is said.
+    /// Date of the files; any if `None`.
     pub date: Option<DatePrefix>,
-    /// State of the files: manifested or processing; both if none is said.
+    /// State of the files: manifested or processing; both if `None`.
     pub state: Option<FileState>,
-    /// Least age of the last change.
+    /// Least time since the last change.
     pub older_than: Duration,
     /// Limit of the files in the plan.
     pub limit: usize,
@@ -36,15 +36,15 @@ struct KnownRun {
     converted: HashSet<String>,
 }
 
-/// Runs that name files with which no manifest is noted.
+/// Runs that name files without a recorded manifest.
 #[derive(Default)]
 struct Claims {
     by_uri: HashMap<ObjectUri, Vec<Claim>>,
-    /// True if there are more runs than were looked through.
+    /// True if there are more runs than were searched.
     is_capped: bool,
 }
 
-/// A run that is open, or whose committed output has the rows of a file.
+/// A run that is open, or whose committed output contains the rows of a file.
 #[derive(Clone)]
 struct Claim {
     id: ManifestId,
@@ -54,8 +54,8 @@ struct Claim {
 }
 
 impl Operations {
-    /// Lists the stuck files, with what is to become of each. Files whose runs are in order are left out, unless they were
-    /// asked for by name.
+    /// Lists stuck files, with the new state of each. Files whose runs are in order are left out, unless they were
+    /// named explicitly.
     pub async fn plan_reset(&self, query: &ResetQuery, now: DateTime<Utc>) -> TrackingResult<Vec<PlannedChange>> {
         let mut runs: HashMap<ManifestId, Option<KnownRun>> = HashMap::new();
         let mut plan = Vec::new();
@@ -100,7 +100,7 @@ impl Operations {
             };
             self.query_by_status(&wanted, usize::MAX, MAX_FILES_READ, keep).await?;
         }
-        // A listing lags behind: each is looked at as it is now.
+        // Read again for current states, since a listing lags behind.
         let mut files = Vec::with_capacity(listed.len());
         for chunk in listed.chunks(super::PAGE) {
             let uris: Vec<ObjectUri> = chunk.iter().map(|file| file.uri.clone()).collect();
@@ -109,8 +109,8 @@ impl Operations {
         Ok(files)
     }
 
-    /// Looks for the runs that name files which count as in a run, and with which no manifest is noted: only they know whether the
-    /// rows of such a file are in an output, or will be.
+    /// Finds the runs of files that are in a run's state without a recorded manifest: only the runs tell whether rows
+    /// of such a file are or will be in an output.
     async fn claims(&self, files: &[TrackedFile]) -> TrackingResult<Claims> {
         let nameless = files.iter().filter(|file| is_held(file) && id_of(file).is_none());
         let nameless: HashMap<&ObjectUri, Option<DatePrefix>> = nameless.map(|file| (&file.uri, file.date)).collect();
@@ -159,7 +159,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Finds the change that the run of a file prescribes for it; else tells why the file stays.
+    /// Change that the run of a file prescribes for it, or the reason why the file stays unchanged.
     async fn prescribed(
         &self,
         file: &TrackedFile,
@@ -204,7 +204,7 @@ impl Operations {
 }
 
 impl Claims {
-    /// Finds the change of a file with which no manifest is noted; else tells why the file stays.
+    /// Change of a file without a recorded manifest, or the reason why the file stays unchanged.
     fn prescribed(&self, file: &TrackedFile) -> Result<(StateChange, String), String> {
         if !is_held(file) {
             return Err(format!("it is {}: nothing is stuck", file.state));
@@ -233,12 +233,12 @@ impl Claims {
     }
 }
 
-/// Manifest that is noted with a file.
+/// Recorded manifest of a file.
 fn id_of(file: &TrackedFile) -> Option<ManifestId> {
     file.manifest_id.as_ref().and_then(|id| id.parse().ok())
 }
 
-/// Tells whether a file counts as in a run.
+/// Tells whether the state of a file means that it is in a run.
 fn is_held(file: &TrackedFile) -> bool {
     matches!(file.state, FileState::Manifested | FileState::Processing)
 }
@@ -246,14 +246,14 @@ fn is_held(file: &TrackedFile) -> bool {
 /// State in which an open run has its files.
 pub(super) fn held_state(run: &Run) -> FileState {
     match run.state {
-        // The files of a forced run stay completed.
+        // A forced run keeps its files completed.
         RunState::Queued | RunState::Planning | RunState::Running if run.committed_at.is_some() => FileState::Completed,
         RunState::Queued | RunState::Draft => FileState::Manifested,
         _ => FileState::Processing,
     }
 }
 
-/// Tells whether the committed output of a run has the rows of a file.
+/// Tells whether the committed output of a run contains the rows of a file.
 pub(super) fn has_rows(run: &Run, uri: &ObjectUri) -> bool {
     converted(run).contains(uri.as_str())
 }
@@ -267,7 +267,7 @@ fn to(file: &TrackedFile, run: RunSeen, to: FileState, why: &str) -> (StateChang
     (change_to(file, run, to), why.to_owned())
 }
 
-/// Change of a file as it was seen.
+/// Change of a file, on the condition that it is unchanged.
 pub(super) fn change_to(file: &TrackedFile, run: RunSeen, to: FileState) -> StateChange {
     StateChange {
         uri: file.uri.clone(),

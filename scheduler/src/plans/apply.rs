@@ -1,4 +1,4 @@
-//! A plan is applied: noted, then made change by change.
+//! Application of a plan: an audit record is written, then the changes are made one by one.
 
 use super::record::{self, Read, state_at};
 use super::{PlanError, kinds, open};
@@ -11,14 +11,15 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-/// Changes between two writes of the plan: so many may have to be looked at again after a death.
+/// Number of changes between two writes of the plan: as many may have to be checked again after a crash.
 const STEP: usize = 20;
-/// Time after which a plan whose process died can be taken up again. The one that applies it says that it lives three times as often.
+/// Expiry time of an application's lock, after which a plan whose process died can be resumed. Renewed at a third of
+/// it.
 const LEASE: Duration = Duration::seconds(15);
 const LEASE_RENEWAL: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Service {
-    /// Applies a plan, or goes on where its application broke off. It goes on when whoever waits for it does not any more.
+    /// Applies a plan, or resumes an interrupted application. Continues even if the caller stops waiting.
     pub async fn apply_plan(&self, id: &str, who: &Operator) -> Result<Plan, PlanError> {
         let (service, id, who) = (self.clone(), id.to_owned(), who.clone());
         let work = tokio::spawn(async move { service.apply(&id, &who).await });
@@ -28,7 +29,7 @@ impl Service {
         })?
     }
 
-    /// Refuses a plan that this operator may not apply any more, or never might.
+    /// Refuses a plan that this operator may not apply, or not any more.
     pub(crate) fn check_plan(&self, plan: &Plan, who: &Operator) -> Result<(), PlanError> {
         check(plan, who)
     }
@@ -50,7 +51,7 @@ impl Service {
 
     async fn apply_locked(&self, id: &str, who: &Operator, lock: &Lock) -> Result<Plan, PlanError> {
         let store = &**self.store();
-        // Somebody may have applied it before the lock was free.
+        // Another process may have applied it while this one waited for the lock.
         let mut read = record::read(store, id).await?;
         check(&read.kept.plan, who)?;
         if read.kept.plan.changes.is_empty() {
@@ -75,8 +76,8 @@ impl Service {
         Ok(read.kept.plan)
     }
 
-    /// Makes what has no result yet, a step at a time. A step is noted before it begins, so that whoever goes on after a death
-    /// knows what may have been made.
+    /// Makes the changes without a result, one step at a time. Each step is recorded before it begins, so that after a
+    /// crash it is known which changes may have been made.
     async fn make_changes(&self, read: &mut Read) -> Result<(), PlanError> {
         let store = &**self.store();
         let repeated = read.kept.begun;
@@ -85,7 +86,7 @@ impl Service {
             read.kept.begun = read.kept.begun.max(end);
             read.save(store).await?;
             if let Err(error) = self.make_some(&mut read.kept.plan, next..end, repeated).await {
-                // Results that are known already are saved: whoever goes on need not find them out.
+                // Results so far are saved, so that a resumed application does not have to determine them.
                 read.save(store).await?;
                 return Err(error.into());
             }
@@ -93,7 +94,7 @@ impl Service {
         Ok(())
     }
 
-    /// Makes those changes of a step that have no result yet. Those before `repeated` may have been made before.
+    /// Makes the changes of a step that have no result. Those before index `repeated` may have been made already.
     async fn make_some(&self, plan: &mut Plan, step: Range<usize>, repeated: usize) -> TrackingResult<()> {
         let mut prepared = kinds::Step::prepare(self, plan, step.clone()).await?;
         let made = self.make_each(plan, step, repeated, &mut prepared).await;
@@ -118,7 +119,7 @@ impl Service {
         Ok(())
     }
 
-    /// Makes a plan that cannot be noted open again, if nothing of it was begun.
+    /// Reopens a plan whose audit record cannot be written, if none of its changes was begun.
     async fn reopen(&self, mut read: Read, error: PlanError) -> PlanError {
         if read.kept.begun == 0 {
             read.kept.plan.state = PlanState::Open;
@@ -131,7 +132,7 @@ impl Service {
     }
 }
 
-/// Refuses what cannot be applied, or not by this operator.
+/// Refuses a plan that cannot be applied, or not by this operator.
 fn check(plan: &Plan, who: &Operator) -> Result<(), PlanError> {
     let id = plan.id.clone();
     if plan.actor != who.actor {
@@ -144,7 +145,7 @@ fn check(plan: &Plan, who: &Operator) -> Result<(), PlanError> {
     }
 }
 
-/// The note of a plan's application: one, however often that is taken up again.
+/// Audit record of a plan's application: always the same one, however often the application is resumed.
 fn note_of(plan: &Plan, who: &Operator) -> AuditEntry {
     let words = |of: fn(&millwork_api::Change) -> &String| {
         let mut words: Vec<(&String, usize)> = Vec::new();
@@ -186,7 +187,7 @@ fn all_changed(plan: &Plan) -> Result<(), PlanError> {
     Err(PlanError::AllChanged { id: plan.id.clone(), count, first: first.unwrap_or_default() })
 }
 
-/// Holds a lock until it is aborted.
+/// Renews a lock until the task is aborted.
 fn keep_alive(store: Arc<dyn LockStore>, mut lock: Lock) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {

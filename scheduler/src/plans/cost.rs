@@ -1,4 +1,4 @@
-//! Cost of plans, by what conversion cost lately.
+//! Estimated cost of plans, from the recent cost of conversions.
 
 use crate::cost::used;
 use crate::service::Service;
@@ -6,10 +6,11 @@ use millwork_api::{Action, Change, Cost, PlanCost, Prices, Used};
 use millwork_tracking::TrackingResult;
 use std::cmp::Reverse;
 
-/// Dates that tell the cost of a byte, the newest with output: 30, so that a change of sizes or columns shows soon.
+/// Number of the newest dates with output from which the cost per byte is derived: 30, so that changes in sizes or
+/// columns show soon.
 const NEWEST: usize = 30;
 
-/// The cost of what is converted because of changes. None if nothing is.
+/// Estimated cost of conversions that changes cause; `None` if they cause none.
 pub(super) async fn cost_of(
     service: &Service,
     action: Action,
@@ -34,7 +35,8 @@ fn estimate(changes: &[Change], lately: &Used, prices: &Prices) -> PlanCost {
     PlanCost { bytes, unsized_subjects, usd: usd.and_then(rounded) }
 }
 
-/// Rounds to four digits that count: an estimate has no more, and so few are read from JSON as they were written.
+/// Rounds to four significant digits: an estimate is no more precise, and so few survive a round trip through JSON
+/// exactly.
 fn rounded(usd: f64) -> Option<f64> {
     format!("{usd:.3e}").parse().ok()
 }

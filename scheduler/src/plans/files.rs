@@ -1,4 +1,4 @@
-//! Files are taken back: looked at by the rules of today, then moved and tracked.
+//! Redrive of files: checked by the current rules, then moved back and tracked.
 
 use super::kinds::{Looked, Made, planned, refused};
 use crate::service::Service;
@@ -10,7 +10,7 @@ use millwork_redrive::{Redrive, RedriveError, Verdict};
 use millwork_storage::Storage;
 use millwork_tracking::{BuilderNote, TrackedFile, TrackingError, TrackingResult};
 
-/// A file that is known, or why nothing is done with it.
+/// A known file, or the reason why nothing can be done with it.
 async fn known(service: &Service, subject: &str) -> TrackingResult<Result<TrackedFile, String>> {
     let uri: ObjectUri = match subject.parse() {
         Ok(uri) => uri,
@@ -23,14 +23,14 @@ async fn known(service: &Service, subject: &str) -> TrackingResult<Result<Tracke
     Ok(found.ok_or_else(|| "no such file is known".to_owned()))
 }
 
-/// The rules by which files are accepted: those of the builder that was seen last. A place without builders has the usual ones.
+/// Rules for accepting files: those of the builder with the latest heartbeat, or the defaults if there is no builder.
 async fn rules(service: &Service) -> TrackingResult<FileRules> {
     let builders = service.store().inspection().builders().await?;
     let about = builders.iter().find_map(BuilderNote::about);
     Ok(about.map_or_else(FileRules::default, |about| rules_of(&about)))
 }
 
-/// Size of a file. None of one that came with a manifest, by its name only.
+/// Size of a file; `None` for a file that a manifest named without a size.
 pub(super) fn known_size(file: &TrackedFile) -> Option<u64> {
     (!file.etag.is_empty()).then_some(file.size_bytes)
 }

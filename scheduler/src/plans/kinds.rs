@@ -1,4 +1,4 @@
-//! Actions, each with what looks at a subject and what changes it.
+//! Actions of plans: for each, a function that examines a subject and one that changes it.
 
 use super::{files, letters, rounds, runs, states};
 use crate::service::Service;
@@ -6,16 +6,16 @@ use millwork_api::{Action, Change, ChangeResult, Plan, Refusal};
 use millwork_tracking::TrackingResult;
 use std::ops::Range;
 
-/// Subject as it was looked at.
+/// Result of examining a subject.
 pub(super) enum Looked {
     Change(Change),
     Refused(Refusal),
 }
 
-/// Result of a change, with a message that tells more about it.
+/// Result of a change, with an optional explanation.
 pub(super) type Made = (ChangeResult, Option<String>);
 
-/// Says what an action would change of a subject. Nothing is changed.
+/// Determines how an action would change a subject, without changing it.
 pub(super) async fn look(service: &Service, action: Action, subject: &str) -> TrackingResult<Looked> {
     match action {
         Action::Retry | Action::Cancel | Action::Force | Action::Priority(_) => {
@@ -25,12 +25,12 @@ pub(super) async fn look(service: &Service, action: Action, subject: &str) -> Tr
         Action::Reset | Action::SetState(_) => states::look_at_file(service, action, subject).await,
         Action::Recount => states::look_at_date(service, subject).await,
         Action::Cut | Action::Sweep => rounds::look(service, action, subject).await,
-        // All that are meant are looked at together.
+        // Dead letters are examined all together.
         Action::RedriveDeadLetters => Ok(refused(subject, "a dead letter is not looked at alone".to_owned())),
     }
 }
 
-/// Something that the changes of a step have in common.
+/// State that the changes of a step share.
 pub(super) struct Step {
     letters: letters::Prepared,
     note: String,
@@ -51,13 +51,14 @@ impl Step {
         Ok(Self { letters, note })
     }
 
-    /// Lets go of what was prepared.
+    /// Releases what was prepared.
     pub(super) async fn end(mut self) {
         self.letters.release().await;
     }
 }
 
-/// Changes a subject of a plan, if it is as it was seen. `is_repeated` if that may have been done before the process died.
+/// Makes a change of a plan, if its subject is unchanged. `is_repeated` tells that the change may have been made before
+/// a crash.
 pub(super) async fn make(
     service: &Service,
     plan: &Plan,
@@ -84,7 +85,7 @@ pub(super) fn refused(subject: &str, reason: String) -> Looked {
     Looked::Refused(Refusal { subject: subject.to_owned(), reason })
 }
 
-/// A change from one state to another, of so many bytes of input, if that is known.
+/// Planned change from one state to another; `bytes` is the size of its input, if known.
 pub(super) fn planned(subject: &str, version: String, (before, after): (String, String), bytes: Option<u64>) -> Looked {
     Looked::Change(Change { subject: subject.to_owned(), version, before, after, bytes, result: None, message: None })
 }

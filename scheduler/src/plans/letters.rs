@@ -1,10 +1,10 @@
-//! Dead letters are put back into the queue that they came from. All of a step are looked for together: whoever looks at one has to
-//! receive those before it.
+//! Redrive of dead letters to the queue that they came from. All letters of a step are received together, because SQS
+//! cannot fetch a particular message: those before it have to be received as well.
 //!
-//! | the process dies | what is left | who goes on |
+//! | crash | what remains | recovered by |
 //! |---|---|---|
-//! | while it looks | all letters, some of them hidden from others for ten seconds | who applies the plan again |
-//! | between putting a letter back and deleting it | the message in both queues: it is handled twice, which changes nothing | the same |
+//! | while it receives | all letters, some of them hidden for ten seconds | applying the plan again |
+//! | between sending a letter and deleting it | the message in both queues: it is handled twice, which changes nothing | applying the plan again |
 
 use super::PlanError;
 use super::kinds::{Looked, Made, planned, refused};
@@ -18,19 +18,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Limit of the letters of a queue that are looked at: 1,000, which can be put back in the ten seconds for which they are hidden.
+/// Limit of the letters of a queue that are received: 1,000, which can be sent back within the ten seconds for which
+/// they are hidden.
 const MAX_LETTERS: usize = 1000;
-/// Time that a look may take: 30 s.
+/// Time limit for receiving letters: 30 s.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Digits of the mark of a letter's body.
+/// Digits of the hash of a letter's body.
 const MARK_DIGITS: usize = 16;
 /// Reason why a letter is not found.
 const AWAY: &str = "no such dead letter is seen: it was put back or handled, or somebody looks at it just now, which hides it for ten seconds";
 
-/// URL of a queue, and of that for its dead letters, if one is named.
+/// URL of a queue, and of its dead-letter queue, if one is named.
 type Urls = (String, Option<String>);
 
-/// Finds where a queue is: that of files as the builder says which was seen last, that of manifests as this process reads it.
+/// URLs of a queue: that of files from the latest heartbeat of a builder, that of manifests from this process.
 async fn urls(service: &Service, queue: EventQueue) -> TrackingResult<Result<Urls, String>> {
     if queue == EventQueue::Manifests {
         let known = service.inspector().about.manifest_queue.clone();
@@ -42,7 +43,7 @@ async fn urls(service: &Service, queue: EventQueue) -> TrackingResult<Result<Url
     Ok(known.ok_or_else(|| "no builder that reads a queue of files has shown itself".to_owned()))
 }
 
-/// Queue and id of a subject: `files/4a1c9d0e-…`.
+/// Queue and message id of a subject: `files/4a1c9d0e-…`.
 fn parsed(subject: &str) -> Option<(EventQueue, &str)> {
     let (queue, id) = subject.split_once('/')?;
     let queue = [EventQueue::Files, EventQueue::Manifests].into_iter().find(|known| known.as_str() == queue)?;
@@ -55,14 +56,14 @@ fn version(letter: &Letter) -> String {
     format!("{}.{mark}", letter.at_millis)
 }
 
-/// Letters of a queue that were received: hidden from others until they are let go of.
+/// Received letters of a queue, hidden from other consumers until released.
 pub(super) struct Received {
     letters: Letters,
     found: Vec<Letter>,
 }
 
 impl Received {
-    /// Receives letters until all of these ids are among them; all that there are, if none are named.
+    /// Receives letters until all of these ids are among them, or all letters if no ids are given.
     async fn of(urls: &Urls, limit: usize, wanted: &BTreeSet<&str>) -> Result<Self, String> {
         let missing = AtomicUsize::new(wanted.len());
         let is_last =
@@ -78,7 +79,7 @@ impl Received {
         }
     }
 
-    /// Lets others see the letters again that are still here.
+    /// Makes the remaining letters visible to other consumers again.
     async fn release(&mut self) {
         let found = std::mem::take(&mut self.found);
         if !found.is_empty() {
@@ -88,7 +89,7 @@ impl Received {
 }
 
 impl Service {
-    /// The dead letters of a queue, up to a limit; or why they cannot be looked at.
+    /// Dead letters of a queue, up to a limit, or the reason why they cannot be received.
     pub(crate) async fn dead_letters(
         &self,
         queue: EventQueue,
@@ -108,7 +109,7 @@ impl Service {
     }
 }
 
-/// Looks at the dead letters that are meant. Returns whether there may be more than were looked at, too.
+/// Examines the selected dead letters. Also returns whether there may be more.
 pub(super) async fn look(service: &Service, select: &Select) -> Result<(Vec<Looked>, bool), PlanError> {
     match select {
         Select::Ids(ids) => Ok((look_at(service, ids).await?, false)),
@@ -155,7 +156,7 @@ fn change_of(queue: EventQueue, letter: &Letter) -> Looked {
 /// Letters of a step, received together.
 #[derive(Default)]
 pub(super) struct Prepared {
-    /// Letters by queue, or the reason why they cannot be looked at.
+    /// Letters by queue, or the reason why they cannot be received.
     queues: BTreeMap<&'static str, (EventQueue, Result<Received, String>)>,
 }
 
@@ -186,7 +187,7 @@ impl Prepared {
         Ok((queue, letter))
     }
 
-    /// Puts a letter back, if it is as it was seen.
+    /// Sends a letter back, if it is unchanged.
     pub(super) async fn make(&mut self, change: &Change, is_repeated: bool) -> Made {
         let (queue, letter) = match self.letter(&change.subject) {
             Ok((queue, letter)) => (queue, letter.clone()),
@@ -214,7 +215,7 @@ impl Prepared {
         }
     }
 
-    /// Lets others see the letters again that were not put back.
+    /// Makes letters that were not sent back visible again.
     pub(super) async fn release(&mut self) {
         for (_, (_, received)) in std::mem::take(&mut self.queues) {
             if let Ok(mut received) = received {

@@ -1,4 +1,4 @@
-//! A plan is made: subjects are selected, each is looked at, and the list is kept.
+//! Creation of a plan: subjects are selected and examined, and the list is stored.
 
 use super::cost::cost_of;
 use super::kinds::{self, Looked};
@@ -14,21 +14,21 @@ use millwork_manifest::FileState;
 use millwork_tracking::{Page, Run, TrackedFile, TrackingResult};
 use std::collections::HashSet;
 
-/// Subjects that are looked at side by side: a store answers many at a time.
+/// Number of subjects that are examined concurrently.
 const AT_ONCE: usize = 16;
-/// Pages of a listing that a selection follows at most: 50,000 items, of which next to none match.
+/// Limit of the listing pages that a selection reads: 50,000 items if next to none match.
 const MAX_PAGES: usize = 10;
-/// Random digits of an id: nobody guesses one of the few plans that are open.
+/// Random digits of an id, which make the few open plans impossible to guess.
 const ID_DIGITS: usize = 12;
 
-/// Subjects by name, and whether more match.
+/// Names of the selected subjects, and whether more match.
 struct Selected {
     names: Vec<String>,
     has_more: bool,
 }
 
 impl Service {
-    /// Makes a plan, with its cost at these prices, and keeps it. Nothing else is written.
+    /// Makes a plan, with its cost at these prices, and stores it. Nothing else is written.
     pub async fn make_plan(&self, request: PlanRequest, who: &Operator, prices: &Prices) -> Result<Plan, PlanError> {
         let reason = request.reason.map(|reason| reason.trim().to_owned()).filter(|reason| is_reason(reason));
         if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON_CHARS) {
@@ -37,7 +37,7 @@ impl Service {
         if request.action.needs_admin() && reason.is_none() {
             return Err(PlanError::Bad(format!("say why: `{}` is noted with a reason", request.action)));
         }
-        // Looking at subjects costs more than a look at the register does.
+        // Checked first, since examining subjects is more expensive.
         open::check(&**self.store(), &who.actor, Utc::now()).await?;
         let (looked, has_more) = self.look(request.action, &request.select).await?;
         let (mut changes, mut refused) = (Vec::new(), Vec::new());
@@ -74,14 +74,14 @@ impl Service {
         Ok(kept.plan)
     }
 
-    /// A plan as it is now.
+    /// Loads a plan, with its current state.
     pub async fn known_plan(&self, id: &str) -> Result<Plan, PlanError> {
         let mut plan = record::read(&**self.store(), id).await?.kept.plan;
         plan.state = state_at(&plan, Utc::now());
         Ok(plan)
     }
 
-    /// Looks at each subject that is selected. Returns whether more match, too.
+    /// Examines each selected subject. Also returns whether more match.
     async fn look(&self, action: Action, select: &Select) -> Result<(Vec<Looked>, bool), PlanError> {
         check_filter(select)?;
         if action == Action::RedriveDeadLetters {
@@ -135,7 +135,7 @@ impl Service {
     }
 }
 
-/// States of files that an action can change: of no others a plan is made.
+/// States of files that an action can change; other files are not planned.
 fn fitting(action: Action) -> &'static [FileState] {
     match action {
         Action::Reset => &[FileState::Manifested, FileState::Processing],
@@ -144,7 +144,7 @@ fn fitting(action: Action) -> &'static [FileState] {
     }
 }
 
-/// Refuses a filter that no listing needs: it is kept with the plan.
+/// Refuses a filter longer than any listing needs, since it is stored with the plan.
 fn check_filter(select: &Select) -> Result<(), PlanError> {
     let bytes = match select {
         Select::Ids(_) | Select::Dates(_) => Ok(0),
@@ -167,7 +167,7 @@ fn check_cursor(cursor: Option<&String>) -> Result<(), PlanError> {
     }
 }
 
-/// As many as one plan takes, of as many pages as it takes; a listing that goes on for ever ends at a bound.
+/// Collects up to the limit of a plan from the pages of a listing, up to [`MAX_PAGES`].
 async fn collected<T, F: Future<Output = TrackingResult<Page<T>>>>(
     next: impl Fn(usize, Option<String>) -> F,
     name: impl Fn(T) -> String,

@@ -1,12 +1,11 @@
-//! Register of the plans that can still be applied: their number is limited, since each is a document of the store that nobody may ever
-//! apply.
+//! Register of open plans, which limits their number: each is a document in the store that might never be applied.
 //!
-//! The register is one record beside the plans, changed on the condition that nobody else has changed it since it was read.
+//! The register is one record beside the plans, with optimistic locking by its revision.
 //!
-//! | the process dies | what is left | who goes on |
+//! | crash | what remains | recovered by |
 //! |---|---|---|
-//! | after a plan is entered, before it is kept | an entry without a plan, until its time is over | nobody has to |
-//! | after a plan is begun to be applied, before its entry is taken out | the same | nobody has to |
+//! | after a plan is registered, before it is stored | an entry without a plan, until it expires | nothing to do |
+//! | after the application of a plan is begun, before its entry is removed | the same | nothing to do |
 
 use super::{KEEP, PlanError};
 use chrono::{DateTime, Utc};
@@ -15,19 +14,19 @@ use millwork_tracking::{PlanRecord, PlanStore, TrackingError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-/// Limit of the plans of one operator that can still be applied.
+/// Limit of one operator's open plans.
 const MAX_OF_ONE: usize = 100;
-/// Limit of all plans that can still be applied.
+/// Limit of all open plans.
 const MAX_OF_ALL: usize = 500;
-/// Name of the record; plans have names of other lengths.
+/// Name of the register's record; ids of plans have other lengths.
 const RECORD: &str = "open";
-/// Limit of the tries to change the record: each that fails means that another scheduler has changed it.
+/// Limit of the attempts to change the record: each failure means that another scheduler has changed it.
 const MAX_TRIES: usize = 50;
 
-/// Turn to change the record, one at a time in this process.
+/// Lock that lets this process change the record only once at a time.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// A plan that can still be applied.
+/// An open plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     id: String,
@@ -35,17 +34,17 @@ struct Entry {
     until: DateTime<Utc>,
 }
 
-/// Tells whether this is the name of the register, which is no plan.
+/// Tells whether this is the name of the register, and not of a plan.
 pub(super) fn is_register(id: &str) -> bool {
     id == RECORD
 }
 
-/// Refuses another plan of this operator where there are too many.
+/// Refuses another plan of this operator if the limit is reached.
 pub(super) async fn check(store: &dyn PlanStore, actor: &str, now: DateTime<Utc>) -> Result<(), PlanError> {
     room_for(&entries(store.plan(RECORD).await?.as_ref(), now)?, actor)
 }
 
-/// Enters a plan that is about to be kept, unless there are too many.
+/// Registers a plan that is about to be stored, unless the limit is reached.
 pub(super) async fn enter(store: &dyn PlanStore, plan: &Plan, now: DateTime<Utc>) -> Result<(), PlanError> {
     let entry = || Entry { id: plan.id.clone(), actor: plan.actor.clone(), until: plan.valid_until };
     change(store, now, |open| {
@@ -56,7 +55,7 @@ pub(super) async fn enter(store: &dyn PlanStore, plan: &Plan, now: DateTime<Utc>
     .await
 }
 
-/// Takes a plan out that can be applied no more. If that fails, its time does it.
+/// Removes the entry of a plan that is no longer open. On failure the entry expires by itself.
 pub(super) async fn leave(store: &dyn PlanStore, id: &str, now: DateTime<Utc>) {
     let left = change(store, now, |open| {
         open.retain(|entry| entry.id != id);
@@ -83,7 +82,7 @@ fn room_for(open: &[Entry], actor: &str) -> Result<(), PlanError> {
     }
 }
 
-/// The entries of a register whose time is not over.
+/// Entries of a register that have not expired.
 fn entries(record: Option<&PlanRecord>, now: DateTime<Utc>) -> Result<Vec<Entry>, PlanError> {
     let Some(record) = record else { return Ok(Vec::new()) };
     let mut open: Vec<Entry> = serde_json::from_str(&record.document).map_err(|error| corrupt(&error))?;
@@ -95,7 +94,7 @@ fn corrupt(error: &serde_json::Error) -> TrackingError {
     TrackingError::Corrupt { what: "register of plans", value: error.to_string() }
 }
 
-/// Changes the register as it is now.
+/// Changes the current register.
 async fn change(
     store: &dyn PlanStore,
     now: DateTime<Utc>,

@@ -1,4 +1,4 @@
-//! Plans, as the store keeps them.
+//! Stored form of plans.
 
 use super::{KEEP, KEEP_UNUSED, PlanError, open};
 use chrono::{DateTime, Utc};
@@ -6,24 +6,24 @@ use millwork_api::{Plan, PlanState};
 use millwork_tracking::{PlanRecord, PlanStore, TrackingError};
 use serde::{Deserialize, Serialize};
 
-/// A plan, and how far its application may be.
+/// A plan, and the progress of its application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Kept {
     pub(super) plan: Plan,
     /// Number of changes, from the first, that have a result or may have been made.
     pub(super) begun: usize,
-    /// Token of who applies it, or last did.
+    /// Lock token of the present or last application.
     pub(super) token: u64,
 }
 
-/// A plan that was read, with the revision on which the next write depends.
+/// A plan that was read, with the revision on which the next write is conditional.
 #[derive(Clone, Debug)]
 pub(super) struct Read {
     pub(super) kept: Kept,
     revision: u64,
 }
 
-/// State of a plan at a time: an open plan expires once its time is over.
+/// State of a plan at a time: an open plan expires at its expiry time.
 pub(super) fn state_at(plan: &Plan, now: DateTime<Utc>) -> PlanState {
     match plan.state {
         PlanState::Open if plan.valid_until <= now => PlanState::Expired,
@@ -31,7 +31,7 @@ pub(super) fn state_at(plan: &Plan, now: DateTime<Utc>) -> PlanState {
     }
 }
 
-/// Time after which a plan is forgotten.
+/// Time from which a plan may be deleted.
 fn forget_after(plan: &Plan) -> DateTime<Utc> {
     match plan.state {
         PlanState::Open | PlanState::Expired => plan.valid_until + KEEP_UNUSED,
@@ -43,7 +43,7 @@ fn document(kept: &Kept) -> Result<String, TrackingError> {
     serde_json::to_string(kept).map_err(|e| TrackingError::Corrupt { what: "plan", value: e.to_string() })
 }
 
-/// Keeps a new plan.
+/// Stores a new plan.
 pub(super) async fn create(store: &dyn PlanStore, kept: &Kept, now: DateTime<Utc>) -> Result<(), PlanError> {
     let record = PlanRecord {
         id: kept.plan.id.clone(),
@@ -66,7 +66,7 @@ pub(super) async fn read(store: &dyn PlanStore, id: &str) -> Result<Read, PlanEr
 }
 
 impl Read {
-    /// Writes the plan as it is now. [`PlanError::Busy`] if somebody else has written it since it was read.
+    /// Writes the current plan. Fails with [`PlanError::Busy`] if another process has written it since it was read.
     pub(super) async fn save(&mut self, store: &dyn PlanStore) -> Result<(), PlanError> {
         let plan = &self.kept.plan;
         let record = PlanRecord {

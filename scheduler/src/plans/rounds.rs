@@ -1,5 +1,5 @@
-//! Rounds of builders for a date: a manifest is cut now, or what a crash left is finished. Settings of manifests are the builders'
-//! alone: the change leaves a wish in the store, which the next builder that looks takes.
+//! Rounds of builders for a date: to cut a manifest now, or to finish leftovers of a crash. Only builders have the
+//! settings for manifests, so that the change stores a wish, which the next builder that looks for wishes takes.
 
 use super::kinds::{Looked, Made, planned, refused};
 use crate::service::Service;
@@ -13,16 +13,17 @@ use millwork_tracking::{
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
-/// Limit of the waiting files of a date that a cut is planned for: 2,000, the oldest. Of more, many manifests are due by themselves.
+/// Limit of the pending files of a date that a cut is planned for: the oldest 2,000. With more, many manifests are due
+/// anyway.
 const MAX_FILES: usize = 2000;
-/// Limit of the unfinished manifests of a date that are counted: 100. Each lives a moment.
+/// Limit of the unfinished manifests of a date that are counted: 100. Each normally exists only briefly.
 const MAX_DRAFTS: usize = 100;
-/// Silence after which a builder counts as gone, in seconds: 120, four of its signs of life.
+/// Time without a heartbeat after which a builder counts as gone, in seconds: 120, four missing ones.
 const BUILDER_SECONDS: i64 = 120;
-/// Digits of the mark of files: enough that other files have another.
+/// Digits of the hash that identifies a set of files.
 const MARK_DIGITS: usize = 16;
 
-/// Files of a date that wait, as they were seen.
+/// Pending files of a date, as they were read.
 struct Waiting {
     files: Vec<TrackedFile>,
     has_more: bool,
@@ -33,18 +34,18 @@ impl Waiting {
         let mut files = service.store().pending(date, MAX_FILES + 1).await?;
         let has_more = files.len() > MAX_FILES;
         if let Some(last) = files.last().map(|file| file.arrived_at).filter(|_| has_more) {
-            // Of those that came at once, all or none are meant.
+            // Files that arrived at the same time are included either all or not at all.
             files.retain(|file| file.arrived_at < last);
         }
         Ok(Self { files, has_more })
     }
 
-    /// Arrival of the last of them.
+    /// Latest arrival time.
     fn until(&self) -> Option<DateTime<Utc>> {
         self.files.iter().map(|file| file.arrived_at).max()
     }
 
-    /// Mark of these files, with the arrival of the last of them before it: `2025-12-23T14:01:02.000003Z 4f…`.
+    /// Version of the set of files: the latest arrival time and a hash, as in `2025-12-23T14:01:02.000003Z 4f…`.
     fn version(&self, until: DateTime<Utc>) -> String {
         let mut hash = Sha256::new();
         for file in &self.files {
@@ -62,7 +63,7 @@ impl Waiting {
     }
 }
 
-/// Builder that takes wishes, in words, and the time within which it does.
+/// Description of the builder that takes wishes, and of the time within which it does.
 async fn taker(service: &Service, now: DateTime<Utc>) -> TrackingResult<String> {
     let builders = service.store().inspection().builders().await?;
     let interval = |note: &BuilderNote| note.about().and_then(|about| about.wish_interval_seconds);
@@ -80,13 +81,13 @@ async fn taker(service: &Service, now: DateTime<Utc>) -> TrackingResult<String> 
     })
 }
 
-/// The wish of this round that waits for a builder, if there is one.
+/// Open wish for this round, if there is one.
 async fn asked_before(service: &Service, date: DatePrefix, round: Round) -> TrackingResult<Option<Wish>> {
     let open = open_wishes(&**service.store(), Utc::now()).await?;
     Ok(open.into_iter().find(|wish| wish.date == date && covers(wish.round, round)))
 }
 
-/// Tells whether a round that is asked for already does what another would.
+/// Tells whether a requested round already includes another.
 fn covers(asked: Round, wanted: Round) -> bool {
     match (asked, wanted) {
         (Round::Cut { until }, Round::Cut { until: wanted }) => until >= wanted,
@@ -95,7 +96,7 @@ fn covers(asked: Round, wanted: Round) -> bool {
     }
 }
 
-/// Dates of which there is something to do, by name, in a range.
+/// Dates in a range that have something to do, by name.
 pub(super) async fn select(service: &Service, action: Action, range: &DateQuery) -> TrackingResult<Vec<String>> {
     let store = service.store();
     let mut dates: BTreeSet<DatePrefix> = match action {
@@ -108,7 +109,7 @@ pub(super) async fn select(service: &Service, action: Action, range: &DateQuery)
             limit: MAX_FILES,
             ..FileFilter::default()
         };
-        // Dates that the counters forgot, as far as their files are among the oldest.
+        // Dates missing from the counters are found if their files are among the oldest.
         dates.extend(store.list_files(&pending).await?.items.into_iter().filter_map(|file| file.date));
         dates.extend(store.drafts(Utc::now()).await?.into_iter().map(|draft| draft.manifest.date));
     }
@@ -156,7 +157,7 @@ async fn look_at_rest(service: &Service, date: DatePrefix) -> TrackingResult<Loo
     }
     let before = format!("{} unfinished, {}", many(drafts, "manifest"), waiting.in_words());
     let after = format!("finished, counted anew, and in manifests if due, {}", taker(service, now).await?);
-    // A sweep loses nothing, whatever has changed meanwhile.
+    // A sweep is always safe, so that no version has to match.
     Ok(planned(&subject, String::new(), (before, after), None))
 }
 
@@ -198,7 +199,7 @@ pub(super) async fn make(service: &Service, plan: &Plan, change: &Change, is_rep
     }
     if let Round::Cut { until } = round {
         let mut waiting = Waiting::of(service, date).await?;
-        // Files that came later are not meant, and no reason to leave those alone that are.
+        // Files that arrived later are not part of the plan, and do not prevent it.
         waiting.files.retain(|file| file.arrived_at <= until);
         if waiting.version(until) != change.version {
             let now = format!(

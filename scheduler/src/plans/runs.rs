@@ -1,4 +1,4 @@
-//! Changes of runs: each looked at, then made by the operation of [`Service`] that does so.
+//! Changes of runs: each run is examined, then changed by an operation of [`Service`].
 
 use super::kinds::{Looked, Made, planned, refused};
 use crate::service::Service;
@@ -7,13 +7,13 @@ use millwork_api::{Action, Change, ChangeResult, Priority};
 use millwork_manifest::{ManifestId, RunState, printable};
 use millwork_tracking::{Run, TrackedFile, TrackingError, TrackingResult};
 
-/// Limit of the files of a run that a plan looks at: 100, one request of DynamoDB. A plan has up to 1,000 runs.
+/// Limit of a run's files that a plan checks: 100, one request to DynamoDB. A plan has up to 1,000 runs.
 const MAX_FILES_LOOKED_AT: usize = 100;
 
-/// Refusal of what is no change of runs.
+/// Refusal of an action that does not apply to runs.
 const OF_OTHERS: &str = "that is no change of runs; retry queues one";
 
-/// Mark of a run as it is: whatever happens to a run changes it.
+/// Version of a run, which every change of the run changes.
 fn version(run: &Run) -> String {
     let at = run.updated_at.timestamp_micros();
     format!("{}.{}.{}.{}.{at}", run.attempts, run.generation, run.priority, u8::from(run.cancel_requested))
@@ -37,7 +37,7 @@ pub(super) async fn look(service: &Service, action: Action, subject: &str) -> Tr
     })
 }
 
-/// State after the change, with what is to be added to the state before; or the reason why there is none.
+/// State after the change, with an addition to the state before, or the reason for a refusal.
 async fn after(service: &Service, action: Action, run: &Run) -> TrackingResult<Result<(String, String), String>> {
     use RunState::{Cancelled, Committing, Completed, Draft, Failed, Queued};
     let plain = |after: &str| Ok((String::new(), after.to_owned()));
@@ -59,7 +59,7 @@ async fn after(service: &Service, action: Action, run: &Run) -> TrackingResult<R
         (Action::Cancel, Committing) => no("its output is decided on; it completes by itself"),
         (Action::Cancel, Draft) => no("its manifest is still being made; it can be cancelled once it is queued"),
         (Action::Cancel, _) if run.cancel_requested => no("that is asked for already"),
-        // A forced run falls back on the output it has.
+        // A cancelled forced run keeps its previous output.
         (Action::Cancel, Queued) => plain(if run.committed_at.is_some() { "completed" } else { "cancelled" }),
         (Action::Cancel, _) => plain("cancelled, once its attempt has stopped"),
         (Action::Force, Completed) => plain(&format!("queued, for output {}", run.generation + 1)),
@@ -71,13 +71,13 @@ async fn after(service: &Service, action: Action, run: &Run) -> TrackingResult<R
             Ok((format!(", priority {}", run.priority), format!("queued, priority {to}")))
         }
         (Action::Priority(_), _) => no("only a queued run has a place in the queue"),
-        // Never asked: these are for other subjects.
+        // Never reached: these actions are for other subjects.
         (_, _) => no(OF_OTHERS),
     })
 }
 
-/// A file of the run that another manifest has by now. Looks at the first ones: as a rule all of them went the same way, and the
-/// change itself looks at all.
+/// A file of the run that another manifest has taken. Checks only the first files: usually all were taken together, and
+/// the change itself checks all.
 async fn lost_file(service: &Service, run: &Run) -> TrackingResult<Option<TrackedFile>> {
     match service.store().manifest(&run.manifest_id).await? {
         Some(manifest) => service.lost_file(&manifest, MAX_FILES_LOOKED_AT).await,
@@ -125,7 +125,7 @@ pub(super) async fn make(
     }
 }
 
-/// Tells whether a run that is no longer as it was seen is as the change would have made it.
+/// Tells whether a run that has changed is in the state that the change would have given it.
 fn is_as_wanted(action: Action, run: &Run) -> bool {
     match action {
         Action::Retry => !matches!(run.state, RunState::Failed | RunState::Cancelled),

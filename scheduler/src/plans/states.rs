@@ -1,4 +1,4 @@
-//! Files get another state, if that can neither lose nor double rows; dates are counted anew.
+//! Changes of files' states that can neither lose nor duplicate rows, and recounts of dates.
 
 use super::files::known_size;
 use super::kinds::{Looked, Made, planned, refused};
@@ -9,7 +9,7 @@ use millwork_api::{Action, Change, ChangeResult, WantedState};
 use millwork_manifest::{DatePrefix, FileState, ObjectUri};
 use millwork_tracking::{DateTotals, StateChanged, TrackingResult};
 
-/// Plans what a file would become, or tells why it stays as it is.
+/// Plans the new state of a file, or gives the reason why it stays unchanged.
 async fn plan(service: &Service, action: Action, subject: &str) -> TrackingResult<Result<PlannedChange, String>> {
     let uri: ObjectUri = match subject.parse() {
         Ok(uri) => uri,
@@ -64,7 +64,7 @@ pub(super) async fn look_at_file(service: &Service, action: Action, subject: &st
     })
 }
 
-/// Changes a file. `note` stands in its timeline.
+/// Changes a file. `note` is shown in its timeline.
 pub(super) async fn make_file(
     service: &Service,
     action: Action,
@@ -78,7 +78,7 @@ pub(super) async fn make_file(
     };
     let Some(before) = &found.before else { return Ok((ChangeResult::Skipped, Some(found.why))) };
     if before.version.to_string() != change.version {
-        // A version one higher is that of the change itself, made before the process died.
+        // A version one higher is that of this change, made before a crash.
         let made = change.version.parse().is_ok_and(|seen: u64| before.version == seen + 1);
         return Ok(match is_repeated && made {
             true => (ChangeResult::Done, Some(format!("before this was taken up again; it is {} now", before.state))),
@@ -110,7 +110,7 @@ pub(super) async fn look_at_date(service: &Service, subject: &str) -> TrackingRe
     };
     let found = service.store().date_totals(Some(date), Some(date)).await?.pop();
     Ok(match found {
-        // Counting loses nothing, whatever has changed meanwhile.
+        // A recount is always safe, so that no version has to match.
         Some((_, totals)) => planned(subject, String::new(), (numbers(&totals), "counted anew".to_owned()), None),
         None => refused(subject, "nothing is known of this date".to_owned()),
     })

@@ -1,4 +1,4 @@
-//! State of a run that the machine takes care of.
+//! State of a run inside the machine.
 
 use super::words::{Action, Seen};
 use chrono::{DateTime, Utc};
@@ -9,50 +9,50 @@ use millwork_manifest::{Failure, FailureClass};
 pub(super) enum Activity {
     Starting,
     Converting,
-    /// The conversion was told to stop, for this reason; none if only this process ends.
+    /// The conversion was told to stop, for this reason; `None` if only because this process ends.
     Aborting(Option<Failure>),
     Committing,
     Publishing,
-    /// The store is being told that the output is lost.
+    /// The store is being told that the committed output is lost.
     Superseding,
     Completing,
-    /// Files that the attempt left are being removed; then the attempt ends for this reason; none if only this process ends.
+    /// Files of the attempt are being removed; then the attempt ends for this reason, or `None` if this process ends.
     Discarding(Option<Failure>),
-    /// The store is being told that it failed, for now or for good.
+    /// The store is being told that the attempt or the run has failed.
     Ending,
-    /// The store is being asked how the run is, since it refused something.
+    /// The present state of the run is being read, since the store refused a request.
     Inspecting(Refusal),
 }
 
-/// Request that the store refused, and the reason.
+/// A request that the store refused, with its reason.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Refusal {
     Start(Failure),
     Commit(Failure),
-    /// To end the attempt, for this reason.
+    /// To end the attempt with this failure.
     End(Failure),
-    /// To note that the output is visible, or lost.
+    /// To record that the output is published, or lost.
     Complete,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Active {
-    /// The newest attempt, 0 before the first.
+    /// Number of the newest attempt, 0 before the first.
     pub(super) attempt: u32,
     pub(super) failures: u32,
-    /// Number of the failures that were lost executors.
+    /// Number of failures that were due to lost executors.
     pub(super) lost_executors: u32,
     pub(super) replans: u32,
-    /// Number of times the store has refused something since the attempt started.
+    /// Number of the store's refusals since the attempt started.
     pub(super) refusals: u32,
-    /// Number of the manifest's output, from 1.
+    /// Generation of the manifest's output, from 1.
     pub(super) generation: u32,
     pub(super) activity: Activity,
-    /// Moment by which the conversion must have ended.
+    /// Time limit of the conversion.
     pub(super) deadline: Option<DateTime<Utc>>,
-    /// Time at which to ask again, and the action to ask.
+    /// Time at which an action is to be repeated, and the action.
     pub(super) again: Option<(DateTime<Utc>, Action)>,
-    /// Action that was asked last; `tries` counts the times in a row without an answer.
+    /// Last requested action; `tries` counts the consecutive times without an answer.
     pub(super) asked: Option<Action>,
     pub(super) tries: u32,
 }
@@ -74,7 +74,7 @@ impl Active {
         }
     }
 
-    /// Number of the failures that count against another of this class.
+    /// Number of failures that count towards the retry limit of this class.
     pub(super) fn failures_like(&self, class: FailureClass) -> u32 {
         match class {
             FailureClass::LostExecutor => self.lost_executors,
@@ -82,7 +82,8 @@ impl Active {
         }
     }
 
-    /// Tells whether the run takes one of the turns. A run whose output only waits for storage does not hold up others.
+    /// Tells whether the run counts towards the limit of concurrent runs. A run whose output only waits for storage
+    /// does not block others.
     pub(super) fn has_turn(&self) -> bool {
         !matches!(self.activity, Activity::Publishing | Activity::Superseding | Activity::Completing) || self.tries == 0
     }

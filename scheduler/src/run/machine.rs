@@ -1,4 +1,4 @@
-//! The machine.
+//! The state machine of all runs.
 
 mod attempt;
 mod refusal;
@@ -11,31 +11,31 @@ use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_tracking::RunState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Time between two looks at the queue when nothing says that something is in it.
+/// Interval of reading the queue when no event announces new entries.
 const LOOK_FOR_DUE: Duration = Duration::seconds(2);
-/// Time between two looks for the runs in the store that have a turn: those of a scheduler that died, and requests to cancel
-/// that another process took.
+/// Interval of reading the store's active runs, to find those of a dead scheduler, and cancellations that another
+/// process recorded.
 const LOOK_FOR_OPEN: Duration = Duration::seconds(5);
-/// Number of entries of the queue's beginning that are fetched at once, at least.
+/// Least number of queue entries that are read at once.
 const MIN_LOOK: usize = 32;
 
-/// Limits that are set for runs and their attempts.
+/// Limits of runs and their attempts.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Number of runs that have a turn at once.
+    /// Limit of concurrent runs.
     pub max_concurrent_runs: usize,
-    /// Number of times a run is tried again after a failure that can pass.
+    /// Limit of the retries of a run after transient failures.
     pub max_retries: u32,
-    /// Time that an attempt's conversion may take.
+    /// Time limit of an attempt's conversion.
     pub run_timeout: Duration,
-    /// Number of attempts in a row that may end without a word, because the scheduler died: a manifest that kills it must not
-    /// do so for ever.
+    /// Limit of consecutive attempts that ended without a report, because the scheduler died: a manifest that crashes
+    /// the scheduler must not be retried for ever.
     pub max_silent_attempts: u32,
 }
 
 impl Limits {
-    /// Number of times a run is tried again after failures of this class. The loss of executors is mostly not the run's fault,
-    /// but a file that kills them must not do so for ever.
+    /// Limit of the retries after failures of this class. The loss of an executor is usually not the run's fault, but a
+    /// file that crashes executors must not be retried for ever.
     fn retries_after(&self, class: FailureClass) -> u32 {
         match class {
             FailureClass::LostExecutor => self.max_retries.saturating_mul(5),
@@ -45,27 +45,27 @@ impl Limits {
     }
 }
 
-/// All runs that this process takes care of, from the moment it is the one that runs manifests. It stays so until it ends.
+/// State machine of all runs of this process, from when it becomes the leader until it ends.
 #[derive(Debug)]
 pub struct Machine {
     limits: Limits,
     stops: bool,
     runs: BTreeMap<ManifestId, Active>,
-    /// The beginning of the queue, as it was when last looked at.
+    /// Beginning of the queue, as last read.
     ready: VecDeque<Seen>,
-    /// True if more may be in the queue than was fetched.
+    /// True if the queue may have more entries than were read.
     has_more: bool,
     look_for_due: Look,
     look_for_open: Look,
-    /// The runs that were settled since [`Action::LookForOpen`]: its answer may show them as they were.
+    /// Runs that were settled since [`Action::LookForOpen`] was requested, whose answer may show their former state.
     settled: BTreeSet<ManifestId>,
 }
 
-/// Moment of the next look, or none while a look is going on.
+/// Time of the next read; `None` while a read is in progress.
 type Look = Option<DateTime<Utc>>;
 
 impl Machine {
-    /// A machine that looks into the store first.
+    /// Creates a machine that begins by reading the store.
     pub fn new(limits: Limits) -> Self {
         let at_once = Some(DateTime::UNIX_EPOCH);
         Self {
@@ -80,12 +80,12 @@ impl Machine {
         }
     }
 
-    /// Tells whether nothing is going on.
+    /// Tells whether no run is in progress.
     pub fn is_idle(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// Tells whether a run is being taken care of.
+    /// Tells whether a run is in progress.
     pub fn has(&self, id: &ManifestId) -> bool {
         self.runs.contains_key(id)
     }
@@ -95,17 +95,17 @@ impl Machine {
         self.runs.values().filter(|run| run.activity == Activity::Converting).count()
     }
 
-    /// Moment at which [`Event::Tick`] is due at the latest.
+    /// Latest time at which [`Event::Tick`] is due.
     pub fn wakes_at(&self) -> Option<DateTime<Utc>> {
         let runs =
             self.runs.values().flat_map(|run| run.deadline.into_iter().chain(run.again.as_ref().map(|(at, _)| *at)));
-        // Without a free turn there is nothing to look for.
+        // Without capacity for another run, the queue need not be read.
         let look_for_due = self.look_for_due.filter(|_| self.free_turns() > 0);
         let looks = [look_for_due, self.look_for_open].into_iter().flatten().filter(|_| !self.stops);
         runs.chain(looks).min()
     }
 
-    /// Takes an event, and returns the actions that it calls for.
+    /// Handles an event, and returns the actions to carry out.
     pub fn step(&mut self, event: Event, now: DateTime<Utc>) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -173,13 +173,14 @@ impl Machine {
         actions
     }
 
-    // Taking up.
+    // Admission of queued runs.
 
     fn admit(&mut self, now: DateTime<Utc>, actions: &mut Vec<Action>) {
         if self.stops {
             return;
         }
-        // With all turns taken, the one that became free says that it is worth looking whether others go first now.
+        // While the limit is reached, the queue is read again only once a run ends, in case more urgent ones have come
+        // first.
         let had_turn = self.free_turns() > 0;
         while self.free_turns() > 0 {
             let Some(seen) = self.ready.pop_front() else { break };
@@ -204,7 +205,7 @@ impl Machine {
     fn look_soon(&mut self, now: DateTime<Utc>) {
         match &mut self.look_for_due {
             Some(at) => *at = now.min(*at),
-            // A look is going on that may not have seen it.
+            // A read in progress may have missed the new entry.
             None => self.has_more = true,
         }
     }
@@ -231,7 +232,7 @@ impl Machine {
         }
     }
 
-    /// Takes up what a scheduler before this one left.
+    /// Takes over a run that an earlier scheduler left.
     fn adopt(&mut self, seen: &Seen, actions: &mut Vec<Action>) {
         let id = &seen.id;
         if self.runs.contains_key(id) {
@@ -254,7 +255,7 @@ impl Machine {
         }
     }
 
-    // Endings.
+    // Shutdown.
 
     fn stop(&mut self, actions: &mut Vec<Action>) {
         self.stops = true;
@@ -266,7 +267,7 @@ impl Machine {
                 actions.push(Action::Abort(id.clone(), run.attempt));
             }
         }
-        // Runs that only wait to be asked again are left to the next scheduler.
+        // Runs that only wait for a repeated request are left to the next scheduler.
         let waiting = self.runs.iter().filter(|(_, run)| run.again.is_some());
         let waiting: Vec<ManifestId> = waiting.map(|(id, _)| id.clone()).collect();
         waiting.into_iter().for_each(|id| self.forget(id, actions));
@@ -284,7 +285,7 @@ impl Machine {
         self.ask(id, Activity::Discarding(reason), Action::Discard(id.clone(), attempt), actions);
     }
 
-    // Asking.
+    // Requests to the shell.
 
     fn ask(&mut self, id: &ManifestId, activity: Activity, action: Action, actions: &mut Vec<Action>) {
         let Some(run) = self.runs.get_mut(id) else { return };
@@ -298,10 +299,10 @@ impl Machine {
         actions.push(action);
     }
 
-    /// Asks the last action again, after a pause.
+    /// Repeats the last action after a pause.
     fn again(&mut self, id: &ManifestId, now: DateTime<Utc>, pause: fn(u32) -> Duration) {
         if self.stops {
-            // Nobody waits for it any more; the next scheduler goes on.
+            // The process is stopping; the next scheduler continues.
             self.runs.remove(id);
             return;
         }

@@ -1,8 +1,8 @@
 //! The life of runs, as a pure state machine: no I/O, no clock, no randomness.
 //!
-//! [`Machine::step`] takes what happened and the time, and returns what is to be done. The shell (`shell/`) does it and
-//! tells what came of it. A simulation drives the machine through thousands of histories with crashes, lost answers and
-//! two schedulers.
+//! [`Machine::step`] takes an event and the time, and returns actions. The shell (`shell/`) carries them out, and
+//! reports their results as events. A simulation drives the machine through thousands of histories with crashes, lost
+//! answers and two schedulers.
 //!
 //! ```text
 //!            ┌────────────── retry later (what can pass, within the limit) ──────────────┐
@@ -14,19 +14,19 @@
 //!                       └──────────┴─▶ discard ──────────────────────────────────────────┴─▶ failed | cancelled
 //! ```
 //!
-//! What is left when the process dies in one of them, and what the next scheduler does with it (see [`Seen`]):
+//! Recovery from a crash in each phase, by the next scheduler (see [`Seen`]):
 //!
-//! | dies in | the store says | the next one |
+//! | crash in | state in the store | next scheduler |
 //! |---|---|---|
 //! | start | queued or planning | starts an attempt, or the next one |
 //! | convert, commit before its effect, discard | planning or running | starts the next attempt, which removes what this one left |
-//! | commit after its effect, publish, complete | committing | publishes what the record names; doing so twice is no error |
+//! | commit after its effect, publish, complete | committing | publishes the files of the record, which is idempotent |
 //! | supersede | committing or queued | finds the loss again, or starts an attempt at the next generation |
 //! | retry later, fail | as before, or queued, or ended | starts the next attempt, or nothing |
 //!
-//! Two schedulers are never at work on the same attempt: a start shows the lock of the runs, and everything after it
-//! the number of the attempt, which only the newest has. One that was away too long learns so from its next write, and
-//! ends.
+//! Two schedulers never work on the same attempt: starting one requires the token of the leader lock, and each later
+//! write the number of the attempt, which must be the newest. A scheduler that was paused for too long is refused at
+//! its next write, and ends.
 
 mod active;
 mod machine;

@@ -1,9 +1,9 @@
-//! Pauses before trying again.
+//! Pauses before retries.
 
 use chrono::Duration;
 use millwork_manifest::FailureClass;
 
-/// The pause before an attempt is made again: what it was about decides how soon that makes sense.
+/// Pause before the next attempt, which depends on the class of the failure.
 ///
 /// | class | first | then | why |
 /// |---|---|---|---|
@@ -21,18 +21,18 @@ pub(super) fn before_retry(class: FailureClass, failures: u32) -> Duration {
     Duration::seconds((first << (2 * failures.min(5))).min(600))
 }
 
-/// The pause before the store is asked the same thing again, in the `tries`th row: from a quarter of a second to four.
+/// Pause before the same request is repeated to the store, after `tries` attempts: from a quarter of a second to four.
 pub(super) fn before_asking_again(tries: u32) -> Duration {
     Duration::milliseconds(250 << tries.min(4))
 }
 
-/// The pause before a publication is tried again.
+/// Pause before a publication is retried.
 pub(super) fn before_publishing_again(tries: u32) -> Duration {
     Duration::seconds(1 << tries.min(6))
 }
 
-/// The pause before a run is converted anew, of whose committed output of this generation something was lost: none the first
-/// time, then from ten seconds to ten minutes.
+/// Pause before a run is converted again after its committed output of this generation was lost: none the first time,
+/// then from ten seconds to ten minutes.
 pub(super) fn before_converting_anew(generation: u32) -> Duration {
     match generation {
         0 | 1 => Duration::zero(),

@@ -1,27 +1,27 @@
-//! Events that the machine hears, and actions that it asks for.
+//! Events and actions of the machine.
 
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_tracking::{Run, RunState};
 
-/// A run as the store shows it.
+/// State of a run as read from the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Id of the run's manifest.
     pub id: ManifestId,
     /// State of the run.
     pub state: RunState,
-    /// Attempts started so far.
+    /// Number of attempts started so far.
     pub attempts: u32,
-    /// Attempts that failed since it was queued.
+    /// Number of failed attempts since the run was queued.
     pub failures: u32,
     /// Number of those failures that were the loss of an executor.
     pub lost_executors: u32,
-    /// Number of the newest attempts that ended without a word.
+    /// Number of the latest attempts in a row that ended without a report.
     pub silent_attempts: u32,
-    /// True if the run is to be cancelled.
+    /// True if a cancellation was requested.
     pub cancel_requested: bool,
-    /// Number of the manifest's output, from 1.
+    /// Generation of the manifest's output, from 1.
     pub generation: u32,
 }
 
@@ -44,88 +44,88 @@ impl From<&Run> for Seen {
     }
 }
 
-/// Event that the machine hears.
+/// Event for the machine.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Time has passed.
+    /// Timer tick: time limits and retry times are checked.
     Tick,
-    /// This process is to end: attempts are given up, commits are finished.
+    /// This process is about to end: attempts are aborted, commits are finished.
     Stop,
-    /// Something is in the queue; if it is urgent, the beginning of the queue may be another now.
+    /// A run was queued; if it is urgent, the beginning of the queue may have changed.
     Queued {
-        /// True if the new entry may go before what was there.
+        /// True if the new entry may go before existing ones.
         is_urgent: bool,
     },
-    /// The queue's beginning, in answer to [`Action::LookForDue`].
+    /// Beginning of the queue, in answer to [`Action::LookForDue`].
     Due(Vec<Seen>),
-    /// The runs that have a turn, in answer to [`Action::LookForOpen`].
+    /// Active runs, in answer to [`Action::LookForOpen`].
     Open(Vec<Seen>),
-    /// The store did not answer one of these looks.
+    /// The store did not answer a read of the queue or of active runs.
     LookFailed,
-    /// Somebody wants the run cancelled; the store knows.
+    /// Cancellation of the run was requested, and recorded in the store.
     Cancel(ManifestId),
     /// An attempt has started.
     Started(ManifestId, u32),
-    /// The attempt's plan is with the executors.
+    /// The attempt's plan was submitted to the executors.
     Planned(ManifestId, u32),
     /// The attempt's output is complete, and private.
     Converted(ManifestId, u32),
-    /// The attempt's plan lacked columns; they are known now.
+    /// The attempt's plan lacked columns, which are known now.
     NeedsReplan(ManifestId, u32),
-    /// The attempt came to nothing: before its commit, or by having been aborted.
+    /// The attempt ended without a commit: it failed, or was aborted.
     AttemptFailed(ManifestId, u32, Failure),
-    /// The attempt's output is the manifest's.
+    /// The attempt's output was committed.
     Committed(ManifestId, u32),
-    /// The output is visible.
+    /// The output was published.
     Published(ManifestId),
-    /// The publication did not come to its end; it must, later.
+    /// The publication failed, and must be repeated.
     PublishFailed(ManifestId, Failure),
-    /// The output can never be made visible: what the record names is gone.
+    /// The output can never be published: files of the commit record are gone.
     Lost(ManifestId, Failure),
-    /// Files that the attempt left are removed, as far as that was possible.
+    /// The attempt's files were removed, as far as possible.
     Discarded(ManifestId, u32),
-    /// The store has done what was asked for a run: the run is queued, or has ended.
+    /// The store has made the requested change: the run is queued, or has ended.
     Settled(ManifestId),
-    /// The store says that the run is not as it should be: another process, or a request, was faster.
+    /// The store refused the request because of the run's state: another process, or a request, came first.
     Refused(ManifestId, Failure),
-    /// The store did not answer; what was asked may have happened.
+    /// The store did not answer; the request may have had its effect.
     Unanswered(ManifestId),
-    /// The run as it is, in answer to [`Action::Inspect`].
+    /// Present state of the run, in answer to [`Action::Inspect`].
     Found(ManifestId, Option<Seen>),
 }
 
-/// Action that the machine asks for. Of the actions of one run, one is going on at a time, beside [`Action::SetRunning`] and
-/// [`Action::Abort`], which have no answer of their own.
+/// Action for the shell. Only one action of a run is in progress at a time, except for [`Action::SetRunning`] and
+/// [`Action::Abort`], which have no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Ask the store for the beginning of the queue.
+    /// Read this many entries from the beginning of the queue.
     LookForDue(usize),
-    /// Ask the store for the runs that have a turn.
+    /// Read the active runs.
     LookForOpen,
     /// Start an attempt.
     Start(ManifestId),
-    /// Survey, plan, submit, wait.
+    /// Survey, plan, submit, and wait for the reports.
     Convert(ManifestId, u32),
-    /// Note that executors are at work.
+    /// Record that executors are working on the attempt.
     SetRunning(ManifestId, u32),
-    /// Give up the conversion; it ends as an attempt that failed.
+    /// Abort the conversion, which then ends as a failed attempt.
     Abort(ManifestId, u32),
-    /// Check the outcome and decide that it is the manifest's.
+    /// Check the outcome, and commit it as the manifest's output.
     Commit(ManifestId, u32),
-    /// Make the committed output visible.
+    /// Publish the committed output.
     Publish(ManifestId),
-    /// Note that it is.
+    /// Record that the output is published.
     Complete(ManifestId),
-    /// Give the committed output up, and queue the run as its next generation.
+    /// Give up the committed output, and queue the run as its next generation.
     Supersede(ManifestId, u32, Failure, DateTime<Utc>),
-    /// Remove what an attempt left.
+    /// Remove the files of an attempt.
     Discard(ManifestId, u32),
-    /// Queue the run again.
+    /// Queue the run again, not before this time.
     RetryLater(ManifestId, u32, Failure, DateTime<Utc>),
-    /// End the run without output.
+    /// End the run without an output.
     Fail(ManifestId, u32, Failure),
-    /// Ask the store how the run is.
+    /// Read the present state of the run.
     Inspect(ManifestId),
-    /// Forget what is remembered of the run here: it is queued, or has ended, or is another process's.
+    /// Drop the run from memory: it is queued, has ended, or belongs to another process.
     Forget(ManifestId),
 }

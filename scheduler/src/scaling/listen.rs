@@ -1,4 +1,4 @@
-//! The port for an autoscaler.
+//! Server for an autoscaler (gRPC).
 
 use super::service::{Scaler, Server};
 use super::{FleetSize, ScalerDoor};
@@ -17,31 +17,32 @@ use tokio_util::either::Either;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::server::Connected;
 
-/// Connections at once, in all, and of one address: KEDA has one or two.
+/// Limits of the connections, in total and per address: KEDA opens one or two.
 const MAX_CONNECTIONS: usize = 64;
 const MAX_OF_ONE: usize = 16;
-/// Requests of a connection at once.
+/// Limit of the concurrent requests per connection.
 const MAX_STREAMS: u32 = 32;
-/// Limit of a request: the metadata of a trigger are a few words.
+/// Limit of a request, in bytes: the metadata of a trigger are a few words.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
-/// Limit of a request's header fields, as hyper counts them.
+/// Limit of a request's header fields in bytes, as counted by hyper.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
-/// Bytes that a connection may send ahead of what is read.
+/// Flow-control window: bytes that a connection may send ahead of reading.
 const WINDOW_BYTES: u32 = 256 << 10;
-/// Bytes that a connection may send within [`PATIENCE`], in frames of whatever kind: a request has a few hundred.
+/// Limit of the bytes that a connection may send within [`PATIENCE`], in frames of any kind: a request has a few
+/// hundred.
 const MAX_SENDS: usize = 256 << 10;
-/// Time for a handshake, between two signs of life of a connection, and for a request.
+/// Time limit for a handshake, between keep-alives of a connection, and for a request.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Pause after the system refused to accept a connection.
+/// Pause after the system failed to accept a connection.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// The external scaler, as it is served; it ends when this is dropped.
+/// A running server; ends when dropped.
 pub struct ScalerServer {
     _open: DropGuard,
 }
 
 impl ScalerServer {
-    /// Answers from now on.
+    /// Starts the server.
     pub fn start(listener: TcpListener, door: ScalerDoor, size: &FleetSize) -> Self {
         let closed = CancellationToken::new();
         let (accepted, connections) = mpsc::channel(MAX_CONNECTIONS);
@@ -103,7 +104,7 @@ async fn accept(
 async fn open(stream: TcpStream, tls: Option<ServerTls>, place: Slot<IpAddr>, accepted: mpsc::Sender<Connection>) {
     let opened = async {
         stream.set_nodelay(true)?;
-        // A connection that says nothing is none.
+        // A connection without data is not worth a handshake.
         stream.readable().await?;
         match tls {
             None => Ok(Either::Left(stream)),
@@ -111,7 +112,7 @@ async fn open(stream: TcpStream, tls: Option<ServerTls>, place: Slot<IpAddr>, ac
         }
     };
     match tokio::time::timeout(PATIENCE, opened).await {
-        // Fails when the port is closed.
+        // Fails when the server is stopped.
         Ok(Ok(stream)) => {
             let connection = Connection { stream, _place: place, since: Instant::now(), sent: 0 };
             drop(accepted.send(connection).await);
@@ -124,16 +125,16 @@ async fn open(stream: TcpStream, tls: Option<ServerTls>, place: Slot<IpAddr>, ac
     }
 }
 
-/// A connection, with TLS or without, and its place among the others.
+/// A connection, with or without TLS, and its slot in the connection limit.
 struct Connection {
     stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
     _place: Slot<IpAddr>,
-    /// Bytes that it has sent since a time.
+    /// Start of the period in which sent bytes are counted.
     since: Instant,
     sent: usize,
 }
 
-/// Connections, in the order in which they were opened.
+/// Stream of accepted connections.
 struct Incoming(mpsc::Receiver<Connection>);
 
 impl Stream for Incoming {

@@ -1,4 +1,4 @@
-//! The load and the speed, as the store tells them.
+//! Load and speed, read from the store.
 
 use super::record::{BYTES, EXECUTOR_MILLIS, SLOT_MILLIS};
 use crate::sizes::{count_runs, known_bytes, sizes_of};
@@ -9,24 +9,25 @@ use millwork_tracking::{Run, RunFilter, RunState, TrackingResult, TrackingStore}
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Runs of a page of the newest ones: as many as come in ten minutes where there are 1,700 a day.
+/// Page size for reading the newest runs: as many as arrive in ten minutes at 1,700 a day.
 const PAGE: usize = 25;
-/// Pages of the newest runs that are read: 2,500 runs, beyond which the flow is taken for less than it is. What it leaves counts as backlog.
+/// Limit of the pages of the newest runs: 2,500 runs. With more, the arrival rate is underestimated, and the rest
+/// counts as backlog.
 const MAX_PAGES: usize = 100;
-/// Pause between two looks at what executors have done.
+/// Interval of reading the work of executors.
 const SPEED_INTERVAL: Duration = Duration::from_secs(60);
-/// Limit of the days that are looked back on for the speed of executors.
+/// Number of days over which the speed of executors is measured.
 const DAYS: u64 = 7;
-/// Seconds of busy slots that are enough to know the speed of executors: an hour of one slot.
+/// Busy slot time that suffices to measure the speed, in seconds: an hour of one slot.
 const ENOUGH_SECONDS: f64 = 3600.0;
 
-/// Looks at a store.
+/// Reader of a store's load.
 pub(super) struct Look {
     store: Arc<dyn TrackingStore>,
-    /// Slots of an executor as long as none has worked.
+    /// Slots per executor, used until any has worked.
     slots: f64,
     speed: Option<(Instant, Speed)>,
-    /// Last time at which there was something to do. A process that has just started has seen nothing to do for ever.
+    /// Last time at which there was work; `None` in a process that has seen none yet.
     busy: Option<DateTime<Utc>>,
 }
 
@@ -35,12 +36,12 @@ impl Look {
         Self { store, slots, speed: None, busy: None }
     }
 
-    /// The load at a time, and the speed.
+    /// Load and speed at a time.
     pub(super) async fn at(&mut self, now: DateTime<Utc>) -> TrackingResult<(Load, Speed)> {
         let speed = self.speed(now).await?;
         let counts = count_runs(&*self.store).await?;
         let mut load = Load::default();
-        // Runs that are being committed need no executor any more.
+        // Runs in commit need no executor any more.
         for count in counts.iter().filter(|count| count.state != RunState::Committing) {
             load.runs += count.runs;
             load.bytes = load.bytes.saturating_add(count.bytes);
@@ -57,7 +58,7 @@ impl Look {
         Ok((load, speed))
     }
 
-    /// Bytes a second of the runs that came lately.
+    /// Arrival rate of recent runs, in bytes per second.
     async fn arrival(&self, now: DateTime<Utc>) -> TrackingResult<f64> {
         let mut queued = Vec::new();
         let mut filter = RunFilter { limit: PAGE, ..RunFilter::default() };
@@ -68,7 +69,7 @@ impl Look {
             let ages = page.items.iter().map(|run| (since(run.created_at, now), bytes(run)));
             let before = queued.len();
             queued.extend(ages.filter(|(age, _)| *age < ARRIVAL_WINDOW));
-            // They come newest first: the rest is older.
+            // Newest runs are listed first, so that all further ones are older.
             if queued.len() - before < page.items.len() || page.next_cursor.is_none() {
                 break;
             }
@@ -77,7 +78,7 @@ impl Look {
         Ok(arrival_rate(queued))
     }
 
-    /// The speed of executors by what they have done, kept for a minute.
+    /// Speed of executors, measured from their past work, cached for a minute.
     async fn speed(&mut self, now: DateTime<Utc>) -> TrackingResult<Speed> {
         if let Some((at, speed)) = self.speed
             && at.elapsed() < SPEED_INTERVAL
@@ -105,7 +106,7 @@ impl Look {
     }
 }
 
-/// Time from then to now; none, if a clock elsewhere is ahead.
+/// Time between two moments; `None` if they are in the wrong order because of clock differences.
 fn since(at: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
     (now - at).to_std().unwrap_or_default()
 }
@@ -167,7 +168,7 @@ mod tests {
             store.submit(&queued(number, 1000, now), 0, now).await.unwrap();
         }
         assert_eq!(look.at(now).await.unwrap().0.bytes, 4000);
-        // Work that comes minute by minute is flow, whether its size is known or not.
+        // Regular arrivals count as flow, even if their size is not known.
         for minute in 0..10 {
             let at = now - chrono::Duration::minutes(minute);
             store.submit(&queued(10 + minute as usize, None, at), 0, at).await.unwrap();

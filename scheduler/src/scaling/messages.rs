@@ -1,9 +1,9 @@
-//! The messages of `externalscaler.proto`.
+//! Messages of `externalscaler.proto`.
 
 use prost::Message;
 use std::collections::HashMap;
 
-/// The object that is scaled. It is not looked at: there is one fleet.
+/// Reference to the scaled object. Ignored, since there is only one fleet.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ScaledObjectRef {
     #[prost(string, tag = "1")]

@@ -1,10 +1,10 @@
-//! The wanted size and its reasons, for Prometheus.
+//! Metrics of the desired fleet size and its inputs, for Prometheus.
 
 use super::Wanted;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use millwork_scaling::Policy;
 
-/// Calls of an autoscaler.
+/// Methods that an autoscaler calls.
 pub(super) const METHODS: [&str; 4] = ["IsActive", "StreamIsActive", "GetMetricSpec", "GetMetrics"];
 
 pub(super) fn describe(policy: &Policy) {

@@ -1,8 +1,8 @@
-//! The size of the fleet: the number of executors that are wanted, told to whoever makes them.
+//! Desired size of the fleet: the number of executors to run, published for an autoscaler.
 //!
-//! Every scheduler of a state tells it, whether it runs the manifests or stands by: all that it is made of comes from the store
-//! ([`look`]), what executors have done included ([`record`]). It is a metric, and what KEDA asks an external scaler for
-//! ([`service`]); the sum itself is in `millwork-scaling`.
+//! Every scheduler of a state publishes it, leader or standby, since all inputs come from the store ([`look`]),
+//! including the work of executors ([`record`]). Published as a metric, and to KEDA as an external scaler
+//! ([`service`]); the calculation is in `millwork-scaling`.
 
 mod listen;
 mod look;
@@ -24,14 +24,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Pause between two looks at the store; an autoscaler asks every 15 or 30 seconds.
+/// Interval of reading the store; an autoscaler polls every 15 or 30 seconds.
 const LOOK: Duration = Duration::from_secs(5);
-/// Pause after a look, at least, as so many times what the look took: where there are very many runs it is made rarely.
+/// Least pause after a read, as a multiple of its duration, so that a store with very many runs is read rarely.
 const PAUSE_FACTOR: u32 = 20;
-/// Age from which an answer is none any more: whoever asks is told that there is none, and does what it does then.
+/// Age from which an answer is no longer given: callers get an error, and use their fallback.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(120);
 
-/// The number that is wanted, and what it was made of.
+/// Desired number of executors, and its inputs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) executors: u32,
@@ -46,17 +46,17 @@ impl Wanted {
     }
 }
 
-/// The newest answer; none before the store has told anything.
+/// Latest answer; `None` before the store was first read.
 pub(crate) type Answers = watch::Receiver<Option<Wanted>>;
 
-/// Keeps the answer current, as long as the process lives.
+/// Background task that keeps the answer current; stops when dropped.
 #[derive(Clone)]
 pub struct FleetSize {
     answers: Answers,
 }
 
 impl FleetSize {
-    /// Begins to look. `slots` is that of an executor as long as none has worked.
+    /// Starts reading the store. `slots` is the number of slots per executor until any has worked.
     pub fn start(service: Service, policy: Policy, slots: f64) -> Self {
         let (sender, answers) = watch::channel(None);
         metrics::describe(&policy);

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Stored input of a task, as a multiple of what an output file should have: Parquet takes about a third of what it is made of.
+/// Input per task, as a multiple of the target size of an output file: Parquet takes about a third of its input.
 const TASK_PER_FILE: u64 = 3;
 
 /// The size of the fleet, and who is told.
@@ -63,15 +63,15 @@ pub struct ScalingOptions {
     pub insecure_scaler: bool,
 }
 
-/// A port for an autoscaler, before it is open.
+/// Settings of the server for an autoscaler, before it listens.
 pub struct ScalerDoor {
-    /// The address.
+    /// Address to listen on.
     pub address: SocketAddr,
     pub(super) tls: Option<ServerTls>,
 }
 
 impl ScalingOptions {
-    /// The wishes that the options are. Those that could not be met are refused.
+    /// Scaling policy from the options. Refuses contradictory ones.
     pub fn policy(&self, run: &RunOptions) -> anyhow::Result<Policy> {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         let (min, max) = (self.scale_min_executors, self.scale_max_executors);
@@ -92,7 +92,7 @@ impl ScalingOptions {
         })
     }
 
-    /// Reads what the port for an autoscaler needs, if there is to be one. Refuses what would let strangers in.
+    /// Settings of the server for an autoscaler, if there is to be one. Refuses settings that would let strangers in.
     pub fn door(&self) -> anyhow::Result<Option<ScalerDoor>> {
         let Some(address) = self.scaler_listen else { return Ok(None) };
         let tls = match (&self.scaler_tls_cert, &self.scaler_tls_key) {

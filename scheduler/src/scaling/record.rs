@@ -1,5 +1,5 @@
-//! Work of executors and the time that it took, noted in the store with the day's numbers: so it outlives the process, and every scheduler
-//! of the state knows it. A process that dies takes what it has not written with it: some seconds, which no number depends on.
+//! Record of the executors' work and busy time in the store's daily numbers, so that it outlives the process, and every
+//! scheduler of the state can read it. A crash loses the last seconds, which is negligible.
 
 use crate::changes::EndedRun;
 use crate::shell::Scheduler;
@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-/// Names of the day's numbers: stored input of completed runs, in bytes; time in which slots and executors had tasks, in milliseconds.
+/// Names of the daily numbers: stored input of completed runs in bytes, and busy time of slots and of executors in
+/// milliseconds.
 pub(super) const BYTES: &str = "converted_bytes";
 pub(super) const SLOT_MILLIS: &str = "busy_slot_milliseconds";
 pub(super) const EXECUTOR_MILLIS: &str = "busy_executor_milliseconds";
 
-/// Sums that are not written yet.
+/// Sums that are not yet written.
 #[derive(Default)]
 pub(super) struct Recorder(Mutex<Unwritten>);
 
@@ -27,7 +28,7 @@ struct Unwritten {
 }
 
 impl Recorder {
-    /// Adds up the input of runs that are completed from now on.
+    /// Adds the input of runs that complete from now on.
     pub(super) async fn listen(self: Arc<Self>, mut ended: Receiver<EndedRun>) {
         loop {
             match ended.recv().await {
@@ -44,7 +45,7 @@ impl Recorder {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Writes what there is. What cannot be written waits for the next time.
+    /// Writes the sums. On failure they are kept for the next time.
     pub(super) async fn record(&self, scheduler: &Scheduler, store: &dyn NumberStore) {
         let (slots, executors) = scheduler.engine().take_busy();
         let unwritten = self.with(|unwritten| {

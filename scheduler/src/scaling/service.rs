@@ -1,7 +1,8 @@
-//! The answers to an autoscaler: KEDA takes Millwork for an external scaler.
+//! External scaler for KEDA.
 //!
-//! KEDA itself makes the first executor and takes the last one away, as `IsActive` says; between one and many its horizontal autoscaler
-//! follows the metric, whose target is 1 for each executor: so the number that is wanted is the number of executors.
+//! KEDA itself starts the first executor and removes the last one, by the answer to `IsActive`. In between, the
+//! horizontal pod autoscaler follows the metric with a target value of 1 per executor, so that the metric is the number
+//! of executors.
 
 use super::messages::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue,
@@ -20,11 +21,11 @@ pub(super) mod stubs {
     tonic::include_proto!("externalscaler.ExternalScaler");
 }
 
-/// The name of the one metric.
+/// Name of the only metric.
 const METRIC: &str = "desired_executors";
-/// Streams that are open at once, in all: KEDA has one for each object that it scales.
+/// Limit of the open streams: KEDA has one per scaled object.
 const MAX_STREAMS: usize = 32;
-/// Pause after which a stream tells again what it told, so that one whose other end has gone is noticed.
+/// Interval at which a stream repeats its last answer, to detect disconnected clients.
 const REPEAT: Duration = Duration::from_secs(60);
 
 pub(super) type Server = stubs::external_scaler_server::ExternalScalerServer<Scaler>;
@@ -50,12 +51,12 @@ impl Scaler {
     }
 }
 
-/// The newest answer, if it is new enough.
+/// The latest answer, if it is recent enough.
 fn fresh(answers: &Answers) -> Option<Wanted> {
     answers.borrow().filter(Wanted::is_fresh)
 }
 
-/// A stream of `IsActive`, with the answer that it told last.
+/// A stream of `IsActive` answers, with the last one sent.
 struct Told {
     answers: Answers,
     last: Option<bool>,
@@ -64,7 +65,7 @@ struct Told {
 }
 
 impl Told {
-    /// Waits until something is to be told; none at the end of the process.
+    /// Waits until an answer is to be sent; `None` at the end of the process.
     async fn next(&mut self) -> Option<bool> {
         loop {
             self.answers.mark_unchanged();
@@ -74,7 +75,7 @@ impl Told {
                 (self.last, self.repeat_at) = (active, Instant::now() + REPEAT);
                 return active;
             }
-            // At the time of the next look, at the latest.
+            // Repeated at the latest after the interval.
             if let Ok(Err(_)) = timeout(REPEAT, self.answers.changed()).await {
                 return None;
             }
@@ -91,7 +92,7 @@ impl stubs::external_scaler_server::ExternalScaler for Scaler {
 
     type StreamIsActiveStream = BoxStream<'static, Result<IsActiveResponse, Status>>;
 
-    /// Tells at once, and whenever it changes. While nothing is known, nothing is told.
+    /// Sends the answer at once, and whenever it changes. Sends nothing while it is not known.
     async fn stream_is_active(
         &self,
         _: Request<ScaledObjectRef>,
@@ -117,7 +118,7 @@ impl stubs::external_scaler_server::ExternalScaler for Scaler {
     async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
         metrics::asked("GetMetrics");
         let GetMetricsRequest { metric_name, .. } = request.into_inner();
-        // KEDA asks by the name that it was told, with a number of its own before it or without.
+        // KEDA uses the metric name, with or without an index as prefix.
         if !metric_name.is_empty() && !metric_name.ends_with(METRIC) {
             return Err(Status::not_found(format!("there is one metric, {METRIC}")));
         }

@@ -1,4 +1,4 @@
-//! The commit of an attempt and its publication.
+//! Commit and publication of an attempt.
 
 use super::registry::{Output, Phase, Prepared};
 use super::{RETRIES, Shell, blocking, storage_failure};
@@ -14,10 +14,10 @@ use millwork_tracking::{Commit, Replaced, RunState, TrackingError, TrackingResul
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Number of looks in a row that must find something gone before a committed output is given up: a store may show late what
-/// it has just completed.
+/// Number of consecutive checks that must find files gone before a committed output is given up: a store may show an
+/// object late that it has just completed.
 const LOOKS: u32 = 2;
-/// Number of failures of a publication after which those who wait for the run are told.
+/// Number of failed publications after which clients that wait for the run are told.
 const PATIENCE: u32 = 3;
 
 impl Shell {
@@ -39,14 +39,14 @@ impl Shell {
                 self.changed(&id, RunState::Committing, attempt, None);
                 Event::Committed(id, attempt)
             }
-            // Perhaps this one, when it was asked before.
+            // Possibly this attempt, by an earlier request whose answer was lost.
             Ok(false) => Event::Refused(id, Failure::new(FailureClass::Bug, "another attempt has won")),
-            // The record may be there all the same, so the private files must be, too.
+            // The record may have been written nevertheless, so that the private files must be kept.
             Err(error) => self.objection(id, &error),
         }
     }
 
-    /// The commit of an attempt: made once, even if the store has to be asked more often.
+    /// Commit data of the attempt, prepared only once, even if the request to the store is repeated.
     async fn prepared(&self, id: &ManifestId, attempt: u32) -> Result<Arc<Prepared>, Event> {
         let failed = |failure| self.attempt_failed(id.clone(), attempt, failure);
         let nothing = || failed(Failure::new(FailureClass::Bug, "there is nothing to commit"));
@@ -61,7 +61,7 @@ impl Shell {
             Phase::Converted(output) => Some(output.input.generation),
             _ => None,
         });
-        // Before the output is touched: while the store does not answer, this is asked again.
+        // Read before the output is changed, since this is repeated while the store does not answer.
         let replaced = match generation.ok_or_else(nothing)? {
             0 | 1 => Vec::new(),
             _ => self.store.replaced(id).await.map_err(|error| self.objection(id.clone(), &error))?,
@@ -90,10 +90,10 @@ impl Shell {
             return Err(blocking(move || super::rejected::keep(&failure, &staging, &outcome, &kept)).await?);
         }
         let invalid = |e| Failure::new(FailureClass::Bug, e);
-        // The names are known before the content is settled.
+        // Final names do not depend on settling the content.
         let names = to.unseen_names(manifest, &staging, &outcome).map_err(invalid)?;
         let foreign = blocking(move || find_blocking(&names));
-        // Both to their ends: what is settled late would be in the way of who clears up.
+        // Both are awaited to the end: work that continued after a failure would interfere with the clean-up.
         let (outcome, foreign) = tokio::join!(self.settle(outcome, &staging), foreign);
         let outcome = outcome?;
         if let Some(uri) = foreign?.map_err(storage_failure)? {
@@ -112,7 +112,7 @@ impl Shell {
         Ok(Prepared { commit: Commit { manifest_id: manifest.id.clone(), attempt, record: text }, result })
     }
 
-    /// Makes the last changes before the commit.
+    /// Settles the output, the last change before the commit.
     async fn settle(&self, mut outcome: AttemptOutcome, staging: &Staging) -> Result<AttemptOutcome, Failure> {
         let staging = staging.clone();
         blocking(move || {
@@ -140,7 +140,7 @@ impl Shell {
     pub(super) async fn publish(&self, id: ManifestId) -> Event {
         let committed = self.runs.publish(&id);
         self.runs.step(&id, Step::Publish);
-        // Only what the store took: another attempt may have been faster.
+        // Uses the commit in the store, since another attempt may have been faster.
         let commit = match committed {
             Some(committed) => Some(committed.commit.clone()),
             None => match self.store.unpublished(&id).await {
@@ -148,7 +148,7 @@ impl Shell {
                 Err(error) => return Event::PublishFailed(id, Failure::new(FailureClass::Storage, error)),
             },
         };
-        // Without a record it is published already.
+        // Without a record the output is published already.
         let Some(commit) = commit else { return Event::Published(id) };
         let record = match loss::record_of(&commit) {
             Ok(record) => record,
@@ -174,7 +174,7 @@ impl Shell {
             publication.failures
         });
         if failures == Some(PATIENCE) {
-            // Whoever waits for it need not wait any longer.
+            // Clients that wait for the run are told.
             let message =
                 format!("committed, but not published yet; it is tried again, also at the next start: {failure}");
             self.ended(&id, Err(Failure { message, ..failure.clone() }));
@@ -182,8 +182,8 @@ impl Shell {
         Event::PublishFailed(id, failure)
     }
 
-    /// Returns the event for a committed output of which something seems to be gone for good; else the failure for which it is
-    /// published again.
+    /// Event for a committed output of which something seems to be lost, or the failure after which publication is
+    /// retried.
     async fn lost(&self, id: &ManifestId, record: CommitRecord) -> Result<Event, Failure> {
         let is_gone = loss::check_there(record).await;
         let Some(error) = is_gone.err().filter(StorageError::is_lost) else {

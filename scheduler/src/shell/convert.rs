@@ -1,4 +1,4 @@
-//! The conversion of an attempt: survey, plan, submit, wait, judge.
+//! Conversion of an attempt: survey, plan, submission, reports and judgement.
 
 use super::registry::{Conversion, Input, KnownColumns, Output, Phase, Submitted};
 use super::{Shell, blocking, storage_failure};
@@ -17,13 +17,13 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tracing::Instrument;
 
-/// Limit of a plan's text that is kept, in bytes: a query can name thousands of columns.
+/// Limit of the plan's text that is kept, in bytes: a query can name thousands of columns.
 const MAX_PLAN_BYTES: usize = 64 << 10;
 
 /// Result of a conversion.
 enum Converted {
     Complete(Staging, AttemptOutcome),
-    /// Columns turned up that its plan did not know, and that could not be added.
+    /// Columns were found that the plan did not know, and that could not be added.
     Replan(KnownColumns),
 }
 
@@ -100,7 +100,7 @@ impl Shell {
         }
     }
 
-    /// Surveys the input, unless the attempt before has found its columns out, and makes the attempt's private place.
+    /// Surveys the input, unless the previous attempt has found its columns, and creates the attempt's private place.
     async fn survey_input(
         &self,
         manifest: &Manifest,
@@ -119,7 +119,7 @@ impl Shell {
         };
         let staging = staging.clone();
         let prepared = async { blocking(move || staging.prepare()).await?.map_err(storage_failure) };
-        // Both to their ends: a place that is made late would stay.
+        // Both are awaited to the end: a place created later would remain.
         let (surveyed, prepared) = tokio::join!(surveyed, prepared);
         let known = surveyed?;
         prepared?;
@@ -142,7 +142,7 @@ impl Shell {
                 .instrument(tracing::info_span!("plan"))
         };
         match plan(columns.clone()).await {
-            // The query may name a column that only lines beyond the samples have.
+            // The query may name a column that only occurs outside the samples.
             Err(failure) if !self.conversion.query.is_default() => {
                 let all = survey.all_columns(self.conversion.names).await?;
                 if all == columns { Err(failure) } else { plan(all).await }
@@ -151,7 +151,7 @@ impl Shell {
         }
     }
 
-    /// Gives the plan to the executors. Whatever ends the wait for them, ends the job.
+    /// Submits the plan to the executors. The job ends when this is dropped, for whatever reason.
     async fn submit(
         &self,
         manifest: &Manifest,
@@ -183,12 +183,11 @@ impl Converted {
     }
 }
 
-/// Share of executors with these slots that one of this number of runs may use; slots that others do not need by the end
-/// are to be used, too.
+/// Share of executors with these slots for each of `runs` runs. Slots that other runs may not need are included.
 fn capacity(mut slots: Vec<usize>, runs: usize) -> Capacity {
     slots.sort_by_key(|slots| Reverse(*slots));
     let Some(most) = slots.first().copied().filter(|slots| *slots > 0) else {
-        // Executors that come later find enough to do.
+        // Without executors yet: enough tasks for any number of them.
         return Capacity { executors: usize::MAX, slots: 1 };
     };
     let share = slots.iter().sum::<usize>().div_ceil(runs.max(1));
@@ -214,7 +213,7 @@ struct CancelOnDrop {
 }
 
 impl CancelOnDrop {
-    /// Waits for the reports of all tasks. Returns the tasks, too, as they were in the end.
+    /// Waits for the reports of all tasks. Also returns the final state of the tasks.
     async fn wait(&mut self) -> Result<(Vec<TaskReport>, Vec<TaskNow>), Failure> {
         let Some(job) = &mut self.job else { return Ok((Vec::new(), Vec::new())) };
         let reports = self.engine.wait(job).await?;

@@ -1,7 +1,8 @@
-//! The scheduler at work: what the machine says is done here, and it is told what came of it.
+//! Shell of the machine: carries out its actions, and reports their results as events.
 //!
-//! One task owns the [`Machine`] and takes events from a mailbox, one after the other. Each action is a task of its own
-//! that ends in an event. Nothing here decides; what each action must withstand is in `run/`.
+//! One task owns the [`Machine`] and handles events from a mailbox in order. Each action runs as a task of its own,
+//! which ends in an event. Decisions are made only in `run/`, which also describes the failures that each action must
+//! survive.
 
 mod commit;
 mod convert;
@@ -37,15 +38,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-/// Target of the log's lines of what is tried again without end: who looks on has to know of it, also where all else is told
-/// otherwise.
+/// Log target of messages about unlimited retries, so that they are shown even where other logging is off.
 const RETRIES: &str = "millwork_retries";
 
-/// Parts that all actions share: the engine, the store, the options and the runs in work.
+/// Parts that all actions share: the engine, the store, the options and the active runs.
 pub(crate) struct Shell {
     engine: Engine,
     store: Arc<dyn TrackingStore>,
-    /// Shown with each start of an attempt.
+    /// Leader lock, whose token is needed to start an attempt.
     lock: Lock,
     options: RunOptions,
     conversion: ConversionOptions,
@@ -56,22 +56,22 @@ pub(crate) struct Shell {
     mail: mpsc::UnboundedSender<Event>,
     changes: broadcast::Sender<Change>,
     ended: broadcast::Sender<EndedRun>,
-    /// Tells how far runs are, each second.
+    /// Sender of the progress of runs, each second.
     progresses: broadcast::Sender<Arc<RunProgress>>,
-    /// Attempts that are being converted: they share the slots.
+    /// Number of attempts that are being converted, which share the slots.
     converting: AtomicUsize,
     tasks: TaskTracker,
-    /// Cancelled once the store says that another scheduler runs the manifests.
+    /// Cancelled once another scheduler has become the leader.
     deposed: CancellationToken,
-    /// Cancelled once nothing is run any more.
+    /// Cancelled once no runs are in progress any more.
     stopped: CancellationToken,
-    /// Held as long as this process may write to the output.
+    /// Held while this process may write to the output.
     _output_lock: Option<File>,
 }
 
-/// Takes events from the mailbox until the machine has stopped.
+/// Handles events from the mailbox until the machine has stopped.
 async fn serve(shell: Arc<Shell>, mut machine: Machine, mut mailbox: mpsc::UnboundedReceiver<Event>) {
-    // Whatever ends it: without it nothing runs any more.
+    // Cancelled however this ends, since nothing runs without the machine.
     let _ended = shell.stopped.clone().drop_guard();
     let mut stops = false;
     while !(stops && machine.is_idle()) {
@@ -113,7 +113,7 @@ impl Shell {
         }
     }
 
-    /// Performs an action; a panic ends only its run.
+    /// Carries out an action; a panic ends only its run.
     async fn caught(self: &Arc<Self>, action: Action) -> Option<Event> {
         let performed = AssertUnwindSafe(self.event_of(action.clone())).catch_unwind().await;
         performed.unwrap_or_else(|panic| {
@@ -193,22 +193,22 @@ impl Shell {
     }
 
     fn tell(&self, event: Event) {
-        // After the end nobody listens.
+        // After the end there is no receiver.
         let _ = self.mail.send(event);
     }
 
-    /// Tells whoever listens that a run has changed.
+    /// Notifies subscribers of a change of a run.
     fn changed(&self, id: &ManifestId, state: RunState, attempt: u32, failure: Option<&Failure>) {
         let change = Change { manifest_id: id.clone(), state, attempt, failure: failure.cloned(), at: Utc::now() };
         let _ = self.changes.send(change);
     }
 
-    /// The private place of an attempt, for reading and removing.
+    /// Private place of an attempt, for reading and removing.
     fn staging(&self, id: &ManifestId, attempt: u32) -> Staging {
         Staging::new(&self.output, id.as_str(), attempt, "")
     }
 
-    /// Removes what an attempt wrote. If that fails, the next attempt or the sweep does it.
+    /// Removes the files of an attempt. If that fails, the next attempt or the sweep removes them.
     async fn discard(&self, id: &ManifestId, attempt: u32) {
         let staging = self.staging(id, attempt);
         match blocking(move || staging.discard()).await {

@@ -1,7 +1,7 @@
-//! Progress of an attempt: its steps, and what its tasks have done.
+//! Progress of an attempt: its steps, and the counts of its tasks.
 //!
-//! Nothing of it falls: a task that is done again after the loss of its executor begins anew, the attempt stays where it was until
-//! that is caught up with. It is complete when the output is committed, and not before.
+//! Progress never decreases: when a task is repeated after the loss of its executor, the attempt's progress stays where
+//! it was until the task has caught up. It reaches 100 % only at the commit.
 
 use super::steps::Steps;
 use crate::accounts;
@@ -12,18 +12,18 @@ use millwork_manifest::ManifestId;
 use millwork_tracking::AttemptWork;
 use std::collections::VecDeque;
 
-/// Number of the last looks whose speeds have to agree for the time that is left to be told.
+/// Number of recent measurements whose speeds must agree before a remaining time is shown.
 const SPEEDS: usize = 3;
-/// Factor by which these speeds may be apart.
+/// Largest factor between the recent speeds at which they count as agreeing.
 const AGREE: f64 = 2.0;
-/// Percent of an output that is converted but not committed.
+/// Limit of the percentage before the commit.
 const MOST_PERCENT: u8 = 99;
 
-/// Steps and counts of an attempt, and the speeds of the last looks.
+/// Steps and counts of an attempt, and recent speeds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
     steps: Steps,
-    /// Stored bytes of the input: the manifest's until it is planned, then the plan's.
+    /// Stored bytes of the input: the manifest's until planning, then the plan's.
     bytes: u64,
     read_bytes: u64,
     rows: u64,
@@ -33,28 +33,28 @@ pub(super) struct Progress {
     tasks_done: u64,
     tasks: u64,
     speeds: VecDeque<f64>,
-    /// Tasks as they were when all had ended; none before.
+    /// Final state of all tasks; empty before.
     ended_tasks: Vec<TaskNow>,
 }
 
 impl Progress {
-    /// An attempt that has just begun, at a manifest with these stored bytes.
+    /// Progress of a new attempt at a manifest of this many stored bytes.
     pub(super) fn new(bytes: u64) -> Self {
         Self { bytes, ..Self::default() }
     }
 
-    /// Notes that the attempt comes to a step.
+    /// Notes the start of a step.
     pub(super) fn begin(&mut self, step: Step) {
         self.steps.begin(step, Utc::now());
     }
 
-    /// Notes that the conversion begins, of these stored bytes.
+    /// Notes the start of the conversion of this many stored bytes.
     pub(super) fn begin_conversion(&mut self, bytes: u64) {
         self.bytes = bytes;
         self.begin(Step::Convert);
     }
 
-    /// Takes what is known of the tasks now.
+    /// Updates the counts from the present state of the tasks.
     pub(super) fn see(&mut self, tasks: &[TaskNow], all: usize) {
         let sum = |of: fn(&TaskNow) -> u64| tasks.iter().map(of).fold(0, u64::saturating_add);
         self.read_bytes = self.read_bytes.max(sum(|task| task.counts.read_bytes)).min(self.bytes);
@@ -66,14 +66,15 @@ impl Progress {
         self.tasks = all as u64;
     }
 
-    /// Takes the tasks as they were when all had ended: what they did is checked now.
+    /// Takes the final state of the tasks, and starts the step of checking.
     pub(super) fn end_conversion(&mut self, tasks: &[TaskNow]) {
         self.see(tasks, tasks.len());
         self.ended_tasks = tasks.to_vec();
         self.begin(Step::Check);
     }
 
-    /// Account of the attempt, by its tasks or, where they are gone, by what was seen of them; none before its first step.
+    /// Work of the attempt, from its tasks or, if they are gone, from the last observation; `None` before the first
+    /// step.
     pub(super) fn account(&self) -> Option<AttemptWork> {
         self.steps.now()?;
         let mut all = accounts::work(&self.steps.until(Utc::now()), &self.ended_tasks);
@@ -85,12 +86,12 @@ impl Progress {
         Some(all)
     }
 
-    /// Tasks as they were when all had ended; none before.
+    /// Final state of all tasks; empty before.
     pub(super) fn ended_tasks(&self) -> &[TaskNow] {
         &self.ended_tasks
     }
 
-    /// Notes the speed at one of the regular looks.
+    /// Adds a regular measurement of the speed.
     pub(super) fn note_speed(&mut self, bytes_per_second: f64) {
         self.speeds.push_back(bytes_per_second);
         if self.speeds.len() > SPEEDS {
@@ -98,13 +99,13 @@ impl Progress {
         }
     }
 
-    /// The speed of the last looks.
+    /// Mean of the recent speeds.
     fn speed(&self) -> Option<f64> {
         let sum: f64 = self.speeds.iter().sum();
         (sum > 0.0).then(|| sum / self.speeds.len() as f64)
     }
 
-    /// Time that the rest takes, in seconds, if the last speeds agree.
+    /// Remaining time in seconds, if the recent speeds agree.
     fn eta(&self) -> Option<f64> {
         let least = self.speeds.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.speeds.iter().copied().fold(0.0, f64::max);
@@ -112,7 +113,7 @@ impl Progress {
         self.speed().filter(|_| agree).map(|speed| self.bytes.saturating_sub(self.read_bytes) as f64 / speed)
     }
 
-    /// Progress as the API tells it; none before the first step.
+    /// Progress for the API; `None` before the first step.
     pub(super) fn shown(&self, id: &ManifestId, attempt: u32, stages: Vec<StageProgress>) -> Option<RunProgress> {
         let (name, since) = self.steps.now()?;
         let share = u8::try_from(self.read_bytes.saturating_mul(100) / self.bytes.max(1)).unwrap_or(100);

@@ -1,4 +1,5 @@
-//! Runs that this process works on: each is in one phase, and has what exists in that phase. All of it can be read or made anew.
+//! Runs of this process in memory: each is in one phase, and has the data of that phase. All of it can be read or
+//! computed again.
 
 use super::progress::Progress;
 use crate::commit::RunResult;
@@ -13,110 +14,111 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-/// A run that this process works on.
+/// A run in memory.
 pub(super) enum ActiveRun {
     /// The run's manifest is being read.
     Taken,
-    /// An attempt is being started, with the columns that the one before found out, if its plan did not know them.
+    /// An attempt is being started, with the columns found by the previous one, if that lacked some.
     Loaded(Input, Option<KnownColumns>),
-    /// An attempt is under way, or its output is being published.
+    /// An attempt is in progress, or its output is being published.
     Attempted(Box<Attempt>, Phase),
 }
 
-/// Phase of an attempt, with all that the next action needs; no action finds what belongs to another phase.
+/// Phase of an attempt, with the data for the next action; data of other phases is not accessible.
 pub(super) enum Phase {
-    /// The input is surveyed and planned.
+    /// The input is being surveyed and planned.
     Planning(Conversion),
-    /// The plan is with the executors, or their reports are being checked.
+    /// The plan was submitted to the executors, or their reports are being checked.
     Converting(Conversion, Submitted),
-    /// Columns turned up that the plan did not know, and that could not be added: another attempt is to be planned with them.
+    /// Columns were found that the plan did not know, and that could not be added: another attempt is planned with
+    /// them.
     Replanned(Input, KnownColumns),
     /// The output is complete, and private.
     Converted(Box<Output>),
-    /// The commit is being made ready of what [`Self::Converted`] had.
+    /// The commit is being prepared from the data of [`Self::Converted`].
     Preparing,
-    /// The commit is ready; the store may have taken it, if it did not answer.
+    /// The commit is prepared; the store may have accepted it, if its answer was lost.
     Prepared(Arc<Prepared>),
-    /// The run is committed, here or elsewhere.
+    /// The run is committed, by this process or another.
     Publishing(Publication),
-    /// The attempt came to nothing; its account is still to be written.
+    /// The attempt ended without a commit; its work is still to be recorded.
     Failed,
 }
 
-/// Parts of a run that do not change from one attempt to the next.
+/// Data of a run that its attempts share.
 #[derive(Clone)]
 pub(super) struct Input {
     pub(super) manifest: Arc<Manifest>,
-    /// Number of the manifest's output, from 1.
+    /// Generation of the manifest's output, from 1.
     pub(super) generation: u32,
 }
 
 /// Survey of an input, and the columns that an attempt found in all of it.
 pub(super) type KnownColumns = (Arc<Survey>, Columns);
 
-/// An attempt that was started here.
+/// An attempt that this process started.
 pub(super) struct Attempt {
-    /// Number of the attempt, from 1; 0 for one that was not started here.
+    /// Number of the attempt, from 1; 0 if another process started it.
     pub(super) number: u32,
-    /// The attempt, in a trace and in the log.
+    /// Tracing span of the attempt.
     pub(super) span: Span,
     pub(super) progress: Progress,
 }
 
-/// Conversion that goes on.
+/// A conversion in progress.
 #[derive(Clone)]
 pub(super) struct Conversion {
     pub(super) input: Input,
-    /// Columns that the attempt before found out.
+    /// Columns found by the previous attempt.
     pub(super) columns: Option<KnownColumns>,
-    /// Ends the conversion.
+    /// Token that aborts the conversion.
     pub(super) abort: CancellationToken,
 }
 
-/// Work that is with the executors.
+/// A submitted job.
 pub(super) struct Submitted {
-    /// The engine's job.
+    /// Id of the engine's job.
     pub(super) job: JobId,
-    /// Text of the plan, for people.
+    /// Plan as text, for people.
     pub(super) plan: String,
 }
 
 /// Complete output of an attempt.
 pub(super) struct Output {
     pub(super) input: Input,
-    /// Text of the plan, for people.
+    /// Plan as text, for people.
     pub(super) plan: String,
     pub(super) staging: Staging,
     pub(super) outcome: AttemptOutcome,
 }
 
-/// A commit that is ready to be made, or was.
+/// A prepared commit, which may have been made.
 pub(super) struct Prepared {
     pub(super) commit: Commit,
     pub(super) result: RunResult,
 }
 
-/// Publication of a committed output, which is tried until it succeeds.
+/// Publication of a committed output, repeated until it succeeds.
 #[derive(Default)]
 pub(super) struct Publication {
-    /// Commit that the store took from this process; none if it took another's, or did not say so.
+    /// Commit of this process; `None` if another process made it, or the store's answer was lost.
     pub(super) commit: Option<Arc<Prepared>>,
-    /// Number of times in a row that something of the output was found to be lost.
+    /// Number of consecutive checks that found a part of the output lost.
     pub(super) losses: u32,
-    /// Number of times that the publication failed.
+    /// Number of failed publications.
     pub(super) failures: u32,
-    /// Obstacle to the publication, as it was last found.
+    /// Latest obstacle to the publication.
     pub(super) obstacle: Option<String>,
 }
 
 impl Attempt {
-    /// An attempt at a manifest that has just been started.
+    /// Creates a new attempt at a manifest.
     pub(super) fn new(number: u32, span: Span, manifest: &Manifest) -> Self {
         let bytes = manifest.files.iter().filter_map(|file| file.size_bytes).fold(0, u64::saturating_add);
         Self { number, span, progress: Progress::new(bytes) }
     }
 
-    /// An attempt of a process before this one, of which only the commit is known.
+    /// Creates an attempt of an earlier process, of which only the commit is known.
     fn of_another() -> Self {
         Self { number: 0, span: Span::none(), progress: Progress::new(0) }
     }
@@ -138,7 +140,7 @@ impl ActiveRun {
     }
 }
 
-/// Runs that this scheduler works on, by manifest.
+/// Active runs, by manifest.
 #[derive(Default)]
 pub(super) struct RunRegistry(Mutex<HashMap<ManifestId, ActiveRun>>);
 
@@ -147,8 +149,8 @@ impl RunRegistry {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves a run that is at this attempt to its next phase. `step` gives back the phase, the next one or as it is, and what the
-    /// action needs; none if the run is not in the phase that the action begins with.
+    /// Moves the given attempt of a run to its next phase. `step` returns the phase, new or unchanged, and the data for
+    /// the action; `None` if the run is not in the phase that the action requires.
     pub(super) fn advance<T>(
         &self,
         id: &ManifestId,
@@ -165,7 +167,7 @@ impl RunRegistry {
         result
     }
 
-    /// Takes a run up for its next attempt. Returns its input, if that was read already.
+    /// Adds a run for its next attempt. Returns its input, if that was loaded before.
     pub(super) fn take_up(&self, id: &ManifestId) -> Option<Input> {
         let mut all = self.all();
         let run = match all.remove(id) {
@@ -181,7 +183,7 @@ impl RunRegistry {
         input
     }
 
-    /// Notes that the input of a run is read.
+    /// Stores the loaded input of a run.
     pub(super) fn loaded(&self, id: &ManifestId, input: Input) {
         self.all().insert(id.clone(), ActiveRun::Loaded(input, None));
     }
@@ -197,18 +199,18 @@ impl RunRegistry {
         all.insert(id.clone(), ActiveRun::Attempted(Box::new(attempt), Phase::Planning(conversion)));
     }
 
-    /// Notes that an attempt came to nothing.
+    /// Notes that an attempt ended without a commit.
     pub(super) fn failed(&self, id: &ManifestId, attempt: u32) {
         self.advance(id, attempt, |_| (Phase::Failed, Some(())));
     }
 
-    /// Notes that the store took a commit.
+    /// Notes that the store accepted a commit.
     pub(super) fn committed(&self, id: &ManifestId, attempt: u32, commit: Arc<Prepared>) {
         let publication = Publication { commit: Some(commit), ..Publication::default() };
         self.advance(id, attempt, |_| (Phase::Publishing(publication), Some(())));
     }
 
-    /// Comes to the publication of a run, and returns its commit, if the store took it from this process.
+    /// Moves a run to its publication. Returns its commit, if this process made it.
     pub(super) fn publish(&self, id: &ManifestId) -> Option<Arc<Prepared>> {
         let mut all = self.all();
         let (attempt, publication) = match all.remove(id) {
@@ -223,12 +225,12 @@ impl RunRegistry {
         commit
     }
 
-    /// The commit of a run, if the store took it from this process.
+    /// Commit of a run, if this process made it.
     pub(super) fn commit_of(&self, id: &ManifestId) -> Option<Arc<Prepared>> {
         self.publication(id, |publication| publication.commit.clone())?
     }
 
-    /// Reads or changes the publication of a run, if the run has come to it.
+    /// Accesses the publication of a run, if the run is in that phase.
     pub(super) fn publication<T>(&self, id: &ManifestId, access: impl FnOnce(&mut Publication) -> T) -> Option<T> {
         match self.all().get_mut(id) {
             Some(ActiveRun::Attempted(_, Phase::Publishing(publication))) => Some(access(publication)),
@@ -236,7 +238,7 @@ impl RunRegistry {
         }
     }
 
-    /// Reads the phase of an attempt. `access` returns none for a phase that is not asked for.
+    /// Reads the phase of an attempt. `access` returns `None` for other phases.
     pub(super) fn phase<T>(
         &self,
         id: &ManifestId,
@@ -249,24 +251,24 @@ impl RunRegistry {
         }
     }
 
-    /// Reads the newest attempt that was started at a run.
+    /// Reads the newest attempt at a run.
     pub(super) fn attempt<T>(&self, id: &ManifestId, access: impl FnOnce(&Attempt) -> T) -> Option<T> {
         self.all().get(id).and_then(ActiveRun::attempt).map(access)
     }
 
-    /// Notes progress of the newest attempt.
+    /// Updates the progress of the newest attempt.
     pub(super) fn note(&self, id: &ManifestId, note: impl FnOnce(&mut Progress)) {
         if let Some(ActiveRun::Attempted(attempt, _)) = self.all().get_mut(id) {
             note(&mut attempt.progress);
         }
     }
 
-    /// Notes that the newest attempt comes to a step.
+    /// Notes that the newest attempt starts a step.
     pub(super) fn step(&self, id: &ManifestId, step: Step) {
         self.note(id, |progress| progress.begin(step));
     }
 
-    /// Notes progress of a job, if it still is the run's.
+    /// Updates the progress of a job, if it still belongs to the run.
     pub(super) fn note_job(&self, id: &ManifestId, job: &JobId, note: impl FnOnce(&mut Progress)) {
         let mut all = self.all();
         if let Some(ActiveRun::Attempted(attempt, Phase::Converting(_, submitted))) = all.get_mut(id)
@@ -276,27 +278,27 @@ impl RunRegistry {
         }
     }
 
-    /// The runs that have a job.
+    /// Runs that have a job.
     pub(super) fn jobs(&self) -> Vec<(ManifestId, JobId)> {
         self.all().iter().filter_map(|(id, run)| Some((id.clone(), run.job()?.clone()))).collect()
     }
 
-    /// The job of a run, if it has one.
+    /// Job of a run, if it has one.
     pub(super) fn job(&self, id: &ManifestId) -> Option<JobId> {
         self.all().get(id).and_then(ActiveRun::job).cloned()
     }
 
-    /// The newest attempt at a run, in a trace and in the log.
+    /// Tracing span of the newest attempt at a run.
     pub(super) fn span(&self, id: &ManifestId) -> Span {
         self.attempt(id, |attempt| attempt.span.clone()).unwrap_or_else(Span::none)
     }
 
-    /// Obstacle to the publication of a run, as it was last found.
+    /// Latest obstacle to the publication of a run.
     pub(super) fn obstacle(&self, id: &ManifestId) -> Option<String> {
         self.publication(id, |publication| publication.obstacle.clone())?
     }
 
-    /// Tells whether a run has a turn.
+    /// Tells whether a run is active.
     pub(super) fn has(&self, id: &ManifestId) -> bool {
         self.all().contains_key(id)
     }
@@ -305,7 +307,7 @@ impl RunRegistry {
         self.all().is_empty()
     }
 
-    /// Ends the conversion of an attempt, if it goes on.
+    /// Aborts the conversion of an attempt, if it is in progress.
     pub(super) fn abort(&self, id: &ManifestId, attempt: u32) {
         if let Some(ActiveRun::Attempted(at, phase)) = self.all().get(id)
             && at.number == attempt

@@ -1,6 +1,8 @@
-//! Rejected lines of a manifest that fails since there are too many of them: kept, and the first of them told.
+//! Rejected lines of a manifest that fails because of their number: they are kept, and the first are named in the
+//! failure.
 //!
-//! A death on the way leaves private files, which go with the attempt, and perhaps what was kept already. The next attempt keeps its own.
+//! A crash leaves private files, which are removed with the attempt, and perhaps the kept file. The next attempt keeps
+//! its own.
 
 use millwork_conversion::AttemptOutcome;
 use millwork_manifest::{Failure, ObjectUri};
@@ -8,12 +10,12 @@ use millwork_storage::{StagedFile, Staging, StorageResult};
 use serde::Deserialize;
 use std::io::{BufRead, BufReader, Read};
 
-/// Limit of the rejected lines that are told of: three show what is the matter.
+/// Limit of the rejected lines named in a failure: three suffice to show the problem.
 const MAX_SHOWN: usize = 3;
-/// Limit of the bytes of a record that is looked at: twice what one takes at most, [`millwork_conversion`] says why.
+/// Limit of the bytes read of a record: twice the largest record, see [`millwork_conversion`].
 const MAX_RECORD_BYTES: u64 = 4 << 20;
 
-/// A record of a rejected line, without the line, which must not get into messages.
+/// Record of a rejected line, without the line itself, which must not appear in messages.
 #[derive(Deserialize)]
 struct Record {
     source_file: String,
@@ -22,7 +24,8 @@ struct Record {
     message: String,
 }
 
-/// Shows the rejected lines of an attempt in a place of their own. Returns the failure with that place and the first of them.
+/// Publishes the rejected lines of a failed attempt under a name of their own. Returns the failure with that name and
+/// the first lines.
 pub(super) fn keep(failure: &Failure, staging: &Staging, outcome: &AttemptOutcome, to: &ObjectUri) -> Failure {
     let files: Vec<StagedFile> = outcome.reports.iter().flat_map(|report| report.rejects.clone()).collect();
     let first = first_of(staging, &files).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The scheduler as others see it.
+//! Public interface of the scheduler.
 
 use super::registry::RunRegistry;
 use super::{Shell, serve, sweep};
@@ -20,12 +20,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Smaller files than this have no part that S3 takes as such, and would pass through the scheduler.
+/// Least target size in a bucket, in MiB: smaller files have no part that S3 accepts before the last one, so that their
+/// whole content would pass through the scheduler.
 const MIN_BUCKET_FILE_MB: u64 = 8;
-/// Number of changes that a slow listener may lag behind.
+/// Limit of the changes that a slow listener may lag behind.
 const CHANGES: usize = 4096;
 
-/// The one process that runs the manifests of a store.
+/// The process that runs the manifests of a store.
 #[derive(Clone)]
 pub struct Scheduler {
     shell: Arc<Shell>,
@@ -35,8 +36,8 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Takes up what is queued and what a scheduler before this one left, and goes on until [`Self::shut_down`]. The receiver
-    /// hears of all runs that end. `conversion` is what the options say of it, with what has been found out already.
+    /// Takes over queued runs and those of an earlier scheduler, and runs until [`Self::shut_down`]. The receiver gets
+    /// all runs that end. `conversion` holds the options of conversion, with rates already measured.
     pub fn start(
         engine: Engine,
         lease: &Lease,
@@ -54,7 +55,7 @@ impl Scheduler {
             max_concurrent_runs: options.max_concurrent_runs as usize,
             max_retries: options.max_retries,
             run_timeout: chrono::Duration::minutes(options.run_timeout_minutes.try_into()?),
-            // As many as are remembered. The death of a scheduler counts against every run that had a turn.
+            // As many as the history keeps, since the death of a scheduler counts against every run that was active.
             max_silent_attempts: Run::HISTORY as u32,
         };
         let (mail, mailbox) = mpsc::unbounded_channel();
@@ -89,13 +90,13 @@ impl Scheduler {
         Ok((Self { shell, serving: Arc::new(Some(serving).into()), recording, lease_until }, heard))
     }
 
-    /// Says that something was put in the queue. It would be found without, a little later.
+    /// Announces a queued run, which would otherwise be found somewhat later.
     pub fn queued(&self, id: &ManifestId, is_urgent: bool) {
         self.shell.changed(id, RunState::Queued, 0, None);
         self.shell.tell(Event::Queued { is_urgent });
     }
 
-    /// Says that the store knows of a request to cancel a run.
+    /// Announces a requested cancellation, which is recorded in the store.
     pub fn cancel(&self, id: &ManifestId) {
         self.shell.tell(Event::Cancel(id.clone()));
     }
@@ -105,73 +106,73 @@ impl Scheduler {
         self.shell.progress(id).await
     }
 
-    /// The runs whose conversion is with the executors, by the engine's job.
+    /// Runs that have a job, by the engine's job id.
     pub fn runs_by_job(&self) -> HashMap<String, ManifestId> {
         self.shell.runs.jobs().into_iter().map(|(id, job)| (job.to_string(), id)).collect()
     }
 
-    /// Until when the lock of the runs is held if it is not renewed; none where a file is held.
+    /// Expiry time of the leader lock if it is not renewed; `None` for a file lock.
     pub fn lease_until(&self) -> Option<DateTime<Utc>> {
         self.lease_until.get()
     }
 
-    /// Tells how far runs are, each second.
+    /// Subscribes to the progress of runs, sent each second.
     pub(crate) fn progresses(&self) -> broadcast::Receiver<Arc<RunProgress>> {
         self.shell.progresses.subscribe()
     }
 
-    /// Obstacle to the publication of a committed run, if it failed here.
+    /// Obstacle to the publication of a committed run, if it failed in this process.
     pub fn obstacle(&self, id: &ManifestId) -> Option<String> {
         self.shell.runs.obstacle(id)
     }
 
-    /// The store behind it.
+    /// The tracking store.
     pub fn store(&self) -> &Arc<dyn TrackingStore> {
         &self.shell.store
     }
 
-    /// The engine behind it.
+    /// The engine.
     pub fn engine(&self) -> &Engine {
         &self.shell.engine
     }
 
-    /// Tells of runs that change from now on.
+    /// Subscribes to changes of runs.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.shell.changes.subscribe()
     }
 
-    /// Tells of runs that end from now on.
+    /// Subscribes to runs that end.
     pub fn ended(&self) -> broadcast::Receiver<EndedRun> {
         self.shell.ended.subscribe()
     }
 
-    /// Tells whether no run has a turn.
+    /// Tells whether no run is active.
     pub fn is_idle(&self) -> bool {
         self.shell.runs.is_empty()
     }
 
-    /// Cancelled once another scheduler runs the manifests: this process must end.
+    /// Cancelled once another scheduler has become the leader: this process must end.
     pub fn deposed(&self) -> &CancellationToken {
         &self.shell.deposed
     }
 
-    /// Cancelled once nothing is run any more, for whatever reason.
+    /// Cancelled once nothing runs any more, for any reason.
     pub fn stopped(&self) -> &CancellationToken {
         &self.shell.stopped
     }
 
-    /// Stops: attempts are given up and leave nothing, their runs go on next time; commits come to their end. Whoever calls it bounds
-    /// the time.
+    /// Stops: attempts are aborted and their files removed, and their runs continue at the next start; commits are
+    /// finished. The caller limits the time.
     pub async fn shut_down(&self) {
         self.shell.tell(Event::Stop);
         if let Some(serving) = self.serving.lock().await.take() {
-            // Serving ends when nothing is going on any more.
+            // Ends when no action is in progress any more.
             let _ = serving.await;
         }
         self.shell.tasks.close();
         self.shell.tasks.wait().await;
         if let Some(recording) = self.recording.lock().await.take() {
-            // The recorder writes the last numbers before it ends.
+            // The recorder writes its last values before it ends.
             let _ = recording.await;
         }
     }

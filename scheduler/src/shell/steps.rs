@@ -1,20 +1,20 @@
-//! The steps of an attempt: which it is at, since when, and how long each took.
+//! Steps of an attempt: the current one, and the duration of each.
 
 use chrono::{DateTime, Utc};
 use millwork_api::{Step, StepTime};
 
-/// The steps of one attempt so far.
+/// Steps of an attempt so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Steps {
     now: Option<(Step, DateTime<Utc>)>,
     ended: Vec<StepTime>,
 }
 
-/// Limit of the steps that are remembered of an attempt: each once, and a few twice where one is taken up again.
+/// Limit of the recorded steps of an attempt: each once, and a few twice if repeated.
 const MOST: usize = 24;
 
 impl Steps {
-    /// Notes that a step begins, and the one before ends.
+    /// Starts a step, and ends the previous one.
     pub(crate) fn begin(&mut self, step: Step, now: DateTime<Utc>) {
         if self.now.is_some_and(|(at, _)| at == step) {
             return;
@@ -23,7 +23,7 @@ impl Steps {
         self.now = Some((step, now));
     }
 
-    /// Notes that the step that goes on has ended.
+    /// Ends the current step.
     pub(crate) fn end(&mut self, now: DateTime<Utc>) {
         let Some((step, began_at)) = self.now.take() else { return };
         if self.ended.len() < MOST {
@@ -32,19 +32,19 @@ impl Steps {
         }
     }
 
-    /// The step that goes on, and since when.
+    /// The current step and its start time.
     pub(crate) fn now(&self) -> Option<(Step, DateTime<Utc>)> {
         self.now
     }
 
-    /// The steps up to now, in order, the one that goes on as far as it is.
+    /// All steps in order, with the current one up to `now`.
     pub(crate) fn until(&self, now: DateTime<Utc>) -> Vec<StepTime> {
         let mut all = self.clone();
         all.end(now);
         all.ended
     }
 
-    /// The steps that have ended, in order.
+    /// Finished steps, in order.
     pub(crate) fn ended(&self) -> &[StepTime] {
         &self.ended
     }

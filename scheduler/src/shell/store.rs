@@ -1,4 +1,4 @@
-//! Actions that only ask the store.
+//! Actions that only access the store.
 
 use super::registry::{Attempt, Input};
 use super::{RETRIES, Shell};
@@ -17,7 +17,7 @@ impl Shell {
             Ok(input) => input,
             Err(event) => return event,
         };
-        // Before anything of this generation is shown, and before the run can fail.
+        // Done before any file of this generation is published, and before the run can fail.
         if let Err(event) = self.take_back(&id, input.generation).await {
             return event;
         }
@@ -40,7 +40,7 @@ impl Shell {
         }
     }
 
-    /// Reads what does not change from one attempt to the next, once.
+    /// Loads the data that attempts share, once.
     async fn load(&self, id: &ManifestId) -> Result<Input, Event> {
         if let Some(input) = self.runs.take_up(id) {
             return Ok(input);
@@ -56,7 +56,7 @@ impl Shell {
         Ok(input)
     }
 
-    /// Takes back what is left of outputs of the run that were given up.
+    /// Withdraws the outputs of the run that were given up.
     async fn take_back(&self, id: &ManifestId, generation: u32) -> Result<(), Event> {
         if generation <= 1 {
             return Ok(());
@@ -93,7 +93,7 @@ impl Shell {
 
     pub(super) async fn set_running(&self, id: &ManifestId, attempt: u32) {
         self.changed(id, RunState::Running, attempt, None);
-        // Only for those who look on; the next change says more.
+        // Only for display, so that a failure is ignored; the next change updates it.
         if let Err(error) = self.store.set_running(id, attempt, Utc::now()).await {
             tracing::warn!(manifest = %id, %error, "cannot note that a run is running");
         }
@@ -102,9 +102,9 @@ impl Shell {
     pub(super) async fn complete(&self, id: ManifestId) -> Event {
         let result = match self.runs.commit_of(&id) {
             Some(committed) => committed.result.clone(),
-            // Committed by a process before this one.
+            // Committed by an earlier process.
             None => match self.store.run(&id).await {
-                // The completed run has been told of.
+                // The completion has been announced.
                 Ok(Some(run)) if run.state == RunState::Completed => return Event::Settled(id),
                 Ok(run) => run
                     .and_then(|run| run.result)
@@ -172,7 +172,7 @@ impl Shell {
         Event::Settled(id)
     }
 
-    /// Notes what was done in an attempt that failed, for people. If that fails, only they miss it.
+    /// Records the work of a failed attempt, for display. A failure is logged only.
     async fn note_work(&self, id: &ManifestId, attempt: u32) {
         let work = self.runs.attempt(id, |at| if at.number == attempt { at.progress.account() } else { None });
         let Some(work) = work.flatten() else { return };
@@ -192,7 +192,7 @@ impl Shell {
         }
     }
 
-    /// Notes that an attempt came to nothing, and returns the event for it.
+    /// Notes that an attempt ended without a commit, and returns the event for it.
     pub(super) fn attempt_failed(&self, id: ManifestId, attempt: u32, failure: Failure) -> Event {
         self.runs.failed(&id, attempt);
         Event::AttemptFailed(id, attempt, failure)
@@ -202,7 +202,7 @@ impl Shell {
         let _ = self.ended.send(EndedRun { manifest_id: id.clone(), outcome });
     }
 
-    /// Returns the event that an error of the store means for the run that asked.
+    /// Event for an error of the store, for the run that made the request.
     pub(super) fn objection(&self, id: ManifestId, error: &TrackingError) -> Event {
         match error {
             TrackingError::LockLost { .. } => {

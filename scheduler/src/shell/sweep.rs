@@ -1,10 +1,9 @@
-//! Sweep of what the dead left: attempts, private files and open uploads in the output; submissions, files in a manifest
-//! without a run.
+//! Sweep of leftovers of crashes: attempts' private files and open uploads in the output, and files of submissions that
+//! never got a run.
 //!
-//! An attempt removes what it wrote when it fails, and each start of an attempt what those before it left. What remains
-//! is of runs that have ended while a task of theirs was still alive somewhere, and of attempts whose scheduler died just
-//! then. No run that has a turn is touched; one that gets a turn meanwhile starts an attempt with a number of its own, which
-//! is not touched either.
+//! A failed attempt removes its files, and each start of an attempt those of earlier ones. What remains belongs to runs
+//! that ended while one of their tasks was still running, and to attempts whose scheduler died. Active runs are
+//! skipped; a run that becomes active meanwhile starts an attempt with a higher number, whose files are not removed.
 
 use super::{Shell, blocking};
 use chrono::Utc;
@@ -14,14 +13,14 @@ use millwork_tracking::TrackingResult;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time from the start to the first sweep, and time from each sweep to the next.
+/// Time until the first sweep, and interval between sweeps.
 const FIRST: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_secs(300);
 
-/// Time that a submission takes at the very most.
+/// Upper bound of the duration of a submission.
 const SUBMISSION: chrono::Duration = chrono::Duration::minutes(10);
 
-/// Sets both, for tests.
+/// Variable that overrides both times, for tests.
 const SECONDS: &str = "MILLWORK_SWEEP_SECONDS";
 
 pub(super) async fn sweep_at_intervals(shell: Arc<Shell>) {
@@ -52,7 +51,7 @@ impl Shell {
             Err(error) => return tracing::warn!(%error, "cannot look for what dead attempts left"),
         };
         for name in staged {
-            // Whatever else stands there is nobody's business here.
+            // Other directories here are not Millwork's, and are left alone.
             let Ok(id) = name.parse::<ManifestId>() else { continue };
             match self.over_after(&id).await {
                 Ok(None) => {}
@@ -71,7 +70,7 @@ impl Shell {
         }
     }
 
-    /// Puts back the files of submissions that died.
+    /// Releases the files of abandoned submissions.
     async fn release_abandoned(&self) {
         let now = Utc::now();
         match self.store.release_abandoned(now - SUBMISSION, now).await {
@@ -81,7 +80,8 @@ impl Shell {
         }
     }
 
-    /// After how many attempts a run has ended, if it has: nothing private of theirs is needed any more.
+    /// Number of attempts of a run that has ended: their private files are no longer needed. `None` if it has not
+    /// ended.
     async fn over_after(&self, id: &ManifestId) -> TrackingResult<Option<u32>> {
         if self.runs.has(id) {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Looks at the runs that are being converted: each second, and when somebody asks.
+//! Observation of the runs that are being converted: each second, and on request.
 
 use super::Shell;
 use millwork_api::RunProgress;
@@ -6,7 +6,7 @@ use millwork_manifest::ManifestId;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time between two looks at the runs that are being converted.
+/// Interval of the observation.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Shell {
@@ -21,7 +21,7 @@ impl Shell {
         self.runs.attempt(id, |attempt| attempt.progress.shown(id, attempt.number, stages))?
     }
 
-    /// Looks at the runs that are being converted, as long as anything is run.
+    /// Observes the runs that are being converted, while anything runs.
     pub(super) async fn watch(self: Arc<Self>) {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -41,7 +41,7 @@ impl Shell {
                     && let Some(Some(progress)) =
                         self.runs.attempt(&id, |attempt| attempt.progress.shown(&id, attempt.number, Vec::new()))
                 {
-                    // Whoever listened may be gone by now.
+                    // There may be no listener.
                     let _ = self.progresses.send(Arc::new(progress));
                 }
             }

@@ -1,4 +1,4 @@
-//! Facts that every page needs of the request for it, and what becomes of its answer.
+//! Context of a page request, and construction of the response.
 
 use crate::access::{Caller, Role};
 use crate::api::{Access, Api, ApiError, load_stats};
@@ -13,17 +13,17 @@ use millwork_ui::pages::error::{self, ErrorPage};
 use millwork_ui::{Frame, Markup, Notice, frame};
 use std::collections::HashMap;
 
-/// Cookie with what the next page tells once.
+/// Cookie with a message that the next page shows once.
 const SAID: &str = "millwork_said";
-/// Bytes of it that are taken.
+/// Limit of the message, in bytes.
 const MAX_SAID_BYTES: usize = 700;
 
-/// A request for a page, of somebody who was let in.
+/// An authenticated request for a page.
 pub(super) struct Asked {
     pub(super) viewer: Viewer,
     pub(super) caller: Caller,
     pub(super) now: DateTime<Utc>,
-    /// Path and query.
+    /// Path and query of the request.
     pub(super) path: String,
     pub(super) query: HashMap<String, String>,
     pub(super) stats: Stats,
@@ -32,15 +32,15 @@ pub(super) struct Asked {
     access: Access,
 }
 
-/// Page that a handler has made.
+/// A page built by a handler.
 #[derive(Clone)]
 pub(super) struct Shown {
     pub(super) title: String,
     pub(super) section: Section,
     pub(super) body: Markup,
-    /// Path and query by which the API tells what the page shows.
+    /// Path and query of the API request with the same content.
     pub(super) json: Option<String>,
-    /// Command that shows what the page shows.
+    /// Command with the same content.
     pub(super) command: Option<String>,
     pub(super) counted_at: Option<DateTime<Utc>>,
     pub(super) is_live: bool,
@@ -74,7 +74,7 @@ impl FromRequestParts<Api> for Asked {
         let path = uri.path_and_query().map_or("/ui/", |path| path.as_str()).to_owned();
         let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned();
         let query = query.filter(|(_, value)| !value.is_empty()).collect();
-        // Others can plant such a cookie, but not a text that this process has sealed.
+        // Other sites can set a cookie with this name, but cannot sign its text.
         let access = parts.extensions.get::<Access>().cloned();
         let access = access.ok_or_else(|| ApiError::new(ErrorCode::Bug, "a page is not guarded"))?;
         let said = cookies(&parts.headers, SAID).filter(|said| said.len() <= MAX_SAID_BYTES).find_map(|said| {
@@ -98,12 +98,12 @@ impl FromRequestParts<Api> for Asked {
 }
 
 impl Asked {
-    /// A parameter of the query.
+    /// Value of a query parameter.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(String::as_str)
     }
 
-    /// A parameter of a kind; one that is none is refused with the page still there.
+    /// Parses a query parameter; an invalid value is reported on the page.
     pub(super) fn parse<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError>
     where
         T::Err: std::fmt::Display,
@@ -112,7 +112,7 @@ impl Asked {
         self.get(name).map(|text| text.parse().map_err(refused)).transpose()
     }
 
-    /// Words of a parameter, of which any is meant.
+    /// Parses a parameter with several words, any of which matches.
     pub(super) fn any_of<T: Word>(&self, name: &str) -> Result<AnyOf<T>, ApiError> {
         let text = self.get(name).unwrap_or_default();
         if text.is_empty() {
@@ -121,7 +121,7 @@ impl Asked {
         AnyOf::parse(text).map_err(|error| ApiError::new(ErrorCode::BadQuery, format!("{name}: {error}")))
     }
 
-    /// The header that has the next page tell its user something, once.
+    /// Header that makes the next page show a message once.
     pub(super) fn say_next(&self, text: &str) -> (HeaderName, String) {
         let cut: String = text.chars().take(180).collect();
         let sealed = self.access.sessions().seal(&self.caller.id, &cut);
@@ -129,7 +129,7 @@ impl Asked {
         (header::SET_COOKIE, format!("{SAID}={escaped}; Path=/ui/; Max-Age=60; HttpOnly; SameSite=Lax"))
     }
 
-    /// The page, or what went wrong in its place.
+    /// Renders the page, or the error in its place.
     pub(super) fn answer(self, section: Section, made: Result<Shown, ApiError>) -> Response {
         let shown = made.unwrap_or_else(|error| {
             let (status, detail) = (error.status(), error.detail());
@@ -171,18 +171,18 @@ impl Asked {
     }
 }
 
-/// An answer with a page.
+/// Response with a page.
 pub(super) fn respond(status: StatusCode, page: &Markup) -> Response {
     (status, [(header::CACHE_CONTROL, "private, no-cache"), (header::VARY, "Cookie")], Html(page.0.clone()))
         .into_response()
 }
 
-/// A cookie of a request: that of the longest path, if there are several.
+/// Value of a cookie; if there are several, that of the longest path.
 pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a str> {
     cookies(headers, name).next()
 }
 
-/// Cookies of a request that have a name.
+/// Values of all cookies with this name.
 pub(crate) fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     let pairs = headers
         .get_all(header::COOKIE)

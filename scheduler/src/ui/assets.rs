@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use millwork_ui::assets;
 
-/// A file, which never changes under its path.
+/// Serves a file, whose content never changes under its path.
 pub(super) async fn get_asset(Path((hash, name)): Path<(String, String)>) -> Response {
     match assets::find(&hash, &name) {
         None => StatusCode::NOT_FOUND.into_response(),

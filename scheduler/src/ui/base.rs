@@ -1,9 +1,9 @@
-//! Pages below a path: one of somebody else's, where a proxy shows the scheduler at `https://ops.example/millwork/`, or one that only
-//! those know who have a token, so that a browser shows their sessions to no other port of the host.
+//! Path prefixes of pages: either that of a proxy, which serves the scheduler at `https://ops.example/millwork/`, or a
+//! secret one derived from a token, so that browsers do not send session cookies to other ports of the host.
 //!
-//! Routes, handlers and pages know nothing of it. Requests are taken with the path and without, so that it does not matter whether the
-//! proxy takes it away; what answers lead to (links, forms, cookies, redirections) has it. Without the path of a token, a session
-//! does not count: then there is the sign-in alone.
+//! Routes, handlers and pages do not know of the prefix. Requests are accepted with and without a proxy's prefix, so
+//! that the proxy may remove it; links, forms, cookies and redirects in responses contain it. A session is valid only
+//! below its token's prefix; elsewhere only the sign-in page is shown.
 
 use crate::access::Below;
 use crate::api::Access;
@@ -18,13 +18,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use tower::Layer;
 
-/// Longest such path, in bytes.
+/// Limit of a prefix, in bytes.
 const MAX_BYTES: usize = 200;
 
-/// Attributes of pages that lead somewhere. Text cannot hold their quotes: the templates escape them.
+/// HTML attributes that contain paths. Text cannot contain their quotes, since templates escape them.
 const LEADING: [&str; 3] = [r#"href="/"#, r#"action="/"#, r#"src="/"#];
 
-/// Path below which a proxy shows the scheduler, such as `/millwork`; empty at the root.
+/// Path prefix of a proxy, such as `/millwork`; empty at the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BasePath(Arc<str>);
 
@@ -49,7 +49,7 @@ impl FromStr for BasePath {
     }
 }
 
-/// Paths below which pages of a process are.
+/// Path prefixes of the pages of this process.
 #[derive(Clone)]
 pub(crate) struct PagePaths {
     given: BasePath,
@@ -61,7 +61,7 @@ impl PagePaths {
         Self { given, access }
     }
 
-    /// Routes that are found with such a path before theirs, too.
+    /// Makes routes accept requests with a prefix as well.
     pub(crate) fn wrap(self, routes: Router) -> Router {
         if self.given.is_empty() && !self.access.is_hidden() {
             return routes;
@@ -73,7 +73,8 @@ impl PagePaths {
         Router::new().fallback_service(middleware::map_request(take).layer(routes))
     }
 
-    /// Takes the path from the address of a request. That of a token is noted; that of one which is no more leads to the sign-in.
+    /// Removes the prefix from the path of a request. A valid token's prefix is attached to the request; an outdated
+    /// one redirects to the sign-in.
     fn take(&self, request: &mut Request) {
         if !self.access.is_hidden() {
             if let Some(rest) = self.given.below(request.uri()) {
@@ -93,7 +94,7 @@ impl PagePaths {
 }
 
 impl BasePath {
-    /// Path of one name.
+    /// Prefix of a single name.
     fn of(name: &str) -> Self {
         Self(format!("/{name}").into())
     }
@@ -102,7 +103,7 @@ impl BasePath {
         self.0.is_empty()
     }
 
-    /// The address without this path, if it has it.
+    /// URI without this prefix, if it starts with it.
     fn below(&self, uri: &Uri) -> Option<Uri> {
         let given = uri.path_and_query()?.as_str();
         let rest = given.strip_prefix(&*self.0)?;
@@ -116,7 +117,7 @@ impl BasePath {
         Uri::from_parts(parts).ok()
     }
 
-    /// A value of a header that leads to a path of this process, or keeps a cookie below one.
+    /// Adds the prefix to a header value with a path, such as a redirect, or the path of a cookie.
     fn of_header(&self, value: &HeaderValue, before: &str) -> Option<HeaderValue> {
         let (lead, rest) = value.to_str().ok()?.split_once(before)?;
         HeaderValue::from_str(&format!("{lead}{before}{}{rest}", self.0)).ok()
@@ -130,11 +131,11 @@ impl BasePath {
     }
 }
 
-/// Puts the path before whatever an answer leads to.
+/// Adds the prefix to all paths in a response.
 pub(super) async fn put_below(State(paths): State<PagePaths>, request: Request, next: Next) -> Response {
     let asked = request.extensions().get::<Below>().cloned();
     let (mut parts, body) = next.run(request).await.into_parts();
-    // Leads whoever has just signed in to the place of that token.
+    // A user who has just signed in is redirected below that token's prefix.
     let below = parts.extensions.remove::<Below>().or(asked).filter(|_| paths.access.is_hidden());
     let base = below.map_or(paths.given, |below| BasePath::of(below.name()));
     if base.is_empty() {
@@ -155,7 +156,7 @@ pub(super) async fn put_below(State(paths): State<PagePaths>, request: Request, 
     if !is_page {
         return Response::from_parts(parts, body);
     }
-    // A page is in memory already: nothing that grows is read here.
+    // Pages are complete in memory, so that this reads a bounded body.
     match to_bytes(body, usize::MAX).await.map(|bytes| String::from_utf8(bytes.into())) {
         Ok(Ok(page)) => {
             parts.headers.remove(header::CONTENT_LENGTH);

@@ -1,4 +1,4 @@
-//! Page of the processes: schedulers, executors, builders, and the locks that they hold.
+//! Page of the processes: schedulers, executors, builders, and their locks.
 
 use super::asked::{Asked, Shown};
 use crate::api::{Api, ApiError, load_cluster, load_dead_letters, load_queues};
@@ -10,7 +10,7 @@ use millwork_ui::pages::cluster::{Cluster, page};
 use millwork_ui::pages::queues;
 use millwork_ui::parts::link;
 
-/// Dead letters on a page: 100.
+/// Limit of the dead letters on a page: 100.
 const LETTERS: usize = 100;
 
 pub(super) async fn get_cluster(asked: Asked, State(api): State<Api>) -> Response {
@@ -23,7 +23,7 @@ pub(super) async fn get_queues(asked: Asked, State(api): State<Api>) -> Response
     asked.answer(Section::Cluster, made)
 }
 
-/// Queues, and the dead letters of one of them.
+/// Page of the queues, and the dead letters of one of them.
 async fn show_queues(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let queue = match asked.get("queue") {
         None | Some("files") => EventQueue::Files,
@@ -44,7 +44,7 @@ async fn show_queues(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     Ok(Shown {
         json: Some(link::query(path::DEAD_LETTERS, &[("queue", Some(queue.as_str()))])),
         command: Some(format!("millwork queues dead-letters --of {}", queue.as_str())),
-        // A look takes letters from others for a moment: it is made when somebody asks for it.
+        // Not refreshed automatically, since reading hides letters from other consumers for a moment.
         is_live: false,
         ..Shown::new("Queues", Section::Cluster, body)
     })

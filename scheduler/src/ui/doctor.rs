@@ -1,4 +1,4 @@
-//! Page of what is wrong around the scheduler, and what to do.
+//! Page of the examination: problems around the scheduler, and their remedies.
 
 use super::asked::{Asked, Shown};
 use crate::api::{Api, ApiError};
@@ -11,11 +11,11 @@ use millwork_ui::pages::doctor;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// Time that the page waits for an examination, in seconds: 20. It goes on without the page, for the next one that asks.
+/// Time for which the page waits for an examination, in seconds: 20. The examination continues, for the next request.
 const TIME: Duration = Duration::from_secs(20);
-/// Time for which an examination is shown again, in seconds: 5. Each writes a small object, so tabs share them.
+/// Time for which an examination is reused, in seconds: 5. Each writes a small object, so that tabs share the result.
 const AGAIN: Duration = Duration::from_secs(5);
-/// Examination that was made last in this process, and when it ended; locked while the next is made, so that there is one at a time.
+/// Latest examination of this process and its end; locked during an examination, so that only one runs at a time.
 static LAST: Mutex<Option<(Instant, Examination)>> = Mutex::const_new(None);
 
 pub(super) async fn get_doctor(asked: Asked, State(api): State<Api>) -> Response {
@@ -41,7 +41,7 @@ async fn show(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     Ok(Shown {
         json: Some(path::DOCTOR.to_owned()),
         command: Some("millwork doctor".to_owned()),
-        // Each look tries rights for real: it is made when somebody asks.
+        // Not refreshed automatically, since each examination tests permissions by actual requests.
         is_live: false,
         tone,
         ..Shown::new("Doctor", Section::Doctor, body)

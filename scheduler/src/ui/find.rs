@@ -1,4 +1,4 @@
-//! Search: from a text to the page of what it names, or to a list of what it could mean.
+//! Search: redirects to the page of an exactly named subject, or lists possible matches.
 
 use super::asked::{Asked, Shown};
 use crate::api::{Api, ApiError, load_executors, load_files, load_runs, show};
@@ -12,11 +12,11 @@ use millwork_ui::frame::Section;
 use millwork_ui::pages::find::{Found, page};
 use millwork_ui::parts::link;
 
-/// Runs and files that are shown of each.
+/// Limit of the runs, and of the files, in the results.
 const SHOWN: usize = 20;
-/// Pages of 1,000 files of a date that are searched for a part of a name.
+/// Limit of the pages, of 1,000 files each, of a date that are searched for a part of a name.
 const PAGES: usize = 5;
-/// Places of input that are searched for a file by the beginning of its name.
+/// Limit of the input places that are searched for a file by the beginning of its name.
 const PLACES: usize = 4;
 
 pub(super) async fn get_find(asked: Asked, State(api): State<Api>) -> Response {
@@ -42,7 +42,7 @@ pub(super) async fn get_find(asked: Asked, State(api): State<Api>) -> Response {
     }
 }
 
-/// The page of what is named exactly.
+/// Page of the exactly named subject.
 async fn lead(api: &Api, text: &str) -> Option<String> {
     if text.is_empty() {
         return Some("/ui/runs".to_owned());
@@ -61,7 +61,8 @@ async fn lead(api: &Api, text: &str) -> Option<String> {
     load_executors(api).items.iter().any(|executor| executor.id == text).then(|| "/ui/cluster".to_owned())
 }
 
-/// Runs whose id begins so; files whose name does, or, if the text has a date, files of that date whose address has it in it.
+/// Runs by the beginning of their id; files by the beginning of their name or, if the text has a date, files of that
+/// date whose address contains it.
 async fn search(api: &Api, text: &str) -> Result<(Vec<Run>, Vec<File>), ApiError> {
     let query = RunQuery { prefix: Some(text.to_owned()), limit: Limit(SHOWN), ..RunQuery::default() };
     let runs = load_runs(api, query).await?.items;
@@ -73,7 +74,7 @@ async fn search(api: &Api, text: &str) -> Result<(Vec<Run>, Vec<File>), ApiError
 }
 
 async fn of_date(api: &Api, date: DatePrefix, text: &str) -> Result<Vec<File>, ApiError> {
-    // In the address of a local file, what is no plain character is escaped.
+    // Special characters are escaped in the address of a local file.
     let escaped = link::escaped(text);
     let (mut files, mut cursor) = (Vec::new(), None);
     for _ in 0..PAGES {

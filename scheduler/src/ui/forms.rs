@@ -1,4 +1,4 @@
-//! Bodies of forms, which are taken nowhere but here.
+//! Form bodies, accepted only by the pages.
 
 use crate::api::ApiError;
 use axum::body::{Bytes, to_bytes};
@@ -7,16 +7,16 @@ use axum::http::header;
 use millwork_api::ErrorCode;
 use std::time::Duration;
 
-/// Largest body of a form, in bytes: 1,000 ids of runs, with room.
+/// Limit of a form's body, in bytes: room for 1,000 run ids.
 const MAX_FORM_BYTES: usize = 512 * 1024;
-/// Time for a body to come.
+/// Time limit for receiving a body.
 const FORM_TIME: Duration = Duration::from_secs(10);
 
-/// Fields of a form, in their order.
+/// Fields of a form, in order.
 pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// The first value of a field.
+    /// First value of a field.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -36,7 +36,7 @@ impl<S: Send + Sync> FromRequest<S> for Form {
 }
 
 impl Form {
-    /// Reads a form of so many bytes at most, which comes within a time.
+    /// Reads a form of at most `most` bytes within a time limit.
     pub(super) async fn read(request: Request, most: usize, time: Duration) -> Result<Self, ApiError> {
         let given =
             request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -56,7 +56,7 @@ impl Form {
     }
 }
 
-/// A path of the UI to lead back to; anything else becomes the overview, so that no link leads out.
+/// Path of the UI to return to; anything else becomes the overview, to prevent redirects to other sites.
 pub(super) fn back(given: Option<&str>) -> &str {
     let leads_on = |path: &&str| {
         path.starts_with("/ui/")

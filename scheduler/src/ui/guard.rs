@@ -1,4 +1,5 @@
-//! Guard of the pages: lets in whoever has a session or shows a token, and tells which requests of a browser are its user's own.
+//! Access control of the pages: requires a session or a token, and distinguishes a user's own requests from those that
+//! other sites caused.
 
 use super::sign_in;
 use crate::api::{Access, ApiError, bearer};
@@ -9,10 +10,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use millwork_api::ErrorCode;
 use millwork_ui::parts::link;
 
-/// Name of the header by which a browser says what caused a request. No script can set it.
+/// Header by which browsers tell the origin of a request. Scripts cannot set it.
 const FETCH_SITE: &str = "sec-fetch-site";
 
-/// Refuses requests to names that are not this scheduler's, and what pages of others have caused.
+/// Refuses requests for foreign host names, and requests caused by foreign pages.
 pub(super) async fn check_page(State(access): State<Access>, request: Request, next: Next) -> Response {
     let refused = access.check_host(&request).and_then(|()| check_same_site(request.method(), request.headers()));
     match refused {
@@ -21,7 +22,7 @@ pub(super) async fn check_page(State(access): State<Access>, request: Request, n
     }
 }
 
-/// Lets in who has a session or shows a token; others are led to the sign-in, and from there back.
+/// Admits requests with a session or a token; others are redirected to the sign-in, and back afterwards.
 pub(super) async fn let_in(State(access): State<Access>, mut request: Request, next: Next) -> Response {
     match access.find_caller(&request) {
         Ok(caller) => {
@@ -45,8 +46,8 @@ pub(super) async fn let_in(State(access): State<Access>, mut request: Request, n
     }
 }
 
-/// Refuses what changes something, unless the browser says that a page of this very origin has caused it. One that says nothing of
-/// it tells the origin.
+/// Refuses a state-changing request unless the browser states that a page of the same origin caused it, by
+/// `Sec-Fetch-Site` or else by `Origin`.
 pub(crate) fn check_same_site(method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
     if method.is_safe() || bearer(headers).is_some() {
         return Ok(());

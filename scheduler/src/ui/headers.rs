@@ -1,15 +1,15 @@
-//! Headers of every answer.
+//! Security headers of every response.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-/// Nothing but what comes from here is loaded, run or sent to; nobody frames a page.
+/// Content security policy: nothing is loaded from, run from or sent to other origins, and pages cannot be framed.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Adds to every answer what browsers are to keep to.
+/// Adds security headers to every response.
 pub(crate) async fn add_headers(request: Request, next: Next) -> Response {
     let mut answer = next.run(request).await;
     let headers = answer.headers_mut();
@@ -21,7 +21,7 @@ pub(crate) async fn add_headers(request: Request, next: Next) -> Response {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    // Answers are for who asked, and true now: neither a proxy nor a browser that others use afterwards keeps them.
+    // Responses are private and current: neither proxies nor shared browsers may keep them.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     answer
 }

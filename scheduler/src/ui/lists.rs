@@ -1,4 +1,4 @@
-//! Lists, and pages without parts.
+//! Pages with a single list.
 
 use super::asked::{Asked, Shown};
 use crate::api::{Api, ApiError, load_file, load_files, load_runs};
@@ -11,7 +11,7 @@ use millwork_ui::frame::Section;
 use millwork_ui::pages::{file, files, help, runs};
 use millwork_ui::parts::link;
 
-/// Items on a page of a list: 75, whose rows are less than 150 kB of HTML with names of usual length.
+/// Items on a page of a list: 75, less than 150 kB of HTML with names of usual length.
 const PAGE: usize = 75;
 
 pub(super) async fn get_runs(asked: Asked, State(api): State<Api>) -> Response {

@@ -1,4 +1,4 @@
-//! Rejected lines in a form: mended there, checked, and put back.
+//! Form for rejected lines, in which they are mended, checked, and submitted.
 
 use super::asked::{Asked, Shown};
 use super::forms::Form;
@@ -14,20 +14,21 @@ use millwork_ui::pages::mend::{self, MendPage, Step};
 use millwork_ui::parts::link;
 use std::time::Duration;
 
-/// Bytes of a line that is mended in a form at most, 64 KiB: longer ones are for an editor.
+/// Limit of a line that is edited in the form, in bytes: 64 KiB; longer ones need an editor.
 const MAX_LINE_BYTES: usize = 64 << 10;
-/// Bytes of the form at most, 4 MiB: a piece of rejected lines has 256 KiB, each byte of which can be three in a form, with room to mend.
+/// Limit of the form, in bytes: 4 MiB. A page of rejected lines has 256 KiB, which percent-encoding can triple, with
+/// room for edits.
 const MAX_FORM_BYTES: usize = 4 << 20;
-/// Time in which the form has to come: 30 s, for a slow line.
+/// Time limit for receiving the form: 30 s, for slow connections.
 const FORM_TIME: Duration = Duration::from_secs(30);
 
-/// Shows the lines of one piece as they were rejected.
+/// Shows one page of rejected lines for editing.
 pub(super) async fn get_mend(asked: Asked, State(api): State<Api>, Path(id): Path<String>) -> Response {
     let made = show_rejected(&asked, &api, &id).await;
     asked.answer(Section::Runs, made)
 }
 
-/// Checks lines, or puts them back as they were checked.
+/// Checks the lines, or submits them as they were checked.
 pub(super) async fn post_mend(
     asked: Asked,
     State(api): State<Api>,
@@ -44,9 +45,9 @@ pub(super) async fn post_mend(
     }
 }
 
-/// Answer to a form.
+/// Result of a submitted form.
 enum Taken {
-    /// Lines that are put back, in a run of this id.
+    /// Lines that were submitted, with the id of their run.
     Put {
         id: String,
         lines: u64,
@@ -75,7 +76,7 @@ async fn show_rejected(asked: &Asked, api: &Api, id: &str) -> Result<Shown, ApiE
     Ok(show(asked, &id, &lines, "", &left_out, Step::Mend))
 }
 
-/// Tells why a line is not in the form.
+/// Reason why a line is not editable in the form.
 fn left_out_of(line: &RejectedLine) -> String {
     let (number, file, length) = (line.line, &line.file, line.length);
     format!("line {number} of {file} has {length} bytes, more than {MAX_LINE_BYTES}: take it from that file")
@@ -91,9 +92,9 @@ async fn take(asked: &Asked, api: &Api, id: &str, request: Request) -> Result<Ta
     let want = |dry_run| MendedLines { lines: lines.to_owned(), reason: Some(reason.to_owned()), dry_run };
     let shown = |step: Step<'_>| Taken::Shown(Box::new(show(asked, &id, lines, reason, &[], step)));
     let refused = |error: ApiError| match error.detail().code {
-        // Nothing of that run can be put back.
+        // No lines of that run can be submitted.
         ErrorCode::NoSuchRun | ErrorCode::Conflict => Err(error),
-        // Lines that somebody has mended are not lost.
+        // The form is shown again, so that edited lines are not lost.
         _ => {
             let step = Step::Refused(&error.detail().message);
             let shown = Shown { status: error.status(), ..show(asked, &id, lines, reason, &[], step) };

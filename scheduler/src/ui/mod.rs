@@ -1,8 +1,8 @@
-//! The web UI: thin handlers under `/ui/`, each of which loads what the API tells and hands it to a page.
+//! Web UI: handlers under `/ui/`, each of which loads data as the API does and renders a page.
 //!
-//! Pages are read with a session ([`guard`]), which a browser gets for a token or by a link that works once. A form only ever
-//! makes a change plan, applies one, or puts mended lines back; what it does is what the API does. Every answer carries the headers that keep a page from
-//! loading, running or sending anything of others.
+//! Pages need a session ([`guard`]), which a browser gets for a token or through a one-time link. Forms can only create
+//! or apply a change plan, or submit mended lines, through the same code as the API. Every response has security
+//! headers that prevent loading from, running from or sending to other origins.
 
 mod asked;
 mod assets;
@@ -43,7 +43,7 @@ use millwork_manifest::DatePrefix;
 use millwork_tracking::DateTotals;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
-/// Facts that all pages share.
+/// Data that all pages share.
 #[derive(Clone, Default)]
 pub(crate) struct SharedFacts {
     attention: shared::Shared<std::sync::Arc<crate::why::Attention>>,
@@ -51,7 +51,7 @@ pub(crate) struct SharedFacts {
     overview: shared::Shared<asked::Shown>,
 }
 
-/// Routes of the UI: those that are open to strangers, and those for whoever is known.
+/// Routes of the UI: public ones, and those for authenticated users.
 pub(crate) fn routers(access: Access, paths: &PagePaths) -> (Router<Api>, Router<Api>) {
     let open = Router::new()
         .route("/", get(|| async { Redirect::to("/ui/") }))
@@ -90,7 +90,7 @@ pub(crate) fn routers(access: Access, paths: &PagePaths) -> (Router<Api>, Router
             .layer(middleware::from_fn_with_state(access.clone(), guard::check_page))
             .layer(Extension(access.clone()))
             .layer(middleware::from_fn_with_state(paths.clone(), base::put_below))
-            // A watched page is made again and again: the best level would cost more than all the rest of it.
+            // Fast compression, since live pages are rendered often, and the best level would dominate the cost.
             .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
     };
     (guarded(open), guarded(closed))

@@ -1,4 +1,4 @@
-//! Dates, cost, and the flow over time.
+//! Pages of dates, costs, and throughput over time.
 
 use super::asked::{Asked, Shown};
 use crate::api::{Api, ApiError};
@@ -15,7 +15,7 @@ use millwork_ui::pages::dates::{self, DateNumbers};
 use millwork_ui::pages::flow::{self, Measured};
 use millwork_ui::{Markup, format};
 
-/// Time that the charts of the flow look back on.
+/// Time range of the throughput charts.
 const LOOK_BACK: TimeDelta = TimeDelta::hours(2);
 
 pub(super) async fn get_dates(asked: Asked, State(api): State<Api>) -> Response {
@@ -53,19 +53,19 @@ async fn one_date(asked: &Asked, api: &Api, text: &str) -> Result<Shown, ApiErro
     })
 }
 
-/// Every date, newest first.
+/// All dates, newest first.
 pub(super) async fn all_dates(api: &Api) -> Result<Vec<DateNumbers>, ApiError> {
     Ok(newest_first(totals(api).await?))
 }
 
-/// Dates in numbers, newest first.
+/// Converts totals to numbers of dates, newest first.
 pub(super) fn newest_first(totals: Vec<(DatePrefix, DateTotals)>) -> Vec<DateNumbers> {
     let mut dates: Vec<DateNumbers> = totals.into_iter().filter_map(|(date, totals)| of_totals(date, totals)).collect();
     dates.sort_by_key(|date| std::cmp::Reverse(date.date));
     dates
 }
 
-/// Totals of all dates, which all pages share.
+/// Totals of all dates, cached for all pages.
 pub(super) async fn totals(api: &Api) -> Result<Vec<(DatePrefix, DateTotals)>, ApiError> {
     let store = api.service.store().clone();
     let look = async move { Ok(store.date_totals(None, None).await?) };
@@ -133,7 +133,7 @@ fn spent(used: &Used, cost: &Cost) -> Spent {
     }
 }
 
-/// Charts of the last hours; none, if nothing was measured.
+/// Charts of the last hours; `None` if there are no measurements.
 pub(super) async fn flow(api: &Api, forecast: &Forecast, now: DateTime<Utc>) -> Option<Markup> {
     let samples = api.history.samples(&**api.service.store(), Span::Minute, (now - LOOK_BACK, now), now).await.ok()?;
     let measured: Vec<Measured> = samples.iter().filter_map(of_sample).collect();
@@ -159,7 +159,7 @@ fn drained(forecast: &Forecast, now: DateTime<Utc>) -> Option<(DateTime<Utc>, Da
     Some((after(forecast.low_seconds?)?, after(forecast.high_seconds?)?))
 }
 
-/// The forecast in a sentence.
+/// The forecast as a sentence.
 pub(super) fn said(forecast: &Forecast, now: DateTime<Utc>) -> Option<String> {
     let clock = |at: DateTime<Utc>| match at.date_naive() == now.date_naive() {
         true => at.format("%H:%M UTC").to_string(),

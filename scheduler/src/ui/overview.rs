@@ -1,4 +1,4 @@
-//! Overview.
+//! Overview page.
 
 use super::asked::{Asked, Shown};
 use super::numbers;
@@ -12,12 +12,12 @@ use millwork_ui::frame::{Section, Tone};
 use millwork_ui::pages::dates;
 use millwork_ui::pages::overview::{Concern, Overview, page, tone};
 
-/// Runs of each kind that are looked at.
+/// Number of runs of each kind that are loaded.
 const SHOWN: usize = 12;
 
 pub(super) async fn get_overview(asked: Asked, State(api): State<Api>) -> Response {
     let here = api.clone();
-    // Equal for all who look: one of them makes it.
+    // Shared by all users: computed once per change, by one of the requests.
     let made = api.shared.overview.get(Some(api.last_change()), async move { overview(&here).await }).await;
     asked.answer(Section::Overview, made)
 }
@@ -30,7 +30,7 @@ async fn overview(api: &Api) -> Result<Shown, ApiError> {
     };
     let executors = load_executors(api);
     let mut stats = load_stats(api);
-    // At once: a store that does not answer is waited for once.
+    // Loaded concurrently, so that a store that does not answer costs one timeout.
     let (running, latest, totals, found, flow) = tokio::join!(
         some(AnyOf::new(RunState::OPEN)),
         some(AnyOf::default()),
@@ -43,7 +43,7 @@ async fn overview(api: &Api) -> Result<Shown, ApiError> {
         count_open(&mut stats, &running.items);
     }
     let running = running.items;
-    // They are of this moment, and those that the calendar shows.
+    // Same values as in the calendar on the page.
     stats.files = sums(&totals)
         .into_iter()
         .map(|(state, total)| FilesInState { state, files: total.files, bytes: total.bytes })
@@ -80,8 +80,8 @@ async fn overview(api: &Api) -> Result<Shown, ApiError> {
     })
 }
 
-/// Puts the runs at hand in the place of those that were counted some seconds ago: a page says one thing of one moment. Bytes stay as
-/// they were counted, with the mean for files whose sizes no manifest tells.
+/// Replaces the counts of open runs, which are some seconds old, by those of the loaded runs, so that a page is
+/// consistent. Bytes stay as counted, with the mean size for files of unknown size.
 fn count_open(stats: &mut Stats, open: &[Run]) {
     stats.runs.retain_mut(|count| {
         count.runs = open.iter().filter(|run| run.state == count.state).count() as u64;
@@ -106,7 +106,7 @@ fn count_open(stats: &mut Stats, open: &[Run]) {
     }
 }
 
-/// Finds what needs somebody, of the numbers, executors and failed runs at hand.
+/// Finds problems that need a person, from the loaded numbers, executors and failed runs.
 fn concerns(stats: &Stats, executors: &millwork_api::Executors, failed: &[Run]) -> Vec<Concern> {
     let mut found: Vec<Concern> = of_cluster(stats, executors).into_iter().collect();
     for class in FailureClass::ALL {
@@ -142,7 +142,7 @@ fn concerns(stats: &Stats, executors: &millwork_api::Executors, failed: &[Run]) 
     found
 }
 
-/// That there is nobody to work.
+/// Problem of having no executors.
 fn of_cluster(stats: &Stats, executors: &millwork_api::Executors) -> Option<Concern> {
     let waiting: u64 = stats.runs.iter().map(|count| count.runs).sum();
     (executors.leads && executors.items.is_empty()).then(|| Concern {

@@ -1,4 +1,4 @@
-//! Change plans: made by a form, shown, and applied by another.
+//! Pages of change plans: one form creates a plan, another applies it.
 
 use super::asked::{Asked, Shown};
 use super::forms::{self, Form};
@@ -19,10 +19,10 @@ use millwork_ui::frame::{Section, Tone};
 use millwork_ui::pages::{activity, confirm};
 use millwork_ui::parts::link;
 
-/// Notes on a page.
+/// Limit of the audit records on a page.
 const PAGE: usize = 100;
 
-/// Makes a plan of what was chosen, and leads to it.
+/// Creates a plan from the selection, and redirects to it.
 pub(super) async fn post_plan(asked: Asked, State(api): State<Api>, form: Form) -> Response {
     let back = forms::back(form.get("back")).to_owned();
     match make(&asked, &api, &form).await {
@@ -41,7 +41,7 @@ pub(super) async fn get_plan(asked: Asked, State(api): State<Api>, Path(id): Pat
     asked.answer(Section::Activity, made)
 }
 
-/// Applies a plan, and leads back with what came of it; or shows why not.
+/// Applies a plan and redirects with the result, or shows why it cannot be applied.
 pub(super) async fn post_apply(asked: Asked, State(api): State<Api>, Path(id): Path<String>, form: Form) -> Response {
     let back = forms::back(form.get("back")).to_owned();
     match apply(&asked, &api, &id, &form).await {
@@ -71,7 +71,7 @@ pub(super) async fn post_apply(asked: Asked, State(api): State<Api>, Path(id): P
     }
 }
 
-/// Shows who changed what.
+/// Shows the audit records of changes.
 pub(super) async fn get_activity(asked: Asked, State(api): State<Api>) -> Response {
     let made = list_activity(&asked, &api).await;
     asked.answer(Section::Activity, made)
@@ -79,7 +79,7 @@ pub(super) async fn get_activity(asked: Asked, State(api): State<Api>) -> Respon
 
 enum Applied {
     Done(Plan),
-    /// Plan that was made anew with a reason, and not applied: it would be another plan.
+    /// A plan that was created again with a reason, and not applied, because it differs from the first.
     Changed(Plan),
 }
 
@@ -119,7 +119,7 @@ async fn make(asked: &Asked, api: &Api, form: &Form) -> Result<Plan, ApiError> {
     Ok(api.service.make_plan(PlanRequest { action, select, reason }, &operator(asked), &api.prices).await?)
 }
 
-/// Selects everything that matches the filters of the list that the form is of.
+/// Selects everything that matches the filters of the list with this form.
 fn matching(action: Action, form: &Form) -> Result<Select, ApiError> {
     let word = |name| form.get(name).filter(|text| !text.is_empty());
     let date = word("where-date").map(str::parse::<DatePrefix>).transpose().map_err(bad)?;
@@ -159,7 +159,8 @@ async fn apply(asked: &Asked, api: &Api, id: &str, form: &Form) -> Result<Applie
     let reason = form.get("reason").map(str::trim).filter(|reason| is_reason(reason));
     api.service.check_plan(&plan, &who)?;
     if let (Some(reason), None) = (reason, &plan.reason) {
-        // A plan keeps its reason from its beginning: this one is made again with it, and applied only if it is the same.
+        // The reason of a plan is fixed at its creation: the plan is created again with the reason, and applied only if
+        // it is otherwise the same.
         let names = plan.changes.iter().map(|change| change.subject.clone()).collect();
         let request = PlanRequest { action: plan.action, select: Select::Ids(names), reason: Some(reason.to_owned()) };
         let again = api.service.make_plan(request, &who, &api.prices).await?;
@@ -172,7 +173,7 @@ async fn apply(asked: &Asked, api: &Api, id: &str, form: &Form) -> Result<Applie
     Ok(Applied::Done(api.service.apply_plan(&plan.id, &who).await?))
 }
 
-/// Refuses those who may only look.
+/// Refuses users with read access only.
 pub(super) fn may_change(asked: &Asked) -> Result<(), ApiError> {
     match asked.caller.role >= Role::Operate {
         true => Ok(()),

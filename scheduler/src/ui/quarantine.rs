@@ -1,4 +1,4 @@
-//! Refused files, and files in pieces.
+//! Pages of refused files, and of file contents.
 
 use super::asked::{Asked, Shown};
 use crate::api::{Api, ApiError, load_file, load_files, load_preview, load_runs};
@@ -10,11 +10,11 @@ use millwork_ui::frame::Section;
 use millwork_ui::pages::{preview, quarantine};
 use millwork_ui::parts::link;
 
-/// Files on a page: 75, whose rows are less than 150 kB of HTML.
+/// Files on a page: 75, less than 150 kB of HTML.
 const PAGE: usize = 75;
-/// Completed runs that are looked at for rejected lines: the newest 100, one page of the store.
+/// Number of completed runs that are searched for rejected lines: the newest 100, one page of the store.
 const RUNS: usize = 100;
-/// Runs with rejected lines that are shown.
+/// Limit of the runs with rejected lines that are shown.
 const RUNS_SHOWN: usize = 10;
 
 pub(super) async fn get_quarantine(asked: Asked, State(api): State<Api>) -> Response {
@@ -64,7 +64,7 @@ async fn list(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     })
 }
 
-/// Refused files of a date, for a reason.
+/// Query for refused files of a date, by reason.
 pub(super) fn refused(date: Option<DatePrefix>, reason: Option<&str>, cursor: Option<String>) -> FileQuery {
     FileQuery {
         state: AnyOf::new([FileState::Quarantined]),
@@ -76,7 +76,7 @@ pub(super) fn refused(date: Option<DatePrefix>, reason: Option<&str>, cursor: Op
     }
 }
 
-/// Newest completed runs of which lines were rejected.
+/// Newest completed runs with rejected lines.
 async fn rejecting(api: &Api, date: Option<DatePrefix>) -> Result<Vec<Run>, ApiError> {
     let query = RunQuery { state: AnyOf::new([RunState::Completed]), date, limit: Limit(RUNS), ..RunQuery::default() };
     let found = load_runs(api, query).await?.items;
@@ -108,7 +108,7 @@ async fn look(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     Ok(Shown {
         json: Some(link::query(path::FILE_PREVIEW, &[("uri", Some(&file.uri)), ("from", Some(&place))])),
         command: Some(format!("millwork files '{}'", file.uri.replace('\'', "'\\''"))),
-        // A piece stays as it is, and reading it costs.
+        // Not refreshed automatically: the content does not change, and reading it is expensive.
         is_live: false,
         ..Shown::new(millwork_ui::text::plain(name), Section::Quarantine, body)
     })

@@ -1,4 +1,4 @@
-//! Part of a run's page with its rejected lines.
+//! Section of a run's page with its rejected lines.
 
 use super::asked::Asked;
 use crate::api::{Api, ApiError, load_rejected, mended_of};
@@ -7,7 +7,7 @@ use millwork_ui::Markup;
 use millwork_ui::pages::rejected::{RejectedPage, page};
 use millwork_ui::pages::run::Tab;
 
-/// The part; none, if there are no such lines.
+/// Builds the section; `None` if there are no rejected lines.
 pub(super) async fn part(asked: &Asked, api: &Api, run: &RunDetail) -> Result<Option<Markup>, ApiError> {
     let Some((place, all)) =
         run.result.as_ref().and_then(|result| Some((result.rejected_lines.clone()?, result.rejected)))

@@ -1,4 +1,4 @@
-//! Page of a run, with its parts.
+//! Page of a run.
 
 use super::asked::{Asked, Shown};
 use super::{rejected, why};
@@ -11,7 +11,7 @@ use millwork_ui::frame::{Section, Tone};
 use millwork_ui::pages::run::{RunPage, Tab, page};
 use millwork_ui::pages::run_parts::Part;
 
-/// Files of a run on a page.
+/// Limit of a run's files on a page.
 const FILES: usize = 100;
 
 pub(super) async fn get_run(asked: Asked, State(api): State<Api>, Path(id): Path<String>) -> Response {
@@ -40,7 +40,7 @@ async fn show(asked: &Asked, api: &Api, id: &str, tab: Tab) -> Result<Shown, Api
     let part = match tab {
         Tab::Files => {
             files = load_run_files(api, &id, query(FILES)).await?;
-            // The ledger is in the same order; one that has fewer files is that of no commit.
+            // Ledger and files have the same order. A ledger with fewer entries means that there is no commit.
             ledger = load_run_ledger(api, &id, query(FILES)).await.map(|page| page.items).unwrap_or_default();
             Part::Files { files: &files, ledger: &ledger, cursor: asked.get("cursor").map(str::to_owned) }
         }

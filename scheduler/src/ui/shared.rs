@@ -1,23 +1,25 @@
-//! A result that all pages of a scheduler share: many tabs ask at once, after an event, and one of them looks.
+//! Result cache shared by all pages of a scheduler: after an event many tabs request the same data, which is computed
+//! once.
 
 use crate::api::ApiError;
 use millwork_api::ErrorCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Multiple of the time that the last look took, for which its result is shown again: looks take a fiftieth of a core at most, however many
-/// pages are watched.
+/// Time for which a result is reused, as a multiple of the duration of its computation: limits the load to a fiftieth
+/// of a core, however many pages are open.
 const REST: u32 = 50;
-/// The shortest and the longest time for which a result is shown again.
+/// Least and largest time for which a result is reused.
 const RESTS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
-/// Time of a look that a page waits for. With a state so large that it takes longer, the last result is shown while the next is made.
+/// Time for which a page waits for a computation. If it takes longer, as with a very large state, the previous result
+/// is shown.
 const QUICK: Duration = Duration::from_millis(25);
-/// Age of a result that is not shown any more.
+/// Age from which a result is no longer shown.
 const TOO_OLD: Duration = Duration::from_secs(60);
-/// Time after a look that found nothing out before there is another, in seconds: 1. All that waited for it go without.
+/// Time after a failed computation before the next, in seconds: 1. All requests that waited for it fail.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The reason for which nothing could be found out.
+/// Reason why the computation failed.
 #[derive(Clone)]
 pub(crate) struct Trouble {
     code: ErrorCode,
@@ -37,7 +39,7 @@ impl From<Trouble> for ApiError {
     }
 }
 
-/// The result of the last look, and the turn of who looks.
+/// The latest result, and the lock of the computation.
 pub(crate) struct Shared<T>(Arc<Inner<T>>);
 
 struct Inner<T> {
@@ -47,7 +49,7 @@ struct Inner<T> {
 
 #[derive(Clone)]
 struct Known<T> {
-    /// Number of the last change before the look, if that matters.
+    /// Number of the last change before the computation, if it depends on changes.
     change: Option<u64>,
     at: Instant,
     took: Duration,
@@ -84,7 +86,7 @@ impl<T: Clone + Send + 'static> Shared<T> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns what was found last, or looks. With the number of a change, what was found before that change is not returned.
+    /// Returns the latest result, or computes a new one. With the number of a change, older results are not returned.
     pub(super) async fn get(
         &self,
         change: Option<u64>,
@@ -93,7 +95,7 @@ impl<T: Clone + Send + 'static> Shared<T> {
         match self.known() {
             Some(known) if known.is_fresh(change) => return Ok(known.found?),
             Some(known) if change.is_none() && known.can_be_shown_meanwhile() => {
-                // Unless somebody looks already.
+                // Unless a computation is running already.
                 if let Ok(turn) = self.0.looking.clone().try_lock_owned() {
                     let this = self.clone();
                     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Sign-in with a token, or with a link that works once; sign-out; what a browser remembers of its user's taste.
+//! Sign-in with a token or a one-time link, sign-out, and display preferences.
 
 use super::asked::{cookie, respond};
 use super::forms::{self, Form};
@@ -16,14 +16,14 @@ use millwork_ui::{Frame, frame};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Path of the page.
+/// Path of the sign-in page.
 pub(super) const PATH: &str = "/ui/sign-in";
-/// Time in which a link must be used that a command has asked for.
+/// Validity of a sign-in link that a command requested.
 pub(crate) const LINK_TIME: Duration = Duration::from_secs(120);
-/// Bytes of a token that is tried.
+/// Limit of a submitted token, in bytes.
 const MAX_TOKEN_BYTES: usize = 4096;
 
-/// The page that asks for a token.
+/// Shows the sign-in form.
 pub(super) async fn get_sign_in(
     Extension(access): Extension<Access>,
     headers: HeaderMap,
@@ -32,12 +32,12 @@ pub(super) async fn get_sign_in(
     show(&access, &headers, forms::back(query.get("back").map(String::as_str)), None, StatusCode::OK)
 }
 
-/// Limit of the sign-in form, in bytes: a token and an address to lead back to.
+/// Limit of the sign-in form, in bytes: a token and a path to return to.
 const MAX_SIGN_IN_BYTES: usize = 8 << 10;
-/// Time for that form to come: nobody is known yet who sends it.
+/// Time limit for receiving that form: short, since the sender is not authenticated.
 const SIGN_IN_TIME: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// Takes a token, and begins a session.
+/// Checks a token, and starts a session.
 pub(super) async fn post_sign_in(Extension(access): Extension<Access>, request: Request) -> Response {
     let (address, headers) = (peer(&request), request.headers().clone());
     let form = match Form::read(request, MAX_SIGN_IN_BYTES, SIGN_IN_TIME).await {
@@ -66,7 +66,7 @@ pub(super) async fn post_sign_in(Extension(access): Extension<Access>, request: 
     }
 }
 
-/// Makes a link that signs in once, for whoever shows a token.
+/// Creates a one-time sign-in link for the sender of a token.
 pub(super) async fn post_link(Extension(access): Extension<Access>, request: Request) -> Response {
     match access.sign_in_link(&request, LINK_TIME) {
         Ok(code) => {
@@ -77,19 +77,19 @@ pub(super) async fn post_link(Extension(access): Extension<Access>, request: Req
     }
 }
 
-/// Path of the link that signs in once with a code.
+/// Path of the one-time sign-in link with this code.
 pub(crate) fn link_path(code: &str) -> String {
     format!("/ui/enter?code={code}")
 }
 
-/// Takes the code of such a link, and begins a session.
+/// Redeems the code of a one-time sign-in link, and starts a session.
 pub(super) async fn get_enter(
     Extension(access): Extension<Access>,
     method: Method,
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
-    // A look ahead of a program that follows links is no visit, and neither is a picture in a page of others.
+    // Prefetches by programs that follow links, and images embedded in other pages, must not use up the link.
     let is_visit = headers.get("sec-fetch-dest").is_none_or(|what| what == "document");
     let begun = match method {
         Method::GET if is_visit => query.get("code").and_then(|code| access.sessions().redeem(code, Utc::now())),
@@ -105,7 +105,7 @@ pub(super) async fn get_enter(
     }
 }
 
-/// Leads to a page with a session.
+/// Redirects to a page, with the session's cookie.
 fn enter(access: &Access, begun: Begun, back: &str) -> Response {
     let cookie = set(access, &begun.note, Sessions::SECONDS);
     (Extension(begun.below), AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(back)).into_response()
@@ -116,14 +116,14 @@ pub(super) async fn post_sign_out(Extension(access): Extension<Access>) -> Respo
     (AppendHeaders([(header::SET_COOKIE, set(&access, "", 0))]), Redirect::to(PATH)).into_response()
 }
 
-/// Notes the colours that somebody wants, for browsers without script.
+/// Stores the colour scheme, for browsers without scripts.
 pub(super) async fn post_preferences(form: Form) -> Response {
     let theme = Theme::of(form.get("theme").unwrap_or_default()).as_str();
     let cookie = format!("millwork_theme={theme}; Path=/ui/; Max-Age=31536000; SameSite=Lax");
     (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(forms::back(form.get("back")))).into_response()
 }
 
-/// The header that keeps a note in a browser, out of the reach of scripts, for some seconds.
+/// Header that sets a cookie for some seconds, inaccessible to scripts.
 fn set(access: &Access, note: &str, seconds: i64) -> String {
     let secure = if access.has_tls() { "; Secure" } else { "" };
     format!("{}={note}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}", access.cookie_name())

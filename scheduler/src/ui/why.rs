@@ -14,10 +14,10 @@ use millwork_ui::{Markup, format};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time that a diagnosis may take on a page; one that takes longer is left out.
+/// Time limit of a diagnosis on a page; a slower one is left out.
 const TIME: Duration = Duration::from_secs(3);
 
-/// Causes that need a person, as of the last look: one for all pages and clients of a scheduler.
+/// Causes that need a person, as last computed: shared by all pages and clients of a scheduler.
 pub(crate) async fn attention(api: &Api) -> Result<Arc<Attention>, ApiError> {
     let inspector = api.service.inspector();
     let look = async move {
@@ -27,12 +27,12 @@ pub(crate) async fn attention(api: &Api) -> Result<Arc<Attention>, ApiError> {
     api.shared.attention.get(None, look).await
 }
 
-/// Findings that need a person, as the overview shows them.
+/// Problems that need a person, for the overview.
 pub(super) async fn concerns(api: &Api) -> Result<Vec<Concern>, ApiError> {
     Ok(attention(api).await?.items.iter().map(concern).collect())
 }
 
-/// A diagnosis, if it comes in time. What goes wrong with it leaves the rest of the page.
+/// A diagnosis, if it is ready in time. Its errors do not affect the rest of the page.
 async fn in_time<E>(found: impl Future<Output = Result<Diagnosis, E>>) -> Option<Diagnosis> {
     tokio::time::timeout(TIME, found).await.ok()?.ok()
 }
@@ -47,7 +47,7 @@ pub(super) async fn of_file(asked: &Asked, api: &Api, uri: &ObjectUri) -> Option
     Some(shown(asked, &diagnosis, title))
 }
 
-/// That of a run that is not completed.
+/// Diagnosis of a run that is not completed.
 pub(super) async fn of_run(asked: &Asked, api: &Api, id: &ManifestId) -> Option<Markup> {
     let diagnosis = in_time(api.service.inspector().run(id, asked.now)).await?;
     (diagnosis.standing != Standing::Settled).then(|| shown(asked, &diagnosis, "Why is it not done?"))
@@ -70,12 +70,12 @@ fn concern(item: &AttentionItem) -> Concern {
         Some(Subject::Date(date)) => link::date_path(date),
         Some(Subject::Executor(_)) | None => "/ui/cluster".to_owned(),
     };
-    // A refused file is in no output, and stands where it was: it waits for a decision.
+    // A refused file is not converted and remains in place: it waits for a decision.
     let tone = if item.next.by_itself || item.code == Code::Refused { Tone::Warn } else { Tone::Bad };
     Concern { tone, title, detail, since: item.since, link }
 }
 
-/// Title of a cause that many subjects have: their number, what became of them, and what they have in common.
+/// Title of a cause with many subjects: their number, their state, and their common cause.
 fn title_of_many(item: &AttentionItem) -> String {
     let noun = match item.subjects.first() {
         Some(Subject::Run(_)) => "run",

@@ -1,4 +1,4 @@
-//! List of what needs a person now, folded by cause.
+//! List of causes that need a person now, grouped by cause.
 
 use super::files::{file_facts, head_facts};
 use super::runs::is_under_way;
@@ -13,17 +13,17 @@ use millwork_tracking::{
 };
 use std::collections::{HashMap, HashSet};
 
-/// Limit of the failed runs, failed files and refused files that are looked at, each: 500, the newest or the oldest.
+/// Limit of the failed runs, failed files and refused files that are read, each: 500, the newest or the oldest.
 pub(super) const LOOKED_AT: usize = 500;
-/// Limit of the dates with waiting files that are looked at: 100, the oldest.
+/// Limit of the dates with pending files that are read: the oldest 100.
 const MAX_DATES: usize = 100;
-/// Limit of the open runs of which more than their state is asked: 50. Those that began first come first.
+/// Limit of the open runs whose details are read: 50, oldest first.
 pub(super) const MAX_OPEN: usize = 50;
-/// Limit of the pages of drafts that are read, of 500 each: 10. Each draft lives a moment.
+/// Limit of the pages of drafts that are read, of 500 each: 10. A draft normally exists only briefly.
 const MAX_DRAFT_PAGES: usize = 10;
-/// Limit of the items of the list: 50. It is to be read.
+/// Limit of the items of the list: 50, so that it stays readable.
 const MAX_ITEMS: usize = 50;
-/// Age after which a draft needs attention, in seconds: 300. The sweep finishes one within a minute.
+/// Age from which a draft needs attention, in seconds: 300. The sweep normally finishes one within a minute.
 const OLD_DRAFT_SECONDS: i64 = 300;
 
 /// List of what needs a person now.
@@ -40,7 +40,7 @@ pub struct Attention {
     pub is_capped: bool,
 }
 
-/// Diagnoses that were found so far.
+/// Diagnoses found so far.
 #[derive(Default)]
 pub(super) struct Found {
     diagnoses: Vec<(String, Diagnosis)>,
@@ -56,7 +56,7 @@ impl Found {
 }
 
 impl Inspector {
-    /// Everything that needs a person, by cause.
+    /// Collects subjects that need a person, grouped by cause.
     pub async fn attention(&self, now: DateTime<Utc>) -> TrackingResult<Attention> {
         let (cluster, builder) = self.cluster(now).await?;
         let settings = self.settings(builder.as_ref());
@@ -83,7 +83,7 @@ impl Inspector {
         Ok(Attention { at: now, items, left_out, is_capped: found.is_capped })
     }
 
-    /// Runs that have a turn, and what keeps the first of the queue from one.
+    /// Adds active runs, and the obstacle of the first queued run.
     async fn add_unfinished(
         &self,
         found: &mut Found,
@@ -112,7 +112,7 @@ impl Inspector {
         Ok(())
     }
 
-    /// Dates whose batches are due and that nobody looks after.
+    /// Adds dates with due manifests that no builder makes.
     async fn add_dates(
         &self,
         found: &mut Found,
@@ -138,7 +138,7 @@ impl Inspector {
         Ok(())
     }
 
-    /// Drafts that nobody has finished for long: the sweep should have.
+    /// Adds drafts that the sweep should have finished.
     async fn add_drafts(
         &self,
         found: &mut Found,
@@ -159,7 +159,7 @@ impl Inspector {
         Ok(())
     }
 
-    /// A file that was refused, by reason, or that failed while its run did not.
+    /// Adds a file that was refused, by reason, or that failed although its run did not.
     async fn add_file(
         &self,
         found: &mut Found,
@@ -191,7 +191,7 @@ impl Inspector {
         };
         let facts = Facts { file: Some(known), run: run.as_ref().map(head_facts), ..Facts::default() };
         let diagnosis = diagnose(&Subject::File(file.uri.to_string()), &facts, settings, now);
-        // A run that failed is told of itself, with all its files.
+        // Files of failed runs are covered by their run.
         if matches!(diagnosis.code, Code::Refused | Code::Orphan | Code::Changed) {
             let cause = if diagnosis.code == Code::Refused { file.reason.clone() } else { None };
             found.add(cause.unwrap_or_default(), diagnosis);
@@ -200,7 +200,7 @@ impl Inspector {
     }
 }
 
-/// Adds failed runs, by the class and the beginning of their failure.
+/// Adds failed runs, grouped by class and beginning of their message.
 fn add_failed_runs(
     found: &mut Found,
     failed: &[Run],
@@ -210,7 +210,7 @@ fn add_failed_runs(
 ) {
     let is_all = files.next_cursor.is_none();
     let with_files: HashSet<&str> = files.items.iter().filter_map(|file| file.manifest_id.as_deref()).collect();
-    // Files of the others were converted, or given back, since.
+    // Files of other failed runs have been converted or released since.
     let is_wanted = |run: &&Run| !is_all || with_files.contains(run.manifest_id.as_str());
     for run in failed.iter().filter(is_wanted) {
         let facts = Facts { run: Some(head_facts(run)), ..Facts::default() };
@@ -219,8 +219,8 @@ fn add_failed_runs(
     }
 }
 
-/// Drafts that were begun before a moment, the oldest first, and whether these are all: the listing has the newest first, and ends
-/// after [`MAX_DRAFT_PAGES`].
+/// Drafts begun before a time, oldest first, and whether these are all: the listing has the newest first, and is read
+/// up to [`MAX_DRAFT_PAGES`].
 pub(crate) async fn old_drafts(store: &dyn RunStore, before: DateTime<Utc>) -> TrackingResult<(Vec<Run>, bool)> {
     let mut filter = RunFilter { state: Some(RunState::Draft), limit: LOOKED_AT, ..RunFilter::default() };
     let mut old = Vec::new();
@@ -236,7 +236,7 @@ pub(crate) async fn old_drafts(store: &dyn RunStore, before: DateTime<Utc>) -> T
     Ok((old, filter.cursor.is_none()))
 }
 
-/// Cause that failed runs have in common: the class, and the message without its numbers and names.
+/// Common cause of failed runs: the class, and the message without numbers and names.
 fn cause_of(run: &Run) -> String {
     let Some(failure) = &run.failure else { return String::new() };
     let first = failure.message.lines().next().unwrap_or_default();
@@ -252,5 +252,5 @@ fn cause_of(run: &Run) -> String {
     format!("{}: {}", failure.class, millwork_diagnosis::shown(&words.join(" ")))
 }
 
-/// Words of a failure by which it is told from others: 12. What follows is mostly names.
+/// Limit of the words of a message that distinguish causes: 12. Later words are mostly names.
 const MAX_CAUSE_WORDS: usize = 12;

@@ -1,4 +1,4 @@
-//! Schedulers, executors and builders.
+//! Facts about schedulers, executors and builders.
 
 use super::Inspector;
 use chrono::{DateTime, Utc};
@@ -6,7 +6,7 @@ use millwork_diagnosis::{BuilderFacts, ClusterFacts, ExecutorFacts, GoneFacts, L
 use millwork_tracking::{BuilderAbout, LockState, TrackingResult};
 
 impl Inspector {
-    /// Reads what runs on this state, and what the builder that was seen last says of itself.
+    /// Reads the processes of this state, and the facts published by the builder with the latest heartbeat.
     pub(super) async fn cluster(&self, now: DateTime<Utc>) -> TrackingResult<(ClusterFacts, Option<BuilderAbout>)> {
         let notes = self.store.inspection().builders().await?;
         let about = notes.iter().find_map(millwork_tracking::BuilderNote::about);
@@ -20,7 +20,7 @@ impl Inspector {
         Ok((cluster, about))
     }
 
-    /// The scheduler that runs the manifests.
+    /// Facts about the leader.
     pub(crate) async fn leader_facts(&self, now: DateTime<Utc>) -> TrackingResult<Leader> {
         let leader = self.store.leader(now).await?;
         let holder = leader.lock().map(|lock| lock.holder.clone()).unwrap_or_else(|| "a scheduler".to_owned());
@@ -61,7 +61,7 @@ impl Inspector {
         Some(GoneFacts { at: gone.left_at, reason: gone.reason, lost_tasks: gone.lost_tasks })
     }
 
-    /// Input bytes that all executors read a second, if they read.
+    /// Reading speed of all executors in bytes per second; `None` if they read nothing.
     fn speed(&self) -> Option<f64> {
         let executors = self.leader.as_ref()?.engine().executors_now();
         Some(executors.iter().map(|executor| executor.bytes_per_second).sum()).filter(|speed| *speed > 0.0)

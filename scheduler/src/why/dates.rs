@@ -1,4 +1,4 @@
-//! Facts of dates.
+//! Facts about dates.
 
 use super::Inspector;
 use super::cluster::lock_facts;
@@ -7,18 +7,18 @@ use millwork_diagnosis::{DateFacts, WishFacts};
 use millwork_manifest::{DatePrefix, FileState, RunState};
 use millwork_tracking::{DateTotals, FileFilter, Round, RunFilter, TrackingResult, Wish, open_wishes};
 
-/// Runs and files of a date that are read one by one: 300 each. Where there are more, its totals say how many: those are exact in SQLite, and
-/// in DynamoDB as of the last count.
+/// Limit of the runs, and of the files, of a date that are read: 300. Beyond it, totals are used, which are exact in
+/// SQLite, and in DynamoDB as of the last recount.
 const PAGE: usize = 300;
 
 impl Inspector {
-    /// The lock under which manifests of a date are made.
+    /// Lock under which manifests of a date are made.
     pub(crate) async fn lock_of(&self, date: DatePrefix) -> TrackingResult<DateFacts> {
         let lock = self.store.inspection().locks(&[format!("LOCK#{date}")]).await?.pop();
         Ok(DateFacts { date: date.to_string(), lock: lock.map(lock_facts), ..DateFacts::default() })
     }
 
-    /// Rounds of a date that somebody wishes for, of those that wait.
+    /// Open wishes for a date.
     pub(super) fn wishes_of(date: DatePrefix, open: &[Wish]) -> Vec<WishFacts> {
         let facts = |wish: &Wish| WishFacts {
             until: match wish.round {
@@ -31,7 +31,7 @@ impl Inspector {
         open.iter().filter(|wish| wish.date == date).map(facts).collect()
     }
 
-    /// All that is known of a date; none if nothing is.
+    /// All facts about a date; `None` if nothing is known of it.
     pub(super) async fn date_facts(&self, date: DatePrefix) -> TrackingResult<Option<DateFacts>> {
         let mut facts = self.lock_of(date).await?;
         facts.wishes = Self::wishes_of(date, &open_wishes(&*self.store, Utc::now()).await?);
@@ -52,7 +52,7 @@ impl Inspector {
         Ok(is_known.then_some(facts))
     }
 
-    /// Counts what there is, one by one. Returns whether that was all.
+    /// Counts runs and files by reading them. Returns whether these were all.
     async fn add_all(&self, facts: &mut DateFacts, date: DatePrefix) -> TrackingResult<bool> {
         let runs = RunFilter { date: Some(date), limit: PAGE, ..RunFilter::default() };
         let runs = self.store.list_runs(&runs).await?;
@@ -82,14 +82,14 @@ impl Inspector {
     }
 }
 
-/// Tells whether a date has more runs or files of a kind than are read one by one.
+/// Tells whether a date has more runs, or files of a kind, than are read.
 fn has_many(totals: &DateTotals) -> bool {
     let files = [FileState::Quarantined, FileState::Failed];
     let files = files.iter().filter_map(|state| totals.files.get(state)).map(|total| total.files);
     totals.runs.values().sum::<u64>() > PAGE as u64 || files.into_iter().any(|files| files > PAGE as u64)
 }
 
-/// Takes the numbers of a date from its totals.
+/// Takes the counts of a date from its totals.
 fn add_totals(facts: &mut DateFacts, totals: DateTotals) {
     let files =
         |states: &[FileState]| states.iter().filter_map(|state| totals.files.get(state)).map(|total| total.files).sum();

@@ -1,4 +1,4 @@
-//! Facts of files.
+//! Facts about files.
 
 use super::{Inspector, rules_of};
 use crate::commit::RunResult;
@@ -11,15 +11,15 @@ use millwork_queue::{Letter, Letters};
 use millwork_tracking::{BuilderAbout, Run, Span, TrackedFile, TrackingResult, open_wishes};
 use serde::Deserialize;
 
-/// Time over which the rate of arrivals is taken, in minutes: 10.
+/// Time over which the arrival rate is measured, in minutes: 10.
 const RATE_TIME: chrono::Duration = chrono::Duration::minutes(10);
-/// Time that a look at the queue of events may take: 5 s. Without it the answer says less, and is there.
+/// Time limit for querying the event queue: 5 s. Without it the answer has less detail.
 const QUEUE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
-/// Limit of the dead letters among which the one about a file is looked for: 100.
+/// Limit of the dead letters that are searched for one about a file: 100.
 const MAX_LETTERS: usize = 100;
 
 impl Inspector {
-    /// All that is known of a file, and the settings that decide what becomes of it.
+    /// All facts about a file, and the settings that apply to it.
     pub(super) async fn facts_of_file(&self, uri: &ObjectUri, now: DateTime<Utc>) -> TrackingResult<(Facts, Settings)> {
         let (cluster, builder) = self.cluster(now).await?;
         let settings = self.settings(builder.as_ref());
@@ -48,7 +48,7 @@ impl Inspector {
                 events.per_second = self.arrivals_a_second(now).await;
             }
         }
-        // Of what is outside nothing is told, not even what is like it.
+        // Nothing is revealed about places outside the input, not even similar names.
         if facts.own_place.is_none() && !matches!(facts.object, ObjectFacts::Foreign) {
             facts.near = self.near_files(uri).await?;
         }
@@ -77,7 +77,7 @@ impl Inspector {
                 None => None,
             };
         }
-        // A pending file is in no run, though one may have given it back.
+        // A pending file is not in a run, although an earlier run may have released it.
         if file.state != FileState::Pending {
             facts.run = match &run {
                 Some(run) => Some(self.run_facts(run, now).await?),
@@ -88,7 +88,7 @@ impl Inspector {
         Ok(())
     }
 
-    /// The run that a file is in, or was in last; with what it produced only if that can be of interest.
+    /// The run of a file, present or last; with its result only if that is relevant.
     async fn run_of(&self, file: &TrackedFile) -> TrackingResult<Option<Run>> {
         let id: Option<ManifestId> = file.manifest_id.as_ref().and_then(|id| id.parse().ok());
         match id {
@@ -98,7 +98,7 @@ impl Inspector {
         }
     }
 
-    /// Files that came in a second of the last minutes; none if none came, or nobody watched.
+    /// Files that arrived per second in the last minutes; `None` if none arrived, or nothing was recorded.
     async fn arrivals_a_second(&self, now: DateTime<Utc>) -> Option<f64> {
         let samples = self.store.samples(Span::Minute, now - RATE_TIME, now).await.ok()?;
         let files: u64 = samples.iter().map(|sample| sample.arrived_files).sum();
@@ -106,7 +106,7 @@ impl Inspector {
         (files > 0 && seconds > 0.0).then(|| files as f64 / seconds)
     }
 
-    /// Reads what waits of a date, and its lock.
+    /// Reads the pending files of a date, and its lock.
     async fn waiting_of(&self, date: DatePrefix) -> TrackingResult<DateFacts> {
         let backlog = self.store.backlog(date).await?;
         Ok(DateFacts {
@@ -120,7 +120,7 @@ impl Inspector {
     }
 }
 
-/// The dead letter about a file, among a hundred of its queue.
+/// Dead letter about a file, among the first hundred of a queue.
 async fn letter_about(queue: &str, dead_letters: Option<&str>, uri: &ObjectUri) -> anyhow::Result<Option<Letter>> {
     let letters = Letters::open(queue, dead_letters).await?;
     let found = letters.look(MAX_LETTERS, |letter| letter.is_about(uri)).await?;
@@ -128,7 +128,7 @@ async fn letter_about(queue: &str, dead_letters: Option<&str>, uri: &ObjectUri) 
     Ok(found.into_iter().find(|letter| letter.is_about(uri)))
 }
 
-/// The queue that the builder reads which was seen last; none if it reads none, or the queue does not answer in time.
+/// Event queue of the builder with the latest heartbeat; `None` if it has none, or the queue does not answer in time.
 async fn events(builder: Option<&BuilderAbout>, uri: &ObjectUri) -> Option<EventFacts> {
     let builder = builder?;
     let queue = builder.queue_url.as_ref()?;
@@ -137,7 +137,7 @@ async fn events(builder: Option<&BuilderAbout>, uri: &ObjectUri) -> Option<Event
         tokio::time::timeout(QUEUE_PATIENCE, millwork_queue::depth(queue)),
         tokio::time::timeout(QUEUE_PATIENCE, letter_about(queue, dead_letters, uri)),
     );
-    // Without the right to look, or the time, the answer says less.
+    // Without permission, or in case of a timeout, the answer has less detail.
     let waiting = depth.ok().and_then(Result::ok).map(|depth| depth.waiting + depth.in_work);
     let letter = letter.ok().and_then(Result::ok).flatten();
     let told = |letter: Letter| {
@@ -170,7 +170,7 @@ pub(super) fn file_facts(file: &TrackedFile) -> FileFacts {
     }
 }
 
-/// A pending file keeps the name of the manifest that gave it back.
+/// A pending file keeps the name of the manifest that released it.
 fn sent_back(file: &TrackedFile, run: Option<&Run>) -> Option<SentBack> {
     let manifest_id = file.manifest_id.clone()?;
     let at_fault = run.and_then(|run| run.failure.as_ref()?.file.clone());
@@ -184,7 +184,7 @@ fn ledger_row(run: &Run, file: &TrackedFile) -> Option<LedgerRow> {
     Some(LedgerRow { lines: row.lines, rows: row.rows, rejected: row.rejected, blank: row.blank, without_rows })
 }
 
-/// Judges a file by the rules of the builder that was seen last, as of now; an error says why they refuse the file.
+/// Checks a file by the current rules of the builder with the latest heartbeat; the error is the reason for a refusal.
 fn verdict(file: &TrackedFile, builder: &BuilderAbout, now: DateTime<Utc>) -> Result<(), String> {
     match rules_of(builder).judge(&file.uri.key(), file.size_bytes, DatePrefix::from(now.date_naive())) {
         Arrival::Accepted(_) => Ok(()),
@@ -192,7 +192,7 @@ fn verdict(file: &TrackedFile, builder: &BuilderAbout, now: DateTime<Utc>) -> Re
     }
 }
 
-/// A run of which only its end is of interest.
+/// Facts about a run of which only the end matters.
 pub(super) fn head_facts(run: &Run) -> RunFacts {
     RunFacts {
         id: run.manifest_id.to_string(),

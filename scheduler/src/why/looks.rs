@@ -1,4 +1,4 @@
-//! Looks at objects, each with a time limit.
+//! Lookups of objects, each with a time limit.
 
 use super::Inspector;
 use millwork_diagnosis::ObjectFacts;
@@ -6,13 +6,13 @@ use millwork_manifest::ObjectUri;
 use millwork_storage::{Located, Places, StorageResult, heads_blocking};
 use std::time::Duration;
 
-/// Time that a look at objects may take: 10 s. A storage that answers later is of no use to somebody who waits.
+/// Time limit for looking up objects: 10 s, since a user waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Limit of the output files that are looked for: 50. An output of more is looked at in part.
+/// Limit of the output files that are looked up: 50. Larger outputs are checked in part.
 const MAX_OUTPUTS: usize = 50;
 
 impl Inspector {
-    /// A file's object as it is now. No name outside the places of input is looked for.
+    /// Present object of a file. Names outside the input places are not looked up.
     pub(crate) async fn look(&self, uri: &ObjectUri) -> ObjectFacts {
         let Some(input) = self.input.clone() else { return ObjectFacts::NotAsked };
         let places = input.and(self.mended.as_ref().map_or_else(Places::none, Places::of));
@@ -26,7 +26,7 @@ impl Inspector {
                 ObjectFacts::There { size_bytes: object.size_bytes, etag: object.etag, modified_at: object.modified_at }
             }
             Ok(Some(Err(error))) if error.is_not_found() => ObjectFacts::Gone,
-            // A link that leads out, or no regular file: what is there is not told.
+            // A link that leads outside, or not a regular file: its target is not revealed.
             Ok(Some(Err(error))) if error.is_foreign() => ObjectFacts::Foreign,
             Ok(Some(Err(error))) => ObjectFacts::Unreachable(error.to_string()),
             Ok(None) => ObjectFacts::NotAsked,
@@ -34,7 +34,7 @@ impl Inspector {
         }
     }
 
-    /// Lists which of these output files are not there, as far as that can be told; at most 50 are looked for.
+    /// Output files that are missing, as far as that can be determined; at most 50 are looked up.
     pub(crate) async fn missing(&self, outputs: &[String]) -> Vec<String> {
         let uris: Vec<ObjectUri> = outputs.iter().take(MAX_OUTPUTS).filter_map(|uri| uri.parse().ok()).collect();
         if uris.is_empty() {
@@ -49,7 +49,7 @@ impl Inspector {
     }
 }
 
-/// Looks elsewhere than on the threads of the runtime, and not for too long.
+/// Runs blocking work off the async threads, with a time limit.
 pub(crate) async fn timed<T: Send + 'static>(
     look: impl FnOnce() -> StorageResult<T> + Send + 'static,
 ) -> Result<T, String> {

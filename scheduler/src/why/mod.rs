@@ -1,7 +1,7 @@
 //! Facts for diagnoses, gathered from the store, from the storage and from this process.
 //!
-//! Every look is bounded, in number and in time, whatever the store holds. Objects are looked at in the places of input
-//! only; outputs where commits of this store say they are. What cannot be found out is left out: nothing is guessed, and
+//! Every lookup is bounded in number and time, whatever the store contains. Objects are looked up only in the input
+//! places, and outputs only where commits of this store name them. Unknown facts are left out: nothing is guessed, and
 //! nothing is changed.
 
 mod attention;
@@ -26,26 +26,26 @@ use millwork_storage::{Location, Places};
 use millwork_tracking::{BuilderAbout, TrackingResult, TrackingStore};
 use std::sync::Arc;
 
-/// Age at which the files of a submission without a run are released, in seconds: a quarter of an hour, as the sweep has it.
+/// Age at which the sweep releases the files of a submission without a run, in seconds: a quarter of an hour.
 const ABANDONED_SECONDS: u64 = 15 * 60;
 
-/// Facts about a state that are not kept in it.
+/// Facts about a state that the state itself does not contain.
 #[derive(Clone, Debug, Default)]
 pub struct About {
-    /// Places that are written to, by what they are for.
+    /// Places that are written to, with their purpose.
     pub written: Vec<(&'static str, Location)>,
-    /// URL of the state, if it is looked at directly, not by a scheduler that can be asked for changes.
+    /// URL of the state, if it is opened directly, without a scheduler that could be asked for changes.
     pub direct_state: Option<String>,
-    /// Queue of events of new manifests that is read, and that for its dead letters, if it is named.
+    /// Queue with events of new manifests, and its dead-letter queue, if named.
     pub manifest_queue: Option<(String, Option<String>)>,
-    /// Retries of a run after failures that can pass.
+    /// Limit of the retries of a run after transient failures.
     pub max_retries: Option<u32>,
-    /// Time that one attempt may take, in minutes.
+    /// Time limit of an attempt, in minutes.
     pub run_timeout_minutes: Option<u64>,
 }
 
 impl About {
-    /// Takes the facts that the options of a scheduler give.
+    /// Facts from the options of a scheduler.
     pub fn of(run: &RunOptions, manifests: &Places) -> anyhow::Result<Self> {
         let mut written = vec![("the output", run.output()?)];
         written.extend(run.quarantine()?.map(|place| ("the quarantine", place)));
@@ -59,27 +59,27 @@ impl About {
         })
     }
 
-    /// Takes the facts that the URL of a state alone gives.
+    /// Facts from the URL of a state only.
     pub fn of_state(state: &str) -> Self {
         Self { direct_state: Some(state.to_owned()), ..Self::default() }
     }
 }
 
-/// Looks for causes.
+/// Collects facts and makes diagnoses.
 #[derive(Clone)]
 pub struct Inspector {
     pub(crate) store: Arc<dyn TrackingStore>,
-    /// Places of input; none if they are not known: then no object is looked at.
+    /// Input places; `None` if unknown, so that no objects are looked up.
     pub(crate) input: Option<Places>,
-    /// Place of mended lines, which are looked at like input; none if that is not known.
+    /// Place of mended lines, which count as input; `None` if unknown.
     pub(crate) mended: Option<Location>,
     pub(crate) about: Arc<About>,
-    /// The scheduler that runs the manifests, if it is in this process.
+    /// The leader, if it is this process.
     pub(crate) leader: Option<Scheduler>,
 }
 
 impl Inspector {
-    /// Looks at a state without a scheduler.
+    /// Creates an inspector for a state without a scheduler.
     pub fn on(store: Arc<dyn TrackingStore>, input: Option<Places>, about: About) -> Self {
         Self { store, input, mended: None, about: Arc::new(about), leader: None }
     }
@@ -104,14 +104,14 @@ impl Inspector {
         Ok(diagnose(&Subject::Run(id.to_string()), &facts, &self.settings(builder.as_ref()), now))
     }
 
-    /// Diagnoses a date that is not done.
+    /// Diagnoses an unfinished date.
     pub async fn date(&self, date: DatePrefix, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
         let (cluster, builder) = self.cluster(now).await?;
         let facts = Facts { cluster, date: self.date_facts(date).await?, ..Facts::default() };
         Ok(diagnose(&Subject::Date(date.to_string()), &facts, &self.settings(builder.as_ref()), now))
     }
 
-    /// Diagnoses what an executor is at.
+    /// Diagnoses the current work of an executor.
     pub async fn executor(&self, id: &str, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
         let (cluster, builder) = self.cluster(now).await?;
         let executor = self.executor_facts(id);
@@ -121,12 +121,12 @@ impl Inspector {
         Ok(diagnose(&Subject::Executor(id.to_owned()), &facts, &self.settings(builder.as_ref()), now))
     }
 
-    /// Tells whether the store forgets converted files after their time.
+    /// Tells whether the store deletes converted files after some time.
     pub(crate) fn forgets(&self) -> bool {
         self.store.forgets_after_days().is_some()
     }
 
-    /// The settings in force: those of the builder that was seen last, and of this scheduler.
+    /// Effective settings: those of the builder with the latest heartbeat, and of this scheduler.
     pub(crate) fn settings(&self, builder: Option<&BuilderAbout>) -> Settings {
         let usual = Settings::default();
         let caps = builder.map(|builder| BatchCaps {
@@ -153,7 +153,7 @@ impl Inspector {
     }
 }
 
-/// The rules by which a builder accepts files.
+/// Rules by which a builder accepts files.
 pub(crate) fn rules_of(builder: &BuilderAbout) -> FileRules {
     FileRules {
         expected_file_size_mb: builder.expected_file_size_mb,

@@ -1,20 +1,20 @@
-//! Names that are most like one that is not known.
+//! Similar names, suggested for an unknown one.
 
 use super::Inspector;
 use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
 use millwork_tracking::{RunFilter, TrackingResult};
 
-/// Limit of the names that are told: 3. More help nobody to see a slip.
+/// Limit of the suggested names: 3. More do not help to spot a typing error.
 const TOLD: usize = 3;
-/// Known names that are compared on either side of an unknown one: 20.
+/// Number of known names that are compared on either side of an unknown one in sort order: 20.
 const COMPARED: usize = 20;
-/// Runs that are compared with an unknown one: 500, the newest of its date, or of all.
+/// Limit of the runs compared with an unknown id: the newest 500 of its date, or of all.
 const COMPARED_RUNS: usize = 500;
-/// Limit of the characters that are compared of a name, from its end: 200. The comparison takes as many steps as the square.
+/// Limit of the compared characters of a name, from its end: 200, since the time of the comparison is quadratic.
 const COMPARED_CHARS: usize = 200;
 
 impl Inspector {
-    /// Known files whose names are like one that is not known.
+    /// Known files with names similar to an unknown one.
     pub(super) async fn near_files(&self, uri: &ObjectUri) -> TrackingResult<Vec<String>> {
         let found = self.store.inspection().neighbours(uri, COMPARED).await?;
         let is_input = |uri: &ObjectUri| self.input.as_ref().is_none_or(|places| places.contains(uri));
@@ -22,7 +22,7 @@ impl Inspector {
         Ok(nearest(uri.as_str(), found))
     }
 
-    /// Known runs whose names are like one that is not known.
+    /// Known runs with ids similar to an unknown one.
     pub(super) async fn near_runs(&self, id: &ManifestId) -> TrackingResult<Vec<String>> {
         let filter = RunFilter { date: DatePrefix::of_key(id.as_str()), limit: COMPARED_RUNS, ..RunFilter::default() };
         let runs = self.store.list_runs(&filter).await?.items;
@@ -30,7 +30,7 @@ impl Inspector {
     }
 }
 
-/// The names that take the fewest changes of a character to become another.
+/// Names with the smallest edit distance.
 pub fn nearest(name: &str, known: impl Iterator<Item = String>) -> Vec<String> {
     let mut ranked: Vec<(usize, String)> = known.map(|other| (distance(name, &other), other)).collect();
     ranked.sort();
@@ -39,7 +39,7 @@ pub fn nearest(name: &str, known: impl Iterator<Item = String>) -> Vec<String> {
     ranked.into_iter().map(|(_, name)| name).collect()
 }
 
-/// Characters to be put in, taken out or changed (Levenshtein).
+/// Edit distance (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let end = |text: &str| text.chars().rev().take(COMPARED_CHARS).collect::<Vec<char>>();
     let (a, b) = (end(a), end(b));

@@ -1,4 +1,4 @@
-//! Completed runs of which files have no row: nothing failed, and yet the files are not what they were to be.
+//! Completed runs with files that have no rows: nothing failed, but the files were probably not as intended.
 
 use super::Inspector;
 use super::attention::{Found, LOOKED_AT, MAX_OPEN};
@@ -10,11 +10,12 @@ use millwork_manifest::{FileState, ObjectUri, RunState};
 use millwork_tracking::{Run, RunFilter, TrackedFile, TrackingResult};
 use serde::Deserialize;
 
-/// Time for which such a run needs attention, in days: 7, after which DynamoDB forgets its files.
+/// Time for which such a run needs attention, in days: 7, after which DynamoDB deletes its files.
 const TOLD_DAYS: i64 = 7;
 
 impl Inspector {
-    /// Files without a row of the newest completed runs, by what they are instead. One that was mended is of another run, or pending.
+    /// Adds files without rows of the newest completed runs, by kind. A file that was replaced since belongs to another
+    /// run, or is pending.
     pub(super) async fn add_without_rows(
         &self,
         found: &mut Found,
@@ -29,7 +30,7 @@ impl Inspector {
         found.is_capped |= runs.len() > MAX_OPEN;
         runs.truncate(MAX_OPEN);
         for run in runs {
-            // A listing tells no results.
+            // Listings contain no results, so that the run is read.
             if let Some(run) = self.store.run(&run.manifest_id).await? {
                 self.add_files_without_rows(found, &run, settings, now).await?;
             }

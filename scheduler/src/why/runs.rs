@@ -1,4 +1,4 @@
-//! Facts of runs.
+//! Facts about runs.
 
 use super::Inspector;
 use super::files::head_facts;
@@ -13,25 +13,25 @@ use millwork_manifest::RunState;
 use millwork_tracking::{Run, RunFilter, TrackingResult};
 use serde::Deserialize;
 
-/// Limit of the runs that are counted before a queued one: 10,000.
+/// Limit of the runs that are counted ahead of a queued one: 10,000.
 const MAX_AHEAD: usize = 10_000;
-/// Completed runs from which it is told how long one of about the same size takes: 200, the newest.
+/// Number of completed runs from which the usual duration is derived: the newest 200.
 const COMPARED: usize = 200;
-/// Largest ratio of the sizes of two runs that are about the same: 2.
+/// Largest ratio of sizes at which two runs count as similar: 2.
 const SIZE_RATIO: u64 = 2;
-/// Silence after which an executor is told of, in seconds: 4. It says something each second.
+/// Silence after which an executor is reported, in seconds: 4. Executors send a message each second.
 const SILENT_SECONDS: i64 = 4;
-/// Age of a commit before its publication is looked into, in seconds: 10. Before that it is just going on.
+/// Age of a commit from which its publication is examined, in seconds: 10. Before that it is normally in progress.
 const SLOW_PUBLICATION_SECONDS: i64 = 10;
 
 impl Inspector {
-    /// All that is known of a run.
+    /// All facts about a run.
     pub(super) async fn run_facts(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<RunFacts> {
         let newest = if is_under_way(run) { self.newest_completed().await? } else { Vec::new() };
         self.run_facts_beside(run, &newest, now).await
     }
 
-    /// Facts of a run; `newest` are runs that were completed, with which one that is under way is compared.
+    /// Facts about a run; `newest` are completed runs for comparison.
     pub(super) async fn run_facts_beside(
         &self,
         run: &Run,
@@ -86,13 +86,13 @@ impl Inspector {
         })
     }
 
-    /// Runs that were completed, of which the newest tell how long others take.
+    /// Newest completed runs, from which usual durations are derived.
     pub(super) async fn newest_completed(&self) -> TrackingResult<Vec<Run>> {
         let filter = RunFilter { state: Some(RunState::Completed), limit: COMPARED, ..RunFilter::default() };
         Ok(self.store.list_runs(&filter).await?.items)
     }
 
-    /// Finds what is known of an output that is decided on and not shown yet.
+    /// Facts about a committed output that is not published yet.
     async fn publication(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<OutputFacts> {
         let mut output = result_of(run).unwrap_or_default();
         let obstacle = self.leader.as_ref().and_then(|leader| leader.obstacle(&run.manifest_id));
@@ -126,12 +126,12 @@ impl Inspector {
     }
 }
 
-/// Tells whether a run is compared with others.
+/// Tells whether a run is in progress, and compared with others.
 pub(super) fn is_under_way(run: &Run) -> bool {
     matches!(run.state, RunState::Planning | RunState::Running)
 }
 
-/// Time that completed runs of about the size of another took.
+/// Usual duration of completed runs of similar size.
 fn usual(run: &Run, newest: &[Run]) -> Option<Usual> {
     let is_alike = |other: &&Run| {
         other.bytes <= run.bytes.saturating_mul(SIZE_RATIO) && run.bytes <= other.bytes.saturating_mul(SIZE_RATIO)

@@ -1,4 +1,4 @@
-//! Tests of the border of a place, by all the tricks known.
+//! Tests that nothing outside a place can be read, by links, races and misleading names.
 
 use super::*;
 use std::os::unix::fs::symlink;
@@ -112,7 +112,7 @@ fn what_names_no_place_is_refused_with_what_is_wrong() {
     }
 }
 
-/// A directory that may be read, beside one that may not.
+/// An allowed directory beside a forbidden one.
 struct Ground {
     _root: tempfile::TempDir,
     input: PathBuf,
@@ -171,7 +171,7 @@ fn a_link_is_followed_inside_and_says_nothing_of_what_is_outside() {
     told.dedup();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("foreign-object") && !told[0].contains("secret"), "{told:?}");
-    // A missing file is told of as just that.
+    // A missing file is reported as missing, not as foreign.
     assert!(ground.places.locate(&ground.uri("deep/none.ndjson")).unwrap_err().is_not_found());
 }
 
@@ -184,7 +184,7 @@ fn a_place_that_is_itself_reached_by_a_link_is_taken_for_what_it_is() {
     for uri in [ObjectUri::from_path(&elsewhere).unwrap(), ground.uri("own.ndjson")] {
         assert_eq!(places.read_local(&uri).unwrap().1, b"own", "{uri}");
     }
-    // A link that is put there later is another place.
+    // A link put there later leads to another place.
     fs::remove_file(&named).unwrap();
     symlink(&ground.secret, &named).unwrap();
     assert!(places.read_local(&ObjectUri::from_path(&named.join("key.ndjson")).unwrap()).unwrap_err().is_foreign());
@@ -224,7 +224,7 @@ fn what_was_opened_is_what_was_checked_whatever_its_name_leads_to_by_then() {
     assert!(open_inside(&ground.uri("own.ndjson"), Some(&ground.input)).unwrap_err().is_foreign());
 }
 
-/// A thread swaps a file for a link to a secret and back, as fast as it can, while it is opened.
+/// Swaps a file with a link to a secret in a loop, while the file is being opened.
 #[test]
 fn a_swap_in_a_race_never_shows_the_secret() {
     let ground = Ground::new();
@@ -334,7 +334,7 @@ fn what_links_lead_to_is_listed_once() {
     refused.sort_unstable();
     assert_eq!(refused, ["again/sub/up", "deep/up", "zag", "zig"]);
     assert!(listing.refused.iter().all(|error| error.to_string().contains("leads back")), "{:?}", listing.refused);
-    // Each can be read by the name that it is listed under.
+    // Each listed object can be read under its listed name.
     for object in &listing.objects {
         assert!(ground.places.read_local(&object.uri).is_ok(), "{}", object.key);
     }
@@ -357,11 +357,11 @@ fn nothing_is_moved_without_its_tag_nor_by_a_link() {
     try_move("own.ndjson", &etag).unwrap();
     assert_eq!(fs::read(&to).unwrap(), b"own");
     assert!(!path.exists());
-    // A move that was cut short after its link goes on.
+    // An earlier move that was interrupted after its link is completed.
     fs::hard_link(&to, &path).unwrap();
     try_move("own.ndjson", &etag).unwrap();
     assert!(to.exists() && !path.exists());
-    // Another of that name stays.
+    // Another file of that name is kept.
     fs::write(&path, "two").unwrap();
     let etag = crate::identity(&fs::metadata(&path).unwrap());
     assert_eq!(try_move("own.ndjson", &etag).unwrap_err().source.kind(), std::io::ErrorKind::AlreadyExists);

@@ -1,9 +1,9 @@
-//! Moves that cannot be finished, and those that were cut short.
+//! Tests of moves that cannot be completed, and of moves that were interrupted.
 
 use super::*;
 use std::os::unix::fs::MetadataExt;
 
-/// A file of this process's own on another file system than that of temporary directories, if there is one.
+/// A private file on another file system than temporary directories, if there is one.
 fn elsewhere() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap()
 }
@@ -54,15 +54,15 @@ fn a_move_to_another_file_system_is_whole_and_leaves_nothing() {
 fn a_move_that_died_after_its_copy_goes_on_and_leaves_one() {
     let (ground, quarantine) = (Ground::new(), elsewhere());
     let to = quarantine.path().join("a.ndjson");
-    // Half of a copy, under its private name.
+    // Half of a copy under its private name, as left by a crash.
     fs::write(quarantine.path().join(private_name(&ground.uri)), "con").unwrap();
     move_object(&ground.uri, &to, &ground.etag).unwrap();
     assert_eq!((fs::read(&to).unwrap(), names(quarantine.path())), (b"content".to_vec(), vec!["a.ndjson".into()]));
-    // The whole of it, with its name, while the file still stands where it was.
+    // A complete copy under its final name, while the source still exists.
     let again = Ground::new();
     move_object(&again.uri, &to, &again.etag).unwrap();
     assert_eq!((names(quarantine.path()), again.names()), (vec!["a.ndjson".to_owned()], Vec::new()));
-    // Another one of that name is not it.
+    // Another file of that name is not taken for the copy.
     let other = Ground::new();
     fs::write(&to, "CONTENT").unwrap();
     let refused = move_object(&other.uri, &to, &other.etag).unwrap_err();
@@ -85,7 +85,7 @@ fn content_that_came_under_the_name_since_stays_there() {
     for to in [tempfile::tempdir().unwrap(), elsewhere()] {
         let ground = Ground::new();
         let held = hold(&ground.uri, &ground.etag, |e| StorageError::new("move", &ground.uri, e)).unwrap();
-        // Another file is renamed over it between the look and the move.
+        // Another file is renamed over the source between the check and the move.
         fs::write(ground.input.path().join("new"), "newer").unwrap();
         fs::rename(ground.input.path().join("new"), &ground.file).unwrap();
         let to = to.path().join("a.ndjson");
@@ -96,7 +96,7 @@ fn content_that_came_under_the_name_since_stays_there() {
                 take_away(&ground.uri, &held, &to, &ground.etag, Made::Here)
             }
         };
-        // Either the file that was meant is moved, or nothing is.
+        // Either the intended file is moved, or nothing is.
         assert!(ended.is_ok() || ended.is_err_and(|e| e.is_not_found()));
         assert_eq!((fs::read(&ground.file).unwrap(), ground.names()), (b"newer".to_vec(), vec!["a.ndjson".to_owned()]));
         assert!(!to.exists() || fs::read(&to).unwrap() == b"content");

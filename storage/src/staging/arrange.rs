@@ -1,6 +1,7 @@
-//! Private files of a directory put together anew from pieces of themselves.
+//! Rearranging of private files in a directory: a file is rebuilt from pieces of itself.
 //!
-//! It is done before the commit. A death leaves a private file that is not what was reported, or one beside it: both go with the attempt.
+//! Done before the commit. A crash leaves a private file that differs from its report, or a new one beside it: both are
+//! removed with the attempt.
 
 use super::local::LocalStaging;
 use super::private::PrivateFile;
@@ -14,26 +15,26 @@ use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 use std::thread::{available_parallelism, scope};
 
-/// Bytes copied at a time: 4 MiB, since each read and write is waited for.
+/// Bytes copied at a time: 4 MiB, to keep the number of system calls low.
 const COPY_BYTES: u64 = 4 << 20;
 
-/// The content that a private file is to have.
+/// New content of a private file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Arranged {
-    /// The bytes of its start that stay where they are; none where all of it is written anew.
+    /// Bytes at its start that stay in place; 0 if the whole file is written anew.
     pub kept: u64,
-    /// Pieces of the file as it is, to follow one after the other.
+    /// Byte ranges of the existing file that follow, in this order.
     pub pieces: Vec<Range<u64>>,
-    /// The bytes at its end.
+    /// Bytes appended after the pieces, such as a new footer.
     pub tail: Vec<u8>,
 }
 
-/// Says what a file of so many bytes is to become, if that is something else.
+/// Decides the new content of a file of this size; `None` if it stays unchanged.
 pub type Arrange<'a> = &'a (dyn Fn(&File, u64) -> io::Result<Option<Arranged>> + Sync);
 
 impl Staging {
-    /// Puts outputs together anew, several at a time. Only in a directory: in a bucket, parts that were uploaded cannot be read yet, and
-    /// stay as they are.
+    /// Rearranges outputs, several at a time. Applies only to directories: in a bucket, uploaded parts cannot be read
+    /// before the upload is completed, and stay in their order.
     pub fn arrange<'a>(
         &self,
         files: impl IntoIterator<Item = &'a mut StagedFile>,
@@ -82,7 +83,7 @@ impl LocalStaging {
                 Ok(end)
             });
             if written.is_err() {
-                // A file beside the private one that is not removed now goes with the attempt.
+                // A temporary file that cannot be removed now is removed with the attempt.
                 let _ = fs::remove_file(&beside);
             }
             written
@@ -91,7 +92,7 @@ impl LocalStaging {
     }
 }
 
-/// Writes pieces and tail after what is kept. Returns where they end.
+/// Writes pieces and tail after the kept bytes. Returns the end offset.
 fn write_pieces(from: &File, into: &File, arranged: &Arranged) -> io::Result<u64> {
     let mut at = arranged.kept;
     let mut buffer = Vec::new();

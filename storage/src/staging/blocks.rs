@@ -1,25 +1,25 @@
-//! A file that is written in whole blocks, past the page cache where the file system can do that.
+//! A file that is written in whole blocks, bypassing the page cache (`O_DIRECT`) where the file system supports that.
 //!
-//! An output is made durable as soon as it is written, and not read again soon. In the page cache it would cost a copy, and
-//! memory that the system has to find, and to clear where a write covers a part of a page.
+//! An output is synced as soon as it is written, and not read again soon. The page cache would cost a copy and memory
+//! that the kernel has to allocate, and to clear where a write covers part of a page.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Size of one write, in bytes: 4 MiB, since each is waited for.
+/// Size of one write: 4 MiB, since each write is waited for.
 const BLOCK: usize = 4 << 20;
-/// Alignment of memory that is written from past the page cache, in bytes.
+/// Alignment of direct writes, in bytes.
 const ALIGNMENT: usize = 4096;
 
-/// A new file that is being written.
+/// A new file that is being written in blocks.
 pub(super) struct BlockFile {
     file: File,
     path: PathBuf,
-    /// The file opened once more, for writes past the page cache; none where that is not possible.
+    /// Second descriptor of the file, for direct writes; `None` where they are not supported.
     direct: Option<File>,
-    /// Bytes that are not written yet, after some that only align them. The buffer never grows beyond its first capacity.
+    /// Bytes not written yet, after padding that aligns them. The buffer never grows beyond its first capacity.
     buffer: Vec<u8>,
     padding: usize,
     written: u64,
@@ -58,19 +58,19 @@ impl BlockFile {
         Ok(())
     }
 
-    /// Writes so many of the bytes that are not written yet: a multiple of [`ALIGNMENT`].
+    /// Writes the first `bytes` of the buffer, a multiple of [`ALIGNMENT`].
     fn write_start(&mut self, bytes: usize) -> io::Result<()> {
         let start = &self.buffer[self.padding..self.padding + bytes];
         let direct = self.direct.take_if(|direct| direct.write_all_at(start, self.written).is_err());
         if direct.is_some() || self.direct.is_none() {
-            // This write says why the other failed, if it is not only that the file system wants all writes in the page cache.
+            // The direct write failed: a cached write of the same bytes either succeeds, or gives the real error.
             self.file.write_all_at(start, self.written)?;
         }
         self.written += bytes as u64;
         Ok(())
     }
 
-    /// Writes the rest and makes all of it durable. Returns the size.
+    /// Writes the rest and syncs the file. Returns its size in bytes.
     pub(super) fn finish(mut self) -> io::Result<u64> {
         let size_bytes = self.size_bytes();
         let whole = self.filled() / ALIGNMENT * ALIGNMENT;
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_is_written_stands_in_the_file() {
-        // Two file systems: one that has no page cache to go past, and one that mostly has.
+        // Two file systems: one without direct writes, and one that usually has them.
         for root in [tempfile::tempdir_in("/dev/shm"), tempfile::tempdir()] {
             let root = root.unwrap();
             for size in [0, 1, 5000, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 777] {

@@ -1,13 +1,14 @@
-//! Reading what an executor says with bounds, so that no list takes more memory than it may.
+//! Bounded decoding of lists in executors' reports, so that none takes more memory than allowed.
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Limit of the items for which memory is taken before they have come.
+/// Limit of the items for which memory is reserved before they are read.
 const MOST_AHEAD: usize = 1024;
 
-/// Reads a list of up to `MOST` items, for `serde`'s `deserialize_with`. A longer one is refused as soon as the item too many comes.
+/// Deserializes a list of at most `MOST` items, for `serde`'s `deserialize_with`. A longer list fails at the first item
+/// beyond the limit.
 pub fn list_at_most<'de, D, T, const MOST: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,8 +1,8 @@
-//! Publication in a directory: private names, then final ones.
+//! Publication in a directory: files are written under private names, then get their final ones.
 //!
-//! If the process dies before publication, the files stand in the attempt's own directory, where no reader looks,
-//! and the directory is removed as a whole. If it dies in the middle, publishing again finishes: each file is
-//! still private, or already in its place, or both. A final name is given as a link, which fails where a rename would
+//! A crash before publication leaves the files in the attempt's own directory, which readers ignore and which is
+//! removed as a whole. After a crash during publication, publishing again completes it: each file is still private,
+//! already in its final place, or both. A final name is given as a hard link, which fails where a rename would
 //! overwrite.
 
 use super::blocks::BlockFile;
@@ -23,20 +23,21 @@ pub(crate) struct LocalStaging {
     directory: PathBuf,
 }
 
-/// Size of the end of a Parquet file, in bytes: the length of the footer in four bytes, and four magic ones.
+/// Size of the trailer of a Parquet file, in bytes: four for the length of the footer, and four magic ones.
 const FOOTER_END_BYTES: u64 = 8;
-/// Limit of the bytes of a footer, 64 MiB, which are held in memory: 20,000 columns in four row groups have about 20 MiB.
+/// Limit of a footer, which is held in memory: 64 MiB; 20,000 columns in four row groups take about 20 MiB.
 const MAX_FOOTER_BYTES: u64 = 64 << 20;
-/// Number of times that a change of directories is tried when another process interferes.
+/// Number of attempts to change directories while other processes interfere.
 const RETRIES: usize = 10;
-/// Number of directories above an attempt's, up to the output root.
+/// Number of directories from an attempt's up to the output root.
 const DEPTH: usize = 4;
-/// Number of directories, an attempt's and those above it, that must be no links. An operator may have put `_millwork` elsewhere.
+/// Number of directories, from an attempt's upwards, that may not be links. `_millwork` above them may be one, since an
+/// operator may have moved it.
 const PRIVATE_DEPTH: usize = 3;
-/// Number of directories that may have been made for a published file outside the output root.
+/// Number of directories that may have been created for a published file outside the output root.
 const DEPTH_ELSEWHERE: usize = 3;
 
-/// The manifests that have a directory.
+/// Ids of the manifests that have a staging directory.
 pub(super) fn staged_manifests(output: &Path) -> StorageResult<Vec<String>> {
     let root = LocalStaging::root(output);
     let fail = |e| StorageError::new("list", root.display(), e);
@@ -52,12 +53,12 @@ pub(super) fn staged_manifests(output: &Path) -> StorageResult<Vec<String>> {
 pub(crate) struct LocalWriter(BlockFile);
 
 impl LocalStaging {
-    /// The staging directory below an output root of every manifest and attempt.
+    /// Staging directory of all manifests and attempts, below an output root.
     pub(super) fn root(output: &Path) -> PathBuf {
         output.join("_millwork/staging")
     }
 
-    /// The directory of one attempt. Nothing is created yet.
+    /// Describes the directory of one attempt, without creating it.
     pub(super) fn new(output: &Path, manifest: &str, attempt: u32) -> Self {
         Self { directory: Self::root(output).join(manifest).join(attempt.to_string()) }
     }
@@ -67,27 +68,27 @@ impl LocalStaging {
         self.directory.file_name()?.to_str()?.parse().ok()
     }
 
-    /// Creates the directory, empty. What earlier attempts left goes; a later one is left alone.
+    /// Creates the directory, empty. Directories of earlier attempts are removed; that of a later one is left alone.
     pub(super) fn prepare(&self) -> StorageResult<()> {
         self.clear()?;
         let fail = |e| StorageError::new("create", self.directory.display(), e);
-        // Another manifest's clean-up may remove a parent that is empty just now.
+        // Another manifest's clean-up may remove a parent directory that is empty at that moment.
         (0..RETRIES)
             .find_map(|_| crate::create_directories(&self.directory).ok())
             .map_or_else(|| crate::create_directories(&self.directory).map_err(fail), Ok)?;
         self.check_place().map_err(fail)?;
-        // The name of the attempt's directory and those above stay, since none of these is empty: made durable now,
-        // they leave less to wait for at the commit.
+        // The names of the attempt's directory and its parents persist, since none of them is empty: synced now, they
+        // leave less to wait for at the commit.
         sync_directories(self.directory.parent().unwrap_or(&self.directory), DEPTH)
     }
 
-    /// Makes the names of the private files durable. To be called before a record names them.
+    /// Syncs the names of the private files. Must be called before a record refers to them.
     pub(super) fn sync(&self) -> StorageResult<()> {
         sync_directories(&self.directory, 1)
     }
 
-    /// Starts a private file. It fails once the attempt's directory is gone: a task that outlives its attempt can
-    /// leave nothing behind.
+    /// Creates a private file. Fails once the attempt's directory is removed, so that a task that outlives its attempt
+    /// leaves nothing behind.
     pub(super) fn create(&self, name: &str) -> StorageResult<LocalWriter> {
         let path = self.directory.join(name);
         let file = BlockFile::create(path.clone()).map_err(|e| StorageError::new("create", path.display(), e))?;
@@ -99,7 +100,7 @@ impl LocalStaging {
         self.directory.join(file.name.to_string())
     }
 
-    /// Checks that the attempt's directory is where it was made, and no link to another.
+    /// Checks that the attempt's directory is still the one that was created, and not a link.
     pub(super) fn check_place(&self) -> io::Result<()> {
         check_directories(&self.directory, PRIVATE_DEPTH)
     }
@@ -112,7 +113,7 @@ impl LocalStaging {
         Ok(opened.file.take(opened.size_bytes))
     }
 
-    /// Gives private files their final names, one after the other, up to the first that cannot get it. Doing it again is no error.
+    /// Gives private files their final names in order, and stops at the first failure. Idempotent.
     pub(super) fn publish(&self, files: &[(&StagedFile, PathBuf)]) -> StorageResult<()> {
         let mut outcome = Ok(());
         let shown = files.iter().take_while(|(file, to)| {
@@ -122,8 +123,9 @@ impl LocalStaging {
         let shown = &files[..shown.count()];
         let directories: BTreeSet<&Path> = shown.iter().map(|(_, to)| directory_of(to)).collect();
         directories.into_iter().try_for_each(|directory| self.sync_names(directory))?;
-        // Not before: a power loss takes names back that are not durable. But now: whoever reads an output may also take it away, and
-        // it must not be shown again.
+        // Private names are removed only after the final names are synced, since a power loss would undo those that are
+        // not. But they must be removed now: otherwise, if the consumer of an output removes it, a repeated publication
+        // would show it again.
         shown.iter().try_for_each(|(file, to)| {
             match self.check_place().and_then(|()| fs::remove_file(self.path(file))) {
                 Err(e) if e.kind() != ErrorKind::NotFound => Err(StorageError::new("publish", to.display(), e)),
@@ -133,7 +135,7 @@ impl LocalStaging {
         outcome
     }
 
-    /// Gives a private file its final name as well.
+    /// Links a private file to its final name.
     fn show(&self, file: &StagedFile, to: &Path) -> StorageResult<()> {
         let fail = |e| StorageError::new("publish", to.display(), e);
         let from = self.path(file);
@@ -152,14 +154,14 @@ impl LocalStaging {
         }
     }
 
-    /// Makes the names in a directory durable, and that of each directory that may have been made for it.
+    /// Syncs a directory, and the parents that may have been created for it.
     fn sync_names(&self, directory: &Path) -> StorageResult<()> {
         let root = self.directory.ancestors().nth(DEPTH).unwrap_or(&self.directory);
         let depth = directory.ancestors().take_while(|parent| parent.starts_with(root)).count();
         sync_directories(directory, if depth == 0 { DEPTH_ELSEWHERE } else { depth })
     }
 
-    /// Puts private files together as one, and gives that its final name. Doing it again is no error.
+    /// Joins private files into one, and gives it its final name. Idempotent.
     pub(super) fn publish_joined(&self, files: &[StagedFile], to: &Path) -> StorageResult<()> {
         let name = PrivateName::new(PrivateKind::Rejects, u32::MAX);
         let size_bytes = files.iter().map(|file| file.size_bytes).sum();
@@ -186,7 +188,7 @@ impl LocalStaging {
         files.iter().try_for_each(copy)
     }
 
-    /// Shows the last bytes of a private file, which start with the footer.
+    /// Passes the tail of a private file, which starts with the footer, to a function.
     pub(super) fn look_at_tail(
         &self,
         (number, file): (usize, &StagedFile),
@@ -201,7 +203,7 @@ impl LocalStaging {
         work().map_err(|e| StorageError::new("read the footer of", path.display(), e))
     }
 
-    /// Changes the last bytes of a private file, which start with the footer.
+    /// Replaces the tail of a private file, which starts with the footer.
     pub(super) fn rewrite_tail(
         &self,
         (number, file): (usize, &StagedFile),
@@ -223,7 +225,7 @@ impl LocalStaging {
         work().map_err(|e| StorageError::new("rewrite the footer of", path.display(), e))
     }
 
-    /// Removes the attempt's directory with all that is in it. Doing it again is no error.
+    /// Removes the attempt's directory and its contents. Idempotent.
     pub(super) fn discard(&self) -> StorageResult<()> {
         if !self.has_parents()? {
             return Ok(());
@@ -233,7 +235,7 @@ impl LocalStaging {
         Ok(())
     }
 
-    /// Removes the directories of this attempt and of earlier ones, of which none is alive. Doing it again is no error.
+    /// Removes the directories of this attempt and earlier ones, all of which have ended. Idempotent.
     pub(super) fn clear(&self) -> StorageResult<()> {
         let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
         let (Some(manifest), Some(attempt)) = (self.directory.parent(), number(&self.directory)) else { return Ok(()) };
@@ -255,7 +257,8 @@ impl LocalStaging {
         Ok(())
     }
 
-    /// True if the directories above the attempt's are there; links in their place are refused, since what they lead to is not ours.
+    /// Tells whether the directories above the attempt's exist. Links in their place are refused, since they lead to
+    /// foreign files.
     fn has_parents(&self) -> StorageResult<bool> {
         let manifest = self.directory.parent().unwrap_or(&self.directory);
         match check_directories(manifest, PRIVATE_DEPTH - 1) {
@@ -264,7 +267,7 @@ impl LocalStaging {
         }
     }
 
-    /// The manifest's directory and the staging root go when empty; another attempt may be using them.
+    /// Removes the manifest's directory and the staging root if they are empty; another attempt may be using them.
     fn remove_empty_parents(&self) {
         for parent in self.directory.ancestors().skip(1).take(2) {
             if fs::remove_dir(parent).is_err() {
@@ -274,7 +277,7 @@ impl LocalStaging {
     }
 }
 
-/// The footer of a Parquet file with what ends the file, and where it starts.
+/// Footer and trailer of a Parquet file, and their offset.
 fn read_tail(private: &mut PrivateFile) -> io::Result<(u64, Vec<u8>)> {
     let no_footer = || untrue(format!("it has {} bytes, and no footer that fits there", private.size_bytes));
     let end = private.size_bytes.checked_sub(FOOTER_END_BYTES).ok_or_else(no_footer)?;
@@ -288,7 +291,7 @@ fn read_tail(private: &mut PrivateFile) -> io::Result<(u64, Vec<u8>)> {
 }
 
 fn remove_all(directory: &Path) -> StorageResult<()> {
-    // A task that is being cancelled may put a file in it just now.
+    // A task that is being cancelled may still be creating a file in the directory.
     let mut tries = 0;
     loop {
         tries += 1;
@@ -302,25 +305,25 @@ fn remove_all(directory: &Path) -> StorageResult<()> {
     }
 }
 
-/// Gives an open private file its final name as well, or instead. Doing it again is no error.
+/// Gives an open private file its final name, by a link or a rename. Idempotent.
 fn show_private(mut private: PrivateFile, from: &Path, to: &Path) -> io::Result<()> {
     match show(from, to) {
         Err(e) if e.kind() == ErrorKind::CrossesDevices => write_new(to, |into| private.copy_to(into)),
         Ok(Shown::Linked) => private.check_shown(to),
-        // Equal content is as good as the file itself. One that was renamed is the only one there is: it must not go again.
+        // A copy of equal content is accepted. A renamed file is the only copy, and must not be removed again.
         Ok(Shown::Before | Shown::Renamed) => Ok(()),
         Err(e) => Err(e),
     }
 }
 
-/// The way in which a file has its final name.
+/// Way in which a file got its final name.
 enum Shown {
     Before,
     Linked,
     Renamed,
 }
 
-/// Gives a file another name as well, or instead, but never that of another file. Doing it again is no error.
+/// Gives a file another name, by a link or a rename, without replacing another file. Idempotent.
 fn show(from: &Path, to: &Path) -> io::Result<Shown> {
     match fs::hard_link(from, to) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists && is_same(from, to)? => Ok(Shown::Before),
@@ -331,9 +334,9 @@ fn show(from: &Path, to: &Path) -> io::Result<Shown> {
     }
 }
 
-/// For file systems without links, and for those who may not make them.
+/// Fallback for file systems without hard links, and for users who may not create them.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    // A link to nowhere is something, too.
+    // A dangling link counts as existing, too.
     match fs::symlink_metadata(to) {
         Ok(_) => Err(ErrorKind::AlreadyExists.into()),
         Err(e) if e.kind() == ErrorKind::NotFound => fs::rename(from, to),
@@ -355,8 +358,8 @@ pub(super) fn write_elsewhere(to: &Path, write: impl FnOnce(&mut File) -> io::Re
     sync_directories(directory, DEPTH_ELSEWHERE)
 }
 
-/// Writes a file under a private name beside its final one, then gives it that. What has the private name, be it left by a process that
-/// died or put there by another user, is removed and never written to.
+/// Writes a file under a private name beside its final one, then renames it. Anything already under the private name,
+/// left by a crash or by another user, is removed and never written to.
 fn write_new(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let private = to.with_extension("tmp");
     match fs::remove_file(&private) {
@@ -370,11 +373,11 @@ fn write_new(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::
     rename_new(&private, to)
 }
 
-/// Makes the names in a directory durable, and in some that it is in.
+/// Syncs a directory and this number of directories in all, going upwards.
 fn sync_directories(directory: &Path, count: usize) -> StorageResult<()> {
     for directory in directory.ancestors().take(count) {
         let fail = |e| StorageError::new("write", directory.display(), e);
-        // Refuses a FIFO or file that another user has put there instead, and waits for none.
+        // Refuses a FIFO or file that another user put there, without blocking on it.
         let opened = File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(directory);
         opened.and_then(|d| d.sync_all()).map_err(fail)?;
     }
@@ -384,7 +387,7 @@ fn sync_directories(directory: &Path, count: usize) -> StorageResult<()> {
 /// Tells whether two files have the same content.
 fn is_same(a: &Path, b: &Path) -> io::Result<bool> {
     let (of_a, of_b) = (fs::symlink_metadata(a)?, fs::symlink_metadata(b)?);
-    // A file that is no regular one could keep its reader waiting.
+    // Only regular files are compared, since a pipe could block the reader.
     if !of_a.is_file() || !of_b.is_file() || of_a.len() != of_b.len() {
         return Ok(false);
     }
@@ -403,7 +406,7 @@ fn is_same(a: &Path, b: &Path) -> io::Result<bool> {
     }
 }
 
-/// The directory of a final name.
+/// Parent directory of a final name.
 fn directory_of(to: &Path) -> &Path {
     to.parent().unwrap_or(Path::new("/"))
 }
@@ -417,7 +420,7 @@ fn is_published(file: &StagedFile, to: &Path) -> bool {
 }
 
 impl LocalWriter {
-    /// Makes what was written durable and closes the file. Returns its size in bytes.
+    /// Syncs and closes the file. Returns its size in bytes.
     pub(super) fn finish(self) -> StorageResult<u64> {
         let path = self.0.path().to_owned();
         self.0.finish().map_err(|e| StorageError::new("write", path.display(), e))

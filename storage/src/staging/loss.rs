@@ -1,15 +1,15 @@
-//! Outputs that a committed attempt cannot show any more, and how the rest of it is taken back.
+//! Detection of lost outputs of a committed attempt, and withdrawal of its other outputs.
 //!
 //! | an output is | in a directory | in a bucket |
 //! |---|---|---|
-//! | to be shown | its private file is there | its upload is open |
-//! | shown | a file of its size has its name | an object of its size and mark has its key |
-//! | lost | the file system says that both are not there | the store says so of both |
+//! | publishable | its private file exists | its upload is open |
+//! | published | a file of its size has its final name | an object of its size and mark has its key |
+//! | lost | the file system reports that neither exists | the store reports that neither exists |
 //!
-//! Any other answer, or none, is an error that is no loss: something may be there that cannot be seen now.
+//! Any other answer, or none, is an error and not a loss, since the output may exist and be unreachable for now.
 //!
-//! What is taken back is made impossible to show first, and removed from where readers see it after that: whoever shows it
-//! meanwhile did so before the one, and is made good by the other.
+//! A withdrawal first makes publication impossible, then removes the published outputs. A process that publishes at the
+//! same time either fails, or is undone by the second step.
 
 use super::{Kind, StagedFile, Staging, bucket};
 use crate::bucket::{fail, status};
@@ -22,14 +22,14 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// Number of requests about different outputs that are made at once.
+/// Limit of the concurrent requests for different outputs.
 const REQUESTS_AT_ONCE: usize = 16;
-/// Number of directories above a private file, up to `_millwork`.
+/// Number of directories from a private file up to `_millwork`.
 const DEPTH: usize = 4;
 
 impl Staging {
-    /// Refuses, by [`StorageError::is_lost`], if one of these outputs can neither be shown any more nor is shown. It changes
-    /// nothing. In a bucket it takes a request for each.
+    /// Fails with [`StorageError::is_lost`] if an output is neither publishable nor published. Changes nothing. In a
+    /// bucket it takes a request per output.
     pub fn check_there(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => outputs.iter().try_for_each(|(file, to)| {
@@ -41,8 +41,8 @@ impl Staging {
         }
     }
 
-    /// Refuses, by [`StorageError::is_lost`], if the file that private files are to become can neither be put together
-    /// any more nor is shown.
+    /// Fails with [`StorageError::is_lost`] if the joined file is neither published, nor can be made of its private
+    /// files any more.
     pub fn check_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
         for file in files {
             let (is_there, from) = match &self.0 {
@@ -60,8 +60,8 @@ impl Staging {
         Ok(())
     }
 
-    /// Takes back outputs of a committed attempt of which some are lost: none of them can be shown any more, and none is.
-    /// Other files and objects of their names stay. Doing it again is no error.
+    /// Withdraws the outputs of a committed attempt of which some are lost: afterwards none is published, and none can
+    /// be. Other files and objects of their names are kept. Idempotent.
     pub fn take_back(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => outputs.iter().try_for_each(|(file, to)| {
@@ -73,8 +73,8 @@ impl Staging {
         }
     }
 
-    /// Takes back the file that private files were to become: removes them first, and then the file, if it is shown. A process that
-    /// dies in between leaves fewer private files, or only what is shown: doing it again removes the rest.
+    /// Withdraws a joined file: removes its private files first, then the file itself if it is published. Idempotent: a
+    /// call after a crash removes the rest.
     pub fn take_back_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
         for file in files {
             match &self.0 {
@@ -104,7 +104,8 @@ impl Staging {
     }
 }
 
-/// Something that is gone for good, unless all of Millwork's private directory is: then the file system may not be mounted.
+/// Error for an output that is lost for good. If Millwork's whole private directory is missing, the file system may not
+/// be mounted, and the error says so instead.
 fn lost(from: &Path, to: &ObjectUri) -> StorageError {
     match from.ancestors().nth(DEPTH).filter(|home| matches!(home.try_exists(), Ok(false))) {
         None => StorageError::lost(to),
@@ -134,7 +135,7 @@ fn remove(path: &Path) -> StorageResult<()> {
     }
 }
 
-/// Tells whether the file that these become is there, by its size.
+/// Tells whether the joined file exists, by its size.
 fn is_joined(files: &[StagedFile], to: &ObjectUri) -> StorageResult<bool> {
     match head_blocking(to) {
         Ok(there) => Ok(there.size_bytes == files.iter().map(|file| file.size_bytes).sum::<u64>()),
@@ -174,7 +175,7 @@ async fn take_back_upload(file: StagedFile, to: ObjectUri) -> StorageResult<()> 
     deleted.map(|_| ()).map_err(|e| fail("delete", &to, e))
 }
 
-/// Tells whether the object that an upload becomes is there, by its size and mark.
+/// Tells whether the object of an upload exists, by its size and mark.
 async fn is_shown(file: &StagedFile, to: &ObjectUri) -> StorageResult<bool> {
     let (Some(upload), Some((bucket, key))) = (&file.upload, bucket_and_key(to)) else { return Ok(false) };
     match client().await.head_object().bucket(bucket).key(key).send().await {
@@ -192,7 +193,7 @@ mod tests {
     use crate::Location;
     use std::io::Write;
 
-    /// A committed attempt with two outputs and rejected lines, none of them shown.
+    /// A committed attempt with two outputs and rejected lines, none of them published.
     struct Attempt {
         root: tempfile::TempDir,
         staging: Staging,
@@ -267,7 +268,7 @@ mod tests {
         let attempt = Attempt::new();
         let Attempt { staging, outputs, rejects, rejects_uri, root } = &attempt;
         staging.publish_joined(rejects, rejects_uri).unwrap();
-        // The first is shown, the second gone, and another file has its name.
+        // The first output is published, the second is gone, and another file has its name.
         fs::hard_link(attempt.private("a"), root.path().join("a.parquet")).unwrap();
         fs::remove_file(attempt.private("b")).unwrap();
         fs::write(root.path().join("b.parquet"), "foreign").unwrap();
@@ -277,7 +278,7 @@ mod tests {
         }
         assert!(!root.path().join("a.parquet").exists() && !root.path().join("rejects.ndjson").exists());
         assert_eq!(fs::read(root.path().join("b.parquet")).unwrap(), b"foreign");
-        // Whoever still wants to show it.
+        // A process that still tries to publish fails.
         assert!(staging.publish(outputs).unwrap_err().is_lost());
         assert!(staging.publish_joined(rejects, rejects_uri).is_err());
         assert!(!root.path().join("a.parquet").exists() && !root.path().join("rejects.ndjson").exists());

@@ -1,7 +1,8 @@
-//! Atomic publication: an attempt writes privately; publishing shows all of its files, or, if the attempt dies, none.
+//! Atomic publication: an attempt writes private files; publishing gives all of them their final names. An attempt that
+//! dies before its commit publishes none.
 //!
-//! In a directory, private files stand where no reader looks, and are renamed. In a bucket, outputs are multipart
-//! uploads, which nobody sees until they are completed; what is not Parquet stands under a private key.
+//! In a directory, private files are in a hidden directory, and are renamed. In a bucket, outputs are multipart
+//! uploads, which are invisible until completed; other files have private keys.
 
 mod arrange;
 mod blocks;
@@ -38,56 +39,56 @@ enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StagedFile {
-    /// Name of the file in the attempt's directory. In a bucket its key is made of that: for an output, the final one
-    /// with its number.
+    /// Name of the file in the attempt's directory. In a bucket, its key is derived from this: for an output, the final
+    /// key with its number.
     pub name: PrivateName,
     /// Size of the file, in bytes.
     pub size_bytes: u64,
-    /// The upload that will be it, if it is an output in a bucket.
+    /// The open upload, for an output in a bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) upload: Option<Upload>,
 }
 
 impl StagedFile {
-    /// An output of this number that was shown before its record was lost: nothing private of it is left.
+    /// An output of this number that was published before its record was lost, so that no private file is left.
     pub fn shown(number: u32, size_bytes: u64) -> Self {
         Self { name: PrivateName::new(PrivateKind::Output, number), size_bytes, upload: None }
     }
 }
 
-/// The most parts of an upload (Amazon S3 User Guide, "Multipart upload limits").
+/// Limit of the parts of an upload (Amazon S3 User Guide, "Multipart upload limits").
 const MAX_UPLOAD_PARTS: usize = 10_000;
 
-/// An upload that is to be completed.
+/// An open upload that is to be completed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Upload {
     pub(crate) id: String,
-    /// The entity tags of its parts, in order.
+    /// Entity tags of its parts, in order.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_UPLOAD_PARTS>")]
     pub(crate) parts: Vec<String>,
-    /// Content of the last part, as long as it may change.
+    /// Content of the last part, while it may still change.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "base64_text")]
     pub(crate) tail: Vec<u8>,
-    /// Mark by which the object is known, so that no other of the same size is taken for it.
+    /// Mark that identifies the object, to distinguish it from others of the same size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mark: Option<Mark>,
 }
 
-/// The end of an output.
+/// The tail of an output: its last bytes, with the footer.
 pub struct Tail<'a> {
-    /// Place of its file among those that are being settled.
+    /// Index of the file among those that are being settled.
     pub file: usize,
-    /// Offset in the file at which the end starts, in bytes.
+    /// Offset of the tail in the file, in bytes.
     pub offset: u64,
-    /// The bytes that stand there.
+    /// Content of the tail.
     pub bytes: &'a [u8],
 }
 
-/// Changes the end of an output: from the bytes that stand there to those that are to stand there.
+/// Returns the new tail of an output, given the present one.
 pub type RewriteTail<'a> = &'a dyn Fn(&Tail<'_>) -> io::Result<Vec<u8>>;
 
-/// Bytes as text, for `serde`.
+/// Base64 encoding of bytes, for `serde`.
 pub mod base64_text {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
@@ -116,8 +117,8 @@ enum WriterKind {
 }
 
 impl Staging {
-    /// The place of one attempt. `output_path` is the path of an output below `output`, with `{part}` for its number.
-    /// Nothing is created yet.
+    /// Describes the place of one attempt, without creating anything. `output_path` is the path of an output relative
+    /// to `output`, with `{part}` for its number.
     pub fn new(output: &Location, manifest: &str, attempt: u32, output_path: &str) -> Self {
         Self(match output {
             Location::Local(directory) => Kind::Local(LocalStaging::new(directory, manifest, attempt)),
@@ -125,7 +126,7 @@ impl Staging {
         })
     }
 
-    /// The attempt's number; none in a place that has none.
+    /// The attempt's number; `None` for a place without one.
     pub fn attempt(&self) -> Option<u32> {
         match &self.0 {
             Kind::Local(staging) => staging.attempt(),
@@ -133,19 +134,20 @@ impl Staging {
         }
     }
 
-    /// Makes the place, empty. What earlier attempts at the same manifest left goes, if this is not the first in a bucket; a later
-    /// one, which may be alive if this one was given up meanwhile, is left alone.
+    /// Creates the place, empty. Removes files of earlier attempts at the manifest, except in a bucket if this is the
+    /// first attempt. Those of a later attempt, which may be running if this one was given up, are left alone.
     pub fn prepare(&self) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.prepare(),
-            // There is no place to be made. What a first attempt of a state that was lost left has other names, and goes when this one
-            // is published.
+            // Nothing has to be created in a bucket. Files of a first attempt whose state was lost have other names,
+            // and are removed when this attempt is published.
             Kind::Bucket(staging) if staging.is_first() => Ok(()),
             Kind::Bucket(_) => self.clear(),
         }
     }
 
-    /// Makes the names of what was written in the place that [`Self::prepare`] made durable. To be called before a record names it.
+    /// Syncs the names of the files written in the place that [`Self::prepare`] created. Must be called before a record
+    /// refers to them.
     pub fn sync(&self) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.sync(),
@@ -153,13 +155,13 @@ impl Staging {
         }
     }
 
-    /// Starts an output. No two of an attempt have the same number. In a directory it fails once the attempt's place is
-    /// gone: a task that outlives its attempt can leave nothing behind.
+    /// Starts an output. Numbers must be unique within an attempt. In a directory this fails once the attempt's place
+    /// is removed, so that a task that outlives its attempt leaves nothing behind.
     pub fn create_output(&self, number: usize) -> StorageResult<StagingWriter> {
         self.create(PrivateKind::Output, number)
     }
 
-    /// Starts a private file of the lines that the task of this number rejects. A task can have several.
+    /// Starts a private file of lines rejected by the task of this number. A task can have several.
     pub fn create_rejects(&self, task: usize) -> StorageResult<StagingWriter> {
         self.create(PrivateKind::Rejects, task)
     }
@@ -174,18 +176,18 @@ impl Staging {
         Ok(StagingWriter { name, kind })
     }
 
-    /// Tells whether outputs are uploads to their final places, which were free when the outputs were finished. Uploads
-    /// have to be settled by [`Self::settle`] even if their footers stay as they are: what may change no more is let go
-    /// of.
+    /// Tells whether outputs are uploads to their final keys, which were free when the outputs were finished. Uploads
+    /// must be settled by [`Self::settle`] even if their footers stay unchanged, which frees the memory of their tails.
     pub fn has_uploads(&self) -> bool {
         matches!(self.0, Kind::Bucket(_))
     }
 
-    /// Looks at the ends of outputs, before anything is done with them: each is what was reported, as far as that can be seen here,
-    /// and `look` is given its end, as [`Self::settle`] has it. Returns the first that does not hold, by its place.
+    /// Checks the tails of outputs against their reports, before anything else is done with them, and passes each tail
+    /// to `look` in the form that [`Self::settle`] uses. Returns the index and error of the first that fails.
     ///
-    /// In a directory it is read from the file. In a bucket it came with the report; the store says which parts the upload has, of
-    /// which sizes and entity tags. What stands in parts before the last cannot be read as long as the upload is not completed.
+    /// In a directory the tail is read from the file. In a bucket it came with the report, and is compared with the
+    /// store's list of the upload's parts, with their sizes and entity tags. Earlier parts cannot be read before the
+    /// upload is completed.
     pub fn examine(
         &self,
         files: &[&StagedFile],
@@ -200,7 +202,8 @@ impl Staging {
         }
     }
 
-    /// Opens a private file of rejected lines: so many bytes as were reported, if it has no others.
+    /// Opens a private file of rejected lines, limited to the reported number of bytes; a file of another size is
+    /// refused.
     pub fn open_rejects(&self, file: &StagedFile) -> StorageResult<Box<dyn Read>> {
         match &self.0 {
             Kind::Local(staging) => Ok(Box::new(staging.open(file)?)),
@@ -208,8 +211,8 @@ impl Staging {
         }
     }
 
-    /// Settles the ends of outputs, changed by `rewrite` if there is one; it is given bytes that end with the footer, the
-    /// page indexes perhaps before it, and returns what is to stand in their place.
+    /// Settles the tails of outputs. With `rewrite`, each is changed first: it is given bytes that end with the footer,
+    /// perhaps with page indexes before it, and returns their replacement.
     pub fn settle<'a>(
         &self,
         files: impl IntoIterator<Item = &'a mut StagedFile>,
@@ -227,7 +230,7 @@ impl Staging {
         }
     }
 
-    /// Returns the final place of an output, if its upload was begun for one; else the output can be published anywhere.
+    /// The final place of an output, if its upload was begun for one; `None` if the output can be published anywhere.
     pub fn place_of(&self, file: &StagedFile) -> Option<ObjectUri> {
         match &self.0 {
             Kind::Local(_) => None,
@@ -235,8 +238,9 @@ impl Staging {
         }
     }
 
-    /// Shows outputs under their final names, and removes what is left of this attempt and earlier ones, of which none is
-    /// alive; returns what came of that. Doing it again is no error; another object of that name is, and stays.
+    /// Publishes outputs under their final names, and removes what is left of this attempt and earlier ones, all of
+    /// which have ended; returns the result of that clean-up. Idempotent. Another object under a final name is an
+    /// error, and is kept.
     pub fn publish(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<StorageResult<()>> {
         match &self.0 {
             Kind::Local(staging) => {
@@ -248,8 +252,8 @@ impl Staging {
         }
     }
 
-    /// Puts private files together as one, and shows that. Doing it again is no error; another object of that name is,
-    /// and stays.
+    /// Joins private files into one and publishes it. Idempotent. Another object under its name is an error, and is
+    /// kept.
     pub fn publish_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => match to.to_path() {
@@ -260,7 +264,7 @@ impl Staging {
         }
     }
 
-    /// Removes what is left of this attempt and earlier ones, of which none is alive. Doing it again is no error.
+    /// Removes what is left of this attempt and earlier ones, all of which have ended. Idempotent.
     pub fn clear(&self) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.clear(),
@@ -268,7 +272,7 @@ impl Staging {
         }
     }
 
-    /// Removes what the attempt wrote, when it gives up; another one may be alive. Doing it again is no error.
+    /// Removes the files of this attempt, which gives up; others may be running. Idempotent.
     pub fn discard(&self) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.discard(),
@@ -277,7 +281,7 @@ impl Staging {
     }
 }
 
-/// The names of the manifests of which something private is below an output.
+/// Names of the manifests that have private files below an output.
 pub fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> {
     match output {
         Location::Local(directory) => local::staged_manifests(directory),
@@ -286,7 +290,7 @@ pub fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> {
 }
 
 impl StagingWriter {
-    /// Says that what comes now may still be changed by [`Staging::settle`].
+    /// Marks the bytes written from now on as changeable by [`Staging::settle`].
     pub fn start_tail(&mut self) -> io::Result<()> {
         match &mut self.kind {
             WriterKind::Local(_) => Ok(()),
@@ -294,7 +298,7 @@ impl StagingWriter {
         }
     }
 
-    /// Makes what was written durable and closes the file.
+    /// Syncs and closes the file.
     pub fn finish(self) -> StorageResult<StagedFile> {
         let (size_bytes, upload) = match self.kind {
             WriterKind::Local(writer) => (writer.finish()?, None),

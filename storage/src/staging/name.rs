@@ -1,15 +1,16 @@
 //! Names of private files: made of a number and a random id, and nothing else.
 //!
-//! Executors say which files they wrote, and the scheduler opens, links and removes what they say. So a name is no text but a type
-//! that has no place for a directory, a link to one, or the name of anything that is not private.
+//! Executors report the names of their files, and the scheduler opens, links and removes those files. A name is
+//! therefore not a string but a type that cannot express a directory, a path, or the name of a file that is not
+//! private.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
 
-/// Name of a private file of an attempt: `00007-{uuid}.part` for the output of that number, `00007-{uuid}.rejected.ndjson` for
-/// rejected lines of the task of that number.
+/// Name of a private file of an attempt: `00007-{uuid}.part` for output 7, `00007-{uuid}.rejected.ndjson` for rejected
+/// lines of task 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PrivateName {
@@ -23,11 +24,11 @@ pub struct PrivateName {
 pub enum PrivateKind {
     /// A Parquet file.
     Output,
-    /// Rejected lines.
+    /// A file of rejected lines.
     Rejects,
 }
 
-/// A text that names no private file.
+/// Error for a text that is not the name of a private file.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("it names no private file: a number of five digits or more, `-`, a UUID, and `.part` or `.rejected.ndjson`")]
 pub struct InvalidPrivateName;
@@ -44,7 +45,7 @@ impl PrivateKind {
 }
 
 impl PrivateName {
-    /// A name that no other file has.
+    /// Creates a unique name.
     pub(super) fn new(kind: PrivateKind, number: u32) -> Self {
         Self { kind, number, id: Uuid::new_v4() }
     }
@@ -54,7 +55,7 @@ impl PrivateName {
         self.kind
     }
 
-    /// The number of an output in its manifest; of rejected lines, that of their task.
+    /// Number of the output in its manifest; for rejected lines, number of their task.
     pub fn number(&self) -> u32 {
         self.number
     }
@@ -75,7 +76,7 @@ impl FromStr for PrivateName {
             Some(Self { kind, number: number.parse().ok()?, id: id.parse().ok()? })
         };
         let found = PrivateKind::ALL.into_iter().find_map(of_kind);
-        // There is one spelling: two names are two files.
+        // Only one spelling is accepted, since two names mean two files.
         found.filter(|name| name.to_string() == text).ok_or(InvalidPrivateName)
     }
 }
@@ -94,13 +95,13 @@ impl From<PrivateName> for String {
     }
 }
 
-/// Mark of an upload: what its object, and the note of it, are known by.
+/// Mark of an upload, which identifies its object and its note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Mark(Uuid);
 
 impl Mark {
-    /// A mark that no other upload has.
+    /// Creates a unique mark.
     pub(crate) fn new() -> Self {
         Self(Uuid::new_v4())
     }

@@ -1,9 +1,9 @@
-//! Opening private files of a directory, which another process wrote, and perhaps another user.
+//! Safe opening of private files, which another process, perhaps of another user, wrote.
 //!
-//! An executor can put whatever it likes in the attempt's directory, also links to what it may not read but the scheduler may. So
-//! a private file is opened without following links, and is used only if it is a regular file of one name and of the size that was
-//! reported. Executors may run as another user, on a shared file system: the owner says nothing, the number of names does. Whoever
-//! may write to the attempt's directory still says what stands in its own files.
+//! An executor can put anything in the attempt's directory, including links to files that only the scheduler may read.
+//! A private file is therefore opened without following links, and is used only if it is a regular file with a single
+//! hard link and the reported size. The owner is not checked, since executors may run as another user on a shared file
+//! system. The content of its own files remains the executor's word.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,18 +19,19 @@ pub(super) struct PrivateFile {
 }
 
 impl PrivateFile {
-    /// Opens a private file of so many bytes, without following a link. `shown` is another name that it may have already.
+    /// Opens a private file of this size, without following a link. `shown` is its final name, which may already be a
+    /// second hard link of it.
     pub(super) fn open(path: &Path, size_bytes: u64, shown: Option<&Path>) -> io::Result<Self> {
         Self::open_with(OpenOptions::new().read(true), path, size_bytes, shown)
     }
 
-    /// Opens a private file of so many bytes for changing it, without following a link.
+    /// Opens a private file of this size for changes, without following a link.
     pub(super) fn open_to_change(path: &Path, size_bytes: u64) -> io::Result<Self> {
         Self::open_with(OpenOptions::new().read(true).write(true), path, size_bytes, None)
     }
 
     fn open_with(options: &mut OpenOptions, path: &Path, size_bytes: u64, shown: Option<&Path>) -> io::Result<Self> {
-        // Without O_NONBLOCK a pipe would be waited for.
+        // Without O_NONBLOCK, opening a pipe would block.
         let opened = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
         let file = opened.map_err(|e| match e.raw_os_error() {
             Some(libc::ELOOP) => untrue("it is a symbolic link".to_owned()),
@@ -53,7 +54,7 @@ impl PrivateFile {
         Ok(Self { file, size_bytes, identity })
     }
 
-    /// Copies all of it.
+    /// Copies the whole content.
     pub(super) fn copy_to(&mut self, into: &mut dyn Write) -> io::Result<()> {
         let copied = io::copy(&mut (&mut self.file).take(self.size_bytes), into)?;
         match copied == self.size_bytes {
@@ -62,8 +63,8 @@ impl PrivateFile {
         }
     }
 
-    /// Checks that a name which was just given, as well as the private one, is this file's. The private name may have become another's
-    /// meanwhile: then the new name goes again.
+    /// Checks that a final name that was just given, and the private name, both refer to this file. If the private name
+    /// was replaced meanwhile, the final name is removed again.
     pub(super) fn check_shown(&self, to: &Path) -> io::Result<()> {
         if fs::symlink_metadata(to).is_ok_and(|metadata| identity(&metadata) == self.identity) {
             return Ok(());
@@ -73,7 +74,7 @@ impl PrivateFile {
     }
 }
 
-/// Refuses a directory that is not one itself, or stands in one that is not, up to so many of them.
+/// Refuses a directory that is a link, or any of this many directories upwards that is one.
 pub(super) fn check_directories(directory: &Path, count: usize) -> io::Result<()> {
     directory.ancestors().take(count).try_for_each(|directory| match fs::symlink_metadata(directory)?.is_dir() {
         true => Ok(()),
@@ -85,7 +86,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// An error of [`ErrorKind::InvalidData`]: a private file is not what was reported.
+/// Error of kind [`ErrorKind::InvalidData`]: a private file differs from its report.
 pub(super) fn untrue(why: String) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, why)
 }

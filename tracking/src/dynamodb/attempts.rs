@@ -1,26 +1,27 @@
 //! Operations on runs.
 //!
-//! The run's item is the truth, and `life` says what becomes of it; its files follow, and each operation can be made again.
-//! What happens when the process dies between the two, for a run that is not forced:
+//! The run's item is authoritative, and `life` decides on its changes; its files follow, and each operation can be
+//! repeated. Recovery from a crash between the writes, for a run that is not forced:
 //!
-//! | operation | what it writes, in order | what is left when it dies | what goes on |
+//! | operation | writes, in order | state after a crash | recovered by |
 //! |---|---|---|---|
-//! | start | files to processing; the run is planning, one attempt more, if the lock is held | a queued run with files in processing | start, again |
+//! | start | files to processing; the run is planning, with one more attempt, if the lock is held | a queued run with files in processing | start, repeated |
 //! | retry later | the run is queued; its files stay in processing | | |
-//! | fail, and cancel of a queued run | the run has ended, and is failing; files to failed or pending; it is failing no more | a failing run | `open_runs`, which a scheduler asks for every few seconds, or the same call, again |
-//! | cancel of another | the run is to be cancelled | | |
-//! | requeue | files to manifested; the run is queued | a run that ended, with manifested files | requeue, again |
+//! | fail, and cancel of a queued run | the run has ended, and is failing; files to failed or pending; it is failing no more | a failing run | `open_runs`, which a scheduler calls every few seconds, or the same call, repeated |
+//! | cancel of another | a cancellation is requested | | |
+//! | requeue | files to manifested; the run is queued | a run that ended, with manifested files | requeue, repeated |
 //! | force | the run is queued | | |
 //! | supersede | the record is given up and the run queued, in one transaction; its files stay in processing | | |
-//! | complete | files to completed; the run is completed | a committing run | complete, again |
+//! | complete | files to completed; the run is completed | a committing run | complete, repeated |
 //!
-//! A forced run's files stay completed, so that each of these is one write, but for complete, which looks at them.
+//! The files of a forced run stay completed, so that each of these operations is a single write, except complete, which
+//! checks the files.
 //!
-//! Nobody takes a file from a run that may still commit. Only pending and failed files are claimed; the files of a run
-//! become pending or failed only once it is failing; and a failing run never commits. A file mover that is late finds
-//! that too: it looks at the run after it has looked at the files, moves only what has not changed since, and a run
-//! that is queued again has changed every file before. A requeue that finds, too late, that a file was claimed meanwhile,
-//! lets the run fail anew, so that the others are free.
+//! No file is taken from a run that may still commit. Only pending and failed files are claimed; files of a run become
+//! pending or failed only once it is failing; and a failing run never commits. This holds for delayed writers as well:
+//! each reads the run after the files, and moves only unchanged files, while a requeue changes every file before the
+//! run. If a requeue finds too late that a file was claimed meanwhile, it fails the run again, which releases the other
+//! files.
 
 use super::request::{Transacted, Written, pause, update_action};
 use super::run_item::{StoredRun, bounded};
@@ -126,9 +127,9 @@ impl DynamoStore {
         Err(self.restless_run(id))
     }
 
-    /// Takes over the content that some files of a run which ended without output have by now: first that of the files, then the
-    /// manifest and its size, both at once. A process that dies in between leaves a manifest that tells of the old content, and the
-    /// call can be made again.
+    /// Updates files of a run that ended without output to their present content: first the file records, then the
+    /// manifest and its size in one transaction. A crash in between leaves a manifest with the old content, and the
+    /// call can be repeated.
     pub(super) async fn refresh_run(
         &self,
         manifest: &Manifest,
@@ -159,7 +160,7 @@ impl DynamoStore {
         Err(self.restless_run(id))
     }
 
-    /// Releases the files of a run that has ended without output once more.
+    /// Releases the files of a run that has ended without output again.
     async fn fail_anew(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
         let failing = |before: &StoredRun| {
             let has_ended = matches!(before.run.state, RunState::Failed | RunState::Cancelled);

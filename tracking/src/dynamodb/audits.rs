@@ -1,4 +1,4 @@
-//! Notes of what was done, and planned changes: items of the metrics table, whose content is compressed JSON.
+//! Audit records and change plans: items of the metrics table, with compressed JSON as content.
 
 use super::DynamoStore;
 use super::documents::{compressed, expanded};
@@ -18,11 +18,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use millwork_manifest::DatePrefix;
 
-/// Notes that one request of a listing reads at most: each can be large, and a request reads at most 1 MB.
+/// Limit of the records per request of a listing: records can be large, and a request reads at most 1 MB.
 const PART: usize = 100;
 
 impl DynamoStore {
-    /// The sort key holds time and id, so that a note that is written anew takes the place of the one before.
+    /// The sort key consists of time and id, so that writing a record again replaces it.
     pub(super) async fn put_audit(&self, entry: &AuditEntry) -> TrackingResult<()> {
         let day = DatePrefix::from(entry.at.date_naive());
         let corrupt = |e: serde_json::Error| TrackingError::Corrupt { what: "audit entry", value: e.to_string() };
@@ -79,7 +79,7 @@ impl DynamoStore {
         let absent = Expression::new().when_absent("metric_date");
         match self.put(&self.names.metrics, item, &absent).await? {
             Written::Done(_) => Ok(true),
-            // The answer of the first request may have been lost.
+            // An earlier request may have succeeded and its answer been lost.
             Written::Refused(found) => {
                 Ok(found.map(|item| plan_of(&plan.id, &item)).transpose()?.as_ref() == Some(plan))
             }

@@ -1,8 +1,9 @@
 //! Backlogs: pending files by date, and counts of them.
 //!
-//! Each date has one item of counters, which every change of a pending file corrects after it happened. They are hints:
-//! a process that dies in between leaves them wrong until they are counted anew. Which files wait is told by an index of
-//! nothing but them; it lags behind a little, so that a file read from it is claimed on condition that it still waits.
+//! Each date has one item with counters, which are updated after every change of a pending file. The counters are
+//! hints: a crash in between leaves them wrong until a recount. Pending files are found through an index that contains
+//! only them. The index is eventually consistent, so that a file read from it is claimed on the condition that it is
+//! still pending.
 
 use super::DynamoStore;
 use super::deltas::{Delta, Deltas};
@@ -16,11 +17,11 @@ use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::DatePrefix;
 use std::sync::PoisonError;
 
-/// Time for which the counters of a date of which nothing waits are kept.
+/// Retention of the counters of a date without pending files.
 const KEEP_EMPTY: Duration = Duration::days(90);
 
 impl DynamoStore {
-    /// Corrects the counters of dates, and returns the backlogs that they tell then.
+    /// Updates the counters of dates, and returns the resulting backlogs.
     pub(super) async fn apply(&self, mut deltas: Deltas) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
         let deltas = {
             let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +52,7 @@ impl DynamoStore {
         Ok((date, self.correct_oldest(date, &delta, &item).await?))
     }
 
-    /// Corrects the time of the oldest file, which adding and subtracting cannot.
+    /// Corrects the time of the oldest pending file, which adding and subtracting cannot do.
     async fn correct_oldest(&self, date: DatePrefix, delta: &Delta, item: &Item) -> TrackingResult<Backlog> {
         let counted = backlog(item)?;
         let (files, oldest) = (parsed::<i64>(item, "pending_files", "backlog")?, counted.oldest_pending);
@@ -130,7 +131,7 @@ impl DynamoStore {
             .set("pending_bytes", number(bytes))
             .put("oldest_pending", oldest.map(time))
             .put("ttl", oldest.is_none().then(|| epoch(Utc::now() + KEEP_EMPTY)));
-        // Changes made meanwhile are not undone: the next count is for them.
+        // Written on the condition that nothing has changed meanwhile: concurrent changes are left to the next recount.
         let counted = match seen {
             Some(seen) => counted.when("pending_files", "=", number(seen)),
             None => counted.when_absent("pending_files"),
@@ -140,8 +141,8 @@ impl DynamoStore {
     }
 }
 
-/// Correction of the time after which the counters of a date go: there is none while files of it wait. If the process dies before
-/// it is written, the counters stay for longer, or the next change of the date corrects them.
+/// Update of the expiry time of a date's counters: there is none while files of the date are pending. After a crash
+/// before it is written, the counters remain longer, or the next change of the date corrects it.
 fn of_ttl(counters: &Item, now: DateTime<Utc>) -> Option<Expression> {
     let pending = get(counters, "pending_files")?;
     let (waits, goes) = (pending.parse::<i64>().is_ok_and(|files| files > 0), get(counters, "ttl").is_some());
@@ -149,7 +150,7 @@ fn of_ttl(counters: &Item, now: DateTime<Utc>) -> Option<Expression> {
     (waits == goes).then(|| correction.when("pending_files", "=", number(pending)))
 }
 
-/// The pending files of a date, oldest first.
+/// Query for the pending files of a date, oldest first.
 fn pending_of(date: DatePrefix) -> Query {
     let expression = Expression::new().when("pending_date", "=", text(date.to_string()));
     Query { index: Some(PENDING_INDEX), expression, ..Query::default() }

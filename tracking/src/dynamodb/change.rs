@@ -1,7 +1,7 @@
-//! Changes of a file: what it is after them, and what its timeline says of them.
+//! Changes of a file: its new record, and new timeline entries.
 //!
-//! Every change names the version it was decided on, and is refused if the file has another one by now. So a file can
-//! be decided on without a lock, and what is written is what was decided.
+//! Every change is conditional on the version on which it was decided, and is refused if the file has another one
+//! (optimistic locking).
 
 use super::expression::Expression;
 use super::item::{StoredFile, file_attributes, number, text, timeline_value};
@@ -17,38 +17,39 @@ const MAX_TIMELINE: usize = 100;
 /// A change of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
-    /// The file after it.
+    /// Record of the file after the change.
     pub(super) after: TrackedFile,
-    /// Entries that the timeline gains.
+    /// New timeline entries.
     pub(super) notes: Vec<TimelineEntry>,
 }
 
 impl Change {
-    /// A change of a file, which is as it was yet but for version and time.
+    /// A change of a file that so far changes only version and time.
     pub(super) fn of(file: &TrackedFile, now: DateTime<Utc>) -> Self {
         let after = TrackedFile { version: file.version + 1, updated_at: now, ..file.clone() };
         Self { after, notes: Vec::new() }
     }
 
-    /// Edits the file as it will be after the change.
+    /// Edits the record after the change.
     pub(super) fn with(mut self, edit: impl FnOnce(&mut TrackedFile)) -> Self {
         edit(&mut self.after);
         self
     }
 
-    /// Moves the file to a state, with a note.
+    /// Moves the file to a state, with a timeline entry.
     pub(super) fn to(mut self, state: FileState, detail: Option<String>) -> Self {
         self.after.state = state;
         self.notes.push(TimelineEntry { at: self.after.updated_at, state, detail });
         self
     }
 
-    /// The update that makes this change of the file as it was seen.
+    /// Update expression for this change, conditional on the record as it was read.
     pub(super) fn expression(&self, before: &TrackedFile) -> Expression {
         self.attributes(before).append("timeline", self.note_values())
     }
 
-    /// Update as by [`Self::expression`], of a file whose timeline is known; a timeline that is full loses its oldest entries.
+    /// Update expression as in [`Self::expression`], for a file with a known timeline; a full timeline loses its oldest
+    /// entries.
     pub(super) fn expression_on(&self, before: &StoredFile) -> Expression {
         let notes = self.note_values();
         let kept = MAX_TIMELINE.saturating_sub(notes.len());
@@ -63,7 +64,7 @@ impl Change {
         self.notes.iter().map(timeline_value).collect()
     }
 
-    /// Sets what is different, on condition that the file is as it was seen.
+    /// Sets the changed attributes, on the condition that the file is unchanged.
     fn attributes(&self, before: &TrackedFile) -> Expression {
         let condition = Expression::new().when("version", "=", number(before.version)).when(
             "status",
@@ -76,7 +77,7 @@ impl Change {
     }
 }
 
-/// A file that was not known, in its first state.
+/// Change that creates a file in its first state.
 pub(super) fn new_file(found: &FoundFile, state: FileState, manifest_id: Option<&str>, now: DateTime<Utc>) -> Change {
     let reason = found.quarantine.map(|reason| reason.as_str().to_owned());
     let manifest_id = manifest_id.map(str::to_owned);
@@ -99,7 +100,7 @@ pub(super) fn new_file(found: &FoundFile, state: FileState, manifest_id: Option<
     Change::of(&file, now).to(state, reason.or(manifest_id))
 }
 
-/// Takes over what was found now; the file belongs to no manifest then.
+/// Replaces the record by the finding; the file then belongs to no manifest.
 pub(super) fn replaced(file: &TrackedFile, found: &FoundFile, state: FileState, now: DateTime<Utc>) -> Change {
     let reason = found.quarantine.map(|reason| reason.as_str().to_owned());
     let detail = why_replaced(file, found).to_owned();
@@ -117,7 +118,7 @@ pub(super) fn replaced(file: &TrackedFile, found: &FoundFile, state: FileState, 
     Change::of(file, now).with(taken_over).to(state, Some(detail))
 }
 
-/// Puts a file in a manifest.
+/// Assigns a file to a manifest.
 pub(super) fn manifested(file: &TrackedFile, id: &ManifestId, now: DateTime<Utc>) -> Change {
     let put = |after: &mut TrackedFile| {
         after.manifest_id = Some(id.to_string());

@@ -1,12 +1,13 @@
 //! Commit records, and runs with what they produced.
 //!
-//! One transaction decides who won: it writes the commit record, of which there can be one a generation, and moves the run
-//! to committing, on condition that it is as it was seen: under way in this attempt, and not to be cancelled. What is too
-//! long for the record was written before it, under a name of its own. The files need not be looked at: as long as a run
-//! is under way, they are its own. Only those of a forced run can have become pending; they are looked at just before.
+//! One transaction decides which attempt commits: it writes the commit record, of which there is at most one per
+//! generation, and moves the run to committing, on the condition that the run is unchanged: in progress with this
+//! attempt, and without a requested cancellation. Text that is too long for the record is written before it, in items
+//! of its own. The files need not be checked, since they belong to the run while it is in progress. Only those of a
+//! forced run can have become pending, and are checked just before.
 //!
-//! One transaction also gives a record up: it marks the record, and queues the run as its next generation, on condition that
-//! it is as it was seen: committing, in this attempt.
+//! One transaction also gives up a record: it marks the record, and queues the run as its next generation, on the
+//! condition that the run is unchanged: committing, with this attempt.
 
 use super::DynamoStore;
 use super::expression::Expression;
@@ -21,7 +22,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, ManifestId};
 
-/// The attribute of a record that was given up.
+/// Attribute of a record that was given up.
 const SUPERSEDED: &str = "superseded";
 
 impl DynamoStore {
@@ -32,7 +33,7 @@ impl DynamoStore {
         now: DateTime<Utc>,
     ) -> TrackingResult<bool> {
         let id = &commit.manifest_id;
-        // The SDK repeats a request whose answer was lost: that the first one won is seen by this mark.
+        // The SDK repeats a request whose answer was lost: the mark shows whether an earlier one succeeded.
         let mark = uuid::Uuid::new_v4().to_string();
         let mut record: Option<Item> = None;
         for retry in 0..TRIES {
@@ -62,7 +63,7 @@ impl DynamoStore {
                     }
                     return Ok(true);
                 }
-                // State of the run by now decides.
+                // Decided again by the present state of the run.
                 Transacted::Refused(_) => pause(retry).await,
             }
         }
@@ -124,7 +125,7 @@ impl DynamoStore {
         Err(self.restless_run(id))
     }
 
-    /// The newest generation before a run's own whose output was not given up.
+    /// Newest generation before the run's own whose output was not given up.
     async fn shown_before(&self, run: &Run) -> TrackingResult<Option<u32>> {
         for generation in (1..run.generation).rev() {
             let item = self.commit_item(&run.manifest_id, generation).await?;
@@ -139,7 +140,7 @@ impl DynamoStore {
         let stored = self.stored_run(id).await?.filter(|stored| life::replaces(&stored.run));
         let Some(stored) = stored else { return Ok(Vec::new()) };
         let mut replaced = Vec::new();
-        // Down to the newest that is shown: the ones before that are gone. A generation that failed has no record.
+        // Ends at the newest published generation: older ones are removed. A generation that failed has no record.
         for generation in (1..stored.run.generation).rev() {
             let Some(item) = self.commit_item(id, generation).await? else { continue };
             let is_superseded = item.contains_key(SUPERSEDED);
@@ -173,7 +174,7 @@ impl DynamoStore {
         self.load_text(id, item.get(name).unwrap_or(&missing)).await
     }
 
-    /// A run, with what it produced.
+    /// A run with its result.
     pub(super) async fn whole_run(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
         let Some(stored) = self.stored_run(id).await? else { return Ok(None) };
         let Some(generation) = stored.committed else { return Ok(Some(stored.run)) };

@@ -1,4 +1,4 @@
-//! Requests to DynamoDB, counted: each try for itself, so that what is throttled shows even if a later try succeeds.
+//! Counter of requests to DynamoDB: each attempt counts by itself, so that throttling shows even if a retry succeeds.
 
 use crate::requests::{Outcome, count};
 use aws_sdk_dynamodb::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
-/// Operations that are counted by their names; others are counted together.
+/// Operations that are counted by name; all others are counted together.
 const OPERATIONS: [&str; 11] = [
     "GetItem",
     "BatchGetItem",
@@ -20,13 +20,13 @@ const OPERATIONS: [&str; 11] = [
     "Scan",
     "DescribeTable",
 ];
-/// Codes by which DynamoDB asks for fewer requests.
+/// Error codes for throttling.
 const THROTTLED: [&str; 4] =
     ["ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded", "ThrottlingError"];
-/// Bytes of an error that are searched for its code.
+/// Limit of the bytes of an error that are searched for its code.
 const MAX_ERROR_BYTES: usize = 4 << 10;
 
-/// Operation of a try that is under way: when its answer is there, the request is gone.
+/// Operation of an attempt in progress, kept because the request is no longer available when its answer arrives.
 #[derive(Debug)]
 struct Operation(&'static str);
 
@@ -34,7 +34,7 @@ impl Storable for Operation {
     type Storer = StoreReplace<Self>;
 }
 
-/// Sees every request.
+/// Interceptor that counts every request.
 #[derive(Debug)]
 pub(super) struct Counted;
 
@@ -71,7 +71,7 @@ impl Intercept for Counted {
     }
 }
 
-/// The operation in a header such as `DynamoDB_20120810.GetItem`.
+/// Operation name in a header such as `DynamoDB_20120810.GetItem`.
 fn operation(target: &str) -> &'static str {
     let name = target.rsplit('.').next().unwrap_or_default();
     OPERATIONS.into_iter().find(|operation| *operation == name).unwrap_or("other")

@@ -1,4 +1,4 @@
-//! Effects of changes of files and runs on the numbers of their dates: gathered, and written as one addition to one item a date.
+//! Effects of changes of files and runs on the totals of their dates: collected, and written as one update per date.
 
 use super::expression::Expression;
 use super::item::time;
@@ -7,42 +7,42 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FileState};
 use std::collections::BTreeMap;
 
-/// Changes of refused files alone wait until there are so many of a date, or something else of it is written: they take no write of
-/// their own. What waits in a process that dies is found by the next count.
+/// Number of changes of refused files, per date, that are held back: they are written with the next other change of the
+/// date, or when there are this many, to save writes. A recount repairs those lost in a crash.
 const MAX_OWED: u64 = 100;
 
-/// Effect of a number of changes on the numbers of each date.
+/// Effects of several changes on the totals of each date.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Deltas(pub(super) BTreeMap<DatePrefix, Delta>);
 
-/// Effect of a number of changes on the numbers of one date.
+/// Effects of several changes on the totals of one date.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Delta {
-    /// Pending files, and their bytes.
+    /// Change in the number of pending files, and in their bytes.
     pub(super) files: i64,
     pub(super) bytes: i64,
-    /// Files and bytes of each other state.
+    /// Change in files and bytes of each other state.
     others: BTreeMap<FileState, (i64, i64)>,
-    /// Quarantined files by reason.
+    /// Change in quarantined files by reason.
     refused: BTreeMap<String, i64>,
-    /// Valid files that came, and their bytes.
+    /// Change in valid files that ever arrived, and in their bytes.
     arrived: (i64, i64),
-    /// Runs that have ended, by state.
+    /// Change in ended runs, by state.
     runs: BTreeMap<&'static str, i64>,
-    /// Numbers of what runs produced.
+    /// Change in the sums of what runs produced.
     output: BTreeMap<&'static str, i64>,
     pub(super) last_commit: Option<DateTime<Utc>>,
-    /// The arrival of the oldest file that waits from now on.
+    /// Arrival time of the oldest newly pending file.
     pub(super) oldest_gained: Option<DateTime<Utc>>,
-    /// Number of changes that are gathered here.
+    /// Number of collected changes.
     changes: u64,
 }
 
-/// Effect of the end of a run, or of a new turn of a run that had ended, on the numbers of its date.
+/// Effect on the totals of a date of a run that ends, or of an ended run that is queued again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunChange {
     pub(super) date: DatePrefix,
-    /// The state that has one run more, and the one that has one less.
+    /// State that gains the run, and state that loses it.
     pub(super) gained: Option<RunState>,
     pub(super) lost: Option<RunState>,
     pub(super) output: Option<RunSummary>,
@@ -53,7 +53,7 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The numbers of a summary by their names in an item.
+/// Values of a summary, by attribute name.
 pub(super) fn named(summary: &RunSummary) -> [(&'static str, u64); 8] {
     [
         ("output_rows", summary.rows),
@@ -67,7 +67,7 @@ pub(super) fn named(summary: &RunSummary) -> [(&'static str, u64); 8] {
     ]
 }
 
-/// The attribute that counts runs of a state.
+/// Attribute that counts runs of a state.
 pub(super) fn of_runs(state: RunState) -> Option<&'static str> {
     match state {
         RunState::Completed => Some("runs_completed"),
@@ -77,13 +77,13 @@ pub(super) fn of_runs(state: RunState) -> Option<&'static str> {
     }
 }
 
-/// The attribute that counts files refused for a reason: names in expressions have no hyphens.
+/// Attribute that counts files refused for a reason: names in expressions may not contain hyphens.
 pub(super) fn of_refused(reason: &str) -> String {
     format!("refused_{}", reason.replace('-', "_"))
 }
 
 impl Deltas {
-    /// Takes a change of a file into account.
+    /// Adds a change of a file.
     pub(super) fn change(&mut self, before: Option<&TrackedFile>, after: &TrackedFile) {
         let counts = |file: &TrackedFile| (file.state, file.size_bytes, file.date, file.reason.clone());
         if before.is_some_and(|before| counts(before) == counts(after)) {
@@ -105,7 +105,7 @@ impl Deltas {
         }
     }
 
-    /// Takes into account that a file is known no more.
+    /// Adds the removal of a file's record.
     pub(super) fn forget(&mut self, file: &TrackedFile) {
         let Some(date) = file.date else { return };
         let delta = self.0.entry(date).or_default();
@@ -113,7 +113,7 @@ impl Deltas {
         delta.changes += 1;
     }
 
-    /// Takes a run into account.
+    /// Adds a change of a run.
     pub(super) fn run(&mut self, change: &RunChange) {
         let delta = self.0.entry(change.date).or_default();
         for (state, sign) in [(change.gained, 1), (change.lost, -1)] {
@@ -126,7 +126,7 @@ impl Deltas {
         delta.changes += 1;
     }
 
-    /// Takes the place of an output by another into account.
+    /// Adds the replacement of an output by another.
     pub(super) fn replace(&mut self, before: &RunSummary, after: &Run) {
         let delta = self.0.entry(after.date).or_default();
         delta.produced(Some(before), -1);
@@ -135,14 +135,14 @@ impl Deltas {
         delta.changes += 1;
     }
 
-    /// Asks for the backlog of a date, even if nothing changes it.
+    /// Requests the backlog of a date, even if nothing changes it.
     pub(super) fn show(&mut self, date: Option<DatePrefix>) {
         if let Some(date) = date {
             self.0.entry(date).or_default();
         }
     }
 
-    /// Takes what waits into account, of dates that are written anyway.
+    /// Adds held-back changes of those dates that are written anyway.
     pub(super) fn with_owed(&mut self, owed: &mut Self) {
         for (date, delta) in &mut self.0 {
             if !delta.can_wait()
@@ -153,7 +153,7 @@ impl Deltas {
         }
     }
 
-    /// Puts what can wait to what waits already, and gives the rest, with what has waited for long enough.
+    /// Holds back what can wait. Returns the rest, with held-back changes that have reached the limit.
     pub(super) fn owing(self, owed: &mut Self) -> Self {
         let (wait, mut now): (BTreeMap<_, _>, BTreeMap<_, _>) =
             self.0.into_iter().partition(|(_, delta)| delta.can_wait());
@@ -204,14 +204,14 @@ impl Delta {
         self.changes += more.changes;
     }
 
-    /// Tells whether the changes are of refused files alone, so that they can wait for another write.
+    /// Tells whether all changes concern refused files, so that they can be held back.
     fn can_wait(&self) -> bool {
         let is_refused = |(state, _): (&FileState, _)| *state == FileState::Quarantined;
         let has_others = !self.others.iter().all(is_refused) || !self.runs.is_empty() || !self.output.is_empty();
         self.changes > 0 && (self.files, self.bytes) == (0, 0) && !has_others && self.arrived == (0, 0)
     }
 
-    /// Tells whether there is nothing to write: no change is gathered here.
+    /// Tells whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.changes == 0
     }
@@ -221,7 +221,7 @@ impl Delta {
         (self.files, self.bytes) != (0, 0) || self.oldest_gained.is_some()
     }
 
-    /// The additions to the item of the date.
+    /// Update expression for the item of the date.
     pub(super) fn expression(&self) -> Expression {
         let mut sums: BTreeMap<String, i64> = BTreeMap::new();
         for (state, (files, bytes)) in &self.others {

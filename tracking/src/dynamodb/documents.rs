@@ -1,8 +1,8 @@
 //! Long texts: manifest documents and commit records, compressed.
 //!
-//! A short one is an attribute. A long one is cut in parts of items of their own, which are named by what they hold and
-//! written before the item that points to them: who reads that item finds all parts of one version. A process that dies
-//! in between leaves parts that nothing points to, which do no harm.
+//! A short text is an attribute. A long one is cut into parts in items of their own, which are named by a hash of the
+//! text and written before the item that refers to them, so that a reader of that item finds all parts of one version.
+//! A crash in between leaves unreferenced parts, which are harmless.
 
 use super::DynamoStore;
 use super::expression::Expression;
@@ -20,13 +20,13 @@ use millwork_manifest::{Manifest, ManifestId};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 
-/// The longest text that is an attribute, compressed: two of them fit in an item of 400 KB.
+/// Limit of a compressed text that is stored as an attribute, in bytes: two of them fit in an item of 400 KB.
 const MAX_INLINE: usize = 150_000;
-/// Limit of a part of a longer text, compressed, in bytes: an item has at most 400 KB.
+/// Limit of a compressed part of a longer text, in bytes: an item has at most 400 KB.
 const PART_BYTES: usize = 350_000;
 
 impl DynamoStore {
-    /// Stores a text of a manifest; returns the attribute by which it is found.
+    /// Stores a text of a manifest. Returns the attribute that contains or refers to it.
     pub(super) async fn store_text(&self, id: &ManifestId, content: &str) -> TrackingResult<AttributeValue> {
         let bytes = compressed(content)?;
         if bytes.len() <= MAX_INLINE {
@@ -45,7 +45,7 @@ impl DynamoStore {
         Ok(AttributeValue::M(pointer))
     }
 
-    /// The text that an attribute holds or points to.
+    /// Text that an attribute contains or refers to.
     pub(super) async fn load_text(&self, id: &ManifestId, attribute: &AttributeValue) -> TrackingResult<String> {
         let lost = || TrackingError::Corrupt { what: "document of manifest", value: id.to_string() };
         let pointer = match attribute {
@@ -64,14 +64,14 @@ impl DynamoStore {
         expanded(&bytes).map_err(|_| lost())
     }
 
-    /// Makes the action that writes a manifest's document, as part of the transaction by which its run gets it.
+    /// Builds the write of a manifest's document, for the transaction that creates its run.
     pub(super) async fn document_action(&self, manifest: &Manifest) -> TrackingResult<TransactWriteItem> {
         let mut item = key::document(&manifest.id);
         item.insert("document".to_owned(), self.store_text(&manifest.id, &manifest.to_json()).await?);
         put_action(&self.names.runs, item, &Expression::new())
     }
 
-    /// The manifest of a run, if there is such a run.
+    /// The manifest of a run; `None` if there is no such run.
     pub(super) async fn manifest_of(&self, id: &ManifestId) -> TrackingResult<Option<Manifest>> {
         match self.get(&self.names.runs, key::document(id)).await? {
             Some(item) => self.manifest_of_item(id, Some(&item)).await.map(Some),
@@ -79,13 +79,13 @@ impl DynamoStore {
         }
     }
 
-    /// The manifest of a run that is there.
+    /// The manifest of a run that must exist.
     pub(super) async fn known_manifest(&self, id: &ManifestId) -> TrackingResult<Manifest> {
         let item = self.get(&self.names.runs, key::document(id)).await?;
         self.manifest_of_item(id, item.as_ref()).await
     }
 
-    /// The manifests of many runs, in their order, each as far as it can be read.
+    /// The manifests of many runs, in order, with a result for each.
     pub(super) async fn manifests(&self, ids: &[ManifestId]) -> TrackingResult<Vec<TrackingResult<Manifest>>> {
         let items = self.get_many(&self.names.runs, ids.iter().map(key::document).collect()).await?;
         let key_of = |item: &Item| item.get("manifest_id").cloned();
@@ -111,7 +111,7 @@ impl DynamoStore {
 pub(super) fn compressed(content: &str) -> TrackingResult<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let bytes = encoder.write_all(content.as_bytes()).and_then(|()| encoder.finish());
-    // Writing to memory does not fail.
+    // Writing to memory cannot fail.
     bytes.map_err(|e| TrackingError::Corrupt { what: "document", value: e.to_string() })
 }
 

@@ -1,14 +1,14 @@
-//! Manifests in the making, under the lock of their date.
+//! Drafts: manifests that are being made, under the lock of their date.
 //!
-//! Each write shows the lock's token in its own transaction, so that a holder that slept past its time changes nothing
-//! more. What happens when the process dies:
+//! Each write checks the lock's token in the same transaction, so that a holder whose lock has expired changes nothing
+//! more. State after a crash:
 //!
-//! | the process dies | what is left |
+//! | crash | what remains |
 //! |---|---|
-//! | before `begin_draft` has happened | nothing but a batch index that nobody uses |
+//! | before the effect of `begin_draft` | only an unused batch index |
 //! | while files are claimed | a draft that holds some of its files: `drafts` shows it, and its document names them |
-//! | before `finish_draft` has happened | a draft that holds its files |
-//! | after it | a queued run, of whose document nobody else need know |
+//! | before the effect of `finish_draft` | a draft that holds its files |
+//! | after it | a queued run, with its document |
 
 use super::DynamoStore;
 use super::change::{is_in, manifested};
@@ -28,7 +28,7 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri};
 use std::collections::HashSet;
 
-/// Limit of the files that are claimed at once: a transaction takes 100 actions, and one of them checks the lock.
+/// Limit of the files that are claimed at once: a transaction has 100 actions, one of which checks the lock.
 const CLAIM_CHUNK: usize = 99;
 
 impl DynamoStore {
@@ -42,7 +42,7 @@ impl DynamoStore {
         ];
         match self.transact(&actions).await? {
             Transacted::Refused(failed) if failed.first() == Some(&true) => Err(lost(lock)),
-            // The draft was begun before.
+            // The draft exists already.
             Transacted::Refused(_) | Transacted::Done => Ok(()),
         }
     }
@@ -75,7 +75,7 @@ impl DynamoStore {
         let applied = self.apply(deltas).await;
         end?;
         applied?;
-        // The others changed meanwhile: perhaps because this was asked for before, and its answer was lost.
+        // Files that changed meanwhile, perhaps by an earlier request whose answer was lost.
         let others: Vec<ObjectUri> =
             seen.iter().filter(|file| !held.contains(&file.uri)).map(|file| file.uri.clone()).collect();
         let others = self.tracked_files(&others).await?;
@@ -87,8 +87,8 @@ impl DynamoStore {
         Ok(uris.filter(|uri| held.contains(*uri) && listed.insert(*uri)).cloned().collect())
     }
 
-    /// Claims the files of one transaction. It happens for all or none, so those that changed are left out, and it is
-    /// tried again with the rest.
+    /// Claims files in one transaction, which is atomic. If it is refused, the changed files are left out, and it is
+    /// repeated with the rest.
     async fn claim_chunk<'a>(
         &self,
         id: &ManifestId,
@@ -151,7 +151,7 @@ impl DynamoStore {
             self.document_action(manifest).await?,
             update_action(&self.names.runs, key::run(&manifest.id), &before.with(run).expression(&before)?)?,
         ];
-        // Refused: somebody else has finished it.
+        // A refusal means that another process has finished the draft.
         self.transact(&actions).await.map(drop)
     }
 
@@ -193,7 +193,7 @@ impl DynamoStore {
             time(begun_before),
         );
         let query = Query { index: Some(STATUS_INDEX), expression, ..Query::default() };
-        // The index lags behind: some may be queued by now.
+        // The index is eventually consistent: some runs may be queued by now.
         let runs = self.reread(self.query(&self.names.runs, &query).await?).await?;
         let runs: Vec<_> = runs.into_iter().filter(|run| run.state == RunState::Draft).collect();
         let ids: Vec<ManifestId> = runs.iter().map(|run| run.manifest_id.clone()).collect();

@@ -1,10 +1,10 @@
-//! Expressions of a request: changes and conditions, with the placeholders that DynamoDB wants for names and values.
+//! Builder of DynamoDB expressions: updates and conditions, with placeholders for names and values.
 
 use super::item::number;
 use aws_sdk_dynamodb::types::AttributeValue;
 use std::collections::HashMap;
 
-/// The expressions of one request.
+/// Expressions of one request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Expression {
     set: Vec<String>,
@@ -45,14 +45,14 @@ impl Expression {
         self
     }
 
-    /// Sets an attribute that is not there.
+    /// Sets an attribute if it does not exist.
     pub(super) fn set_once(mut self, attribute: &str, value: AttributeValue) -> Self {
         let (name, value) = (self.name(attribute), self.value(value));
         self.set.push(format!("{name} = if_not_exists({name}, {value})"));
         self
     }
 
-    /// Sets an attribute, or removes it.
+    /// Sets an attribute, or removes it if there is no value.
     pub(super) fn put(self, attribute: &str, value: Option<AttributeValue>) -> Self {
         match value {
             Some(value) => self.set(attribute, value),
@@ -60,7 +60,7 @@ impl Expression {
         }
     }
 
-    /// Adds to a list.
+    /// Appends to a list.
     pub(super) fn append(mut self, attribute: &str, entries: Vec<AttributeValue>) -> Self {
         if entries.is_empty() {
             return self;
@@ -71,7 +71,7 @@ impl Expression {
         self
     }
 
-    /// Adds to a number; one that is not there is 0.
+    /// Adds to a number; a missing one counts as 0.
     pub(super) fn add(mut self, attribute: &str, value: i64) -> Self {
         let (name, value) = (self.name(attribute), self.value(number(value)));
         self.add.push(format!("{name} {value}"));
@@ -85,49 +85,49 @@ impl Expression {
         self
     }
 
-    /// On condition that an attribute compares so; for a query, the key must.
+    /// Requires that an attribute compares so; in a query, this is the key condition.
     pub(super) fn when(mut self, attribute: &str, operator: &str, value: AttributeValue) -> Self {
         let text = self.comparison(attribute, operator, value);
         self.conditions.push(text);
         self
     }
 
-    /// On condition that the item has no such attribute; of a key attribute: that there is no item.
+    /// Requires that the item has no such attribute; for a key attribute, that the item does not exist.
     pub(super) fn when_absent(mut self, attribute: &str) -> Self {
         let name = self.name(attribute);
         self.conditions.push(format!("attribute_not_exists({name})"));
         self
     }
 
-    /// On condition that an attribute is not there, or compares so.
+    /// Requires that an attribute is missing, or satisfies the comparison.
     pub(super) fn when_absent_or(mut self, attribute: &str, operator: &str, value: AttributeValue) -> Self {
         let text = self.comparison(attribute, operator, value);
         self.conditions.push(format!("(attribute_not_exists(#{attribute}) OR {text})"));
         self
     }
 
-    /// Shows only the items of which an attribute compares so.
+    /// Filters for items of which an attribute compares so.
     pub(super) fn only(mut self, attribute: &str, operator: &str, value: AttributeValue) -> Self {
         let text = self.comparison(attribute, operator, value);
         self.filters.push(text);
         self
     }
 
-    /// Shows only the items that have no such attribute, or of which it compares so.
+    /// Filters for items of which an attribute is missing, or compares so.
     pub(super) fn only_absent_or(mut self, attribute: &str, operator: &str, value: AttributeValue) -> Self {
         let text = self.comparison(attribute, operator, value);
         self.filters.push(format!("(attribute_not_exists(#{attribute}) OR {text})"));
         self
     }
 
-    /// Shows only the items that have an attribute.
+    /// Filters for items that have an attribute.
     pub(super) fn only_with(mut self, attribute: &str) -> Self {
         let name = self.name(attribute);
         self.filters.push(format!("attribute_exists({name})"));
         self
     }
 
-    /// Update expression: the changes.
+    /// Text of the update expression.
     pub(super) fn update_text(&self) -> Option<String> {
         let clauses = [("SET", &self.set), ("ADD", &self.add), ("REMOVE", &self.remove)];
         let texts = clauses.iter().filter(|(_, parts)| !parts.is_empty());
@@ -135,22 +135,22 @@ impl Expression {
         (!texts.is_empty()).then(|| texts.join(" "))
     }
 
-    /// Condition expression: the conditions of the write, or of the key of a query.
+    /// Text of the condition expression of a write, or of the key condition of a query.
     pub(super) fn condition_text(&self) -> Option<String> {
         (!self.conditions.is_empty()).then(|| self.conditions.join(" AND "))
     }
 
-    /// Filter expression: the conditions on items that are shown.
+    /// Text of the filter expression.
     pub(super) fn filter_text(&self) -> Option<String> {
         (!self.filters.is_empty()).then(|| self.filters.join(" AND "))
     }
 
-    /// The names behind the placeholders; DynamoDB refuses an empty map.
+    /// Names behind the placeholders; `None` if there are none, since DynamoDB refuses an empty map.
     pub(super) fn names(&self) -> Option<HashMap<String, String>> {
         (!self.names.is_empty()).then(|| self.names.clone())
     }
 
-    /// The values behind the placeholders.
+    /// Values behind the placeholders; `None` if there are none.
     pub(super) fn values(&self) -> Option<HashMap<String, AttributeValue>> {
         (!self.values.is_empty()).then(|| self.values.clone())
     }

@@ -1,8 +1,8 @@
-//! Files: how they are remembered and changed.
+//! Storage and changes of files.
 //!
-//! A file is one item, and each change of it is one conditional write: it happens whole or not at all. What a batch of
-//! changes does to the backlogs is written after them. A process that dies in between leaves the files right and the
-//! counters wrong, until they are counted anew; the call can be made again, and finds its files known.
+//! A file is one item, and each change of it is one conditional write, which is atomic. The effect of several changes
+//! on the backlogs is written after them. A crash in between leaves the files correct and the counters wrong, until a
+//! recount; the call can be repeated, and finds its files known.
 
 use super::DynamoStore;
 use super::change::{Change, new_file, replaced};
@@ -21,17 +21,17 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FileState, ObjectUri, QuarantineReason};
 use std::collections::{BTreeMap, HashMap};
 
-/// Limit of the tries at a file that changes all the time: it is decided on anew each time.
+/// Limit of the attempts to change a file that others keep changing: each decides again on the present record.
 const TRIES: u32 = 6;
 
-/// Outcome for one file.
+/// Result for one file.
 #[derive(Clone, Debug)]
 pub(super) struct Changed<T> {
     /// Result of the decision.
     pub(super) outcome: T,
-    /// The file before, if it was known.
+    /// Record before; `None` if the file was not known.
     pub(super) before: Option<TrackedFile>,
-    /// The file now.
+    /// Record after.
     pub(super) after: TrackedFile,
 }
 
@@ -58,7 +58,7 @@ impl DynamoStore {
         Ok(TrackedBatch { outcomes: tracked.iter().map(|(_, changed)| changed.outcome).collect(), backlogs: backlogs? })
     }
 
-    /// Tracks what was found of one file, one thing after the other.
+    /// Tracks the findings of one file in order.
     async fn track_in_turn(
         &self,
         found: Vec<(usize, FoundFile)>,
@@ -85,7 +85,7 @@ impl DynamoStore {
         Ok(changed.outcome)
     }
 
-    /// Makes a failed file pending again, if it is as it was seen.
+    /// Makes a failed file pending again, if it is unchanged since `seen`.
     pub(super) async fn take_file_back(&self, seen: &TrackedFile, now: DateTime<Utc>) -> TrackingResult<bool> {
         let Some(item) = self.get(&self.names.tracking, key::file(&seen.uri)).await? else { return Ok(false) };
         let taken = |known: &TrackedFile| {
@@ -107,7 +107,7 @@ impl DynamoStore {
         self.change_file(&item, moved).await.map(drop)
     }
 
-    /// Files as they are, in the order asked for.
+    /// Records of files, in the order of `uris`.
     pub(super) async fn stored_files(&self, uris: &[ObjectUri]) -> TrackingResult<Vec<Option<Item>>> {
         let keys: HashMap<ObjectUri, Item> = uris.iter().map(|uri| (uri.clone(), key::file(uri))).collect();
         let items = self.get_many(&self.names.tracking, keys.into_values().collect()).await?;
@@ -127,7 +127,7 @@ impl DynamoStore {
         entries.unwrap_or_default().iter().map(timeline_entry).collect()
     }
 
-    /// Remembers a file that is not known, or changes the one that is, as `decide` says.
+    /// Creates the record of an unknown file, or changes that of a known one as `decide` says.
     pub(super) async fn put_or_change<T: Clone>(
         &self,
         new: &Change,
@@ -145,14 +145,14 @@ impl DynamoStore {
                         return Ok(changed);
                     }
                 }
-                // The file was there, and expired.
+                // The record existed and expired meanwhile.
                 Written::Refused(None) => pause(retry).await,
             }
         }
         Err(self.restless(&new.after.uri))
     }
 
-    /// Changes a file as `decide` says, anew if it has changed meanwhile. None if it is gone.
+    /// Changes a file as `decide` says, deciding again if it has changed meanwhile. `None` if it is gone.
     pub(super) async fn change_file<T>(
         &self,
         item: &Item,
@@ -176,12 +176,13 @@ impl DynamoStore {
         Err(self.restless(&stored.file.uri))
     }
 
-    /// Makes a change of a file, if it is as it was seen.
+    /// Writes a change of a file, if the file is unchanged since `seen`.
     pub(super) async fn write_change(&self, seen: &StoredFile, change: &Change) -> TrackingResult<Written> {
         self.update(&self.names.tracking, key::file(&seen.file.uri), &change.expression_on(seen)).await
     }
 
-    /// Changes many files as `decide` says, and the numbers of their dates with them; and those of a run, if a file of it moved.
+    /// Changes many files as `decide` says, and updates the totals of their dates, as well as those of a run if any of
+    /// its files moved.
     pub(super) async fn change_files<T>(
         &self,
         items: &[Item],
@@ -210,7 +211,7 @@ impl DynamoStore {
     }
 }
 
-/// Groups findings by file, with their positions: findings of one file must be tracked one after the other.
+/// Groups findings by file, with their positions: several findings of one file must be tracked in order.
 fn by_uri(found: &[FoundFile]) -> Vec<Vec<(usize, FoundFile)>> {
     let mut groups: BTreeMap<&ObjectUri, Vec<(usize, FoundFile)>> = BTreeMap::new();
     for (position, file) in found.iter().enumerate() {

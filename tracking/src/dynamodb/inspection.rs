@@ -1,4 +1,4 @@
-//! Looks of people at the store, and the change of state that only they make.
+//! Reads for inspection by people, and the one change of state that only operators make.
 
 use super::change::Change;
 use super::deltas::Deltas;
@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::{ConditionCheck, TableStatus, TransactWriteItem};
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{ManifestId, ObjectUri};
 
-/// The partition of builders' signs of life in the metrics table.
+/// Partition of builders' heartbeats in the metrics table.
 const BUILDERS: &str = "BUILDERS";
 
 #[async_trait]
@@ -66,7 +66,7 @@ impl Inspection for DynamoStore {
 
     async fn builders(&self) -> TrackingResult<Vec<BuilderNote>> {
         let expression = Expression::new().when("metric_date", "=", text(BUILDERS));
-        // More than are shown, since they come in the order of their names.
+        // Reads more than are shown, since they are sorted by name, not by time.
         let query = Query { expression, limit: Some(10 * MAX_BUILDERS), ..Query::default() };
         let items = self.query(&self.names.metrics, &query).await?;
         let note = |item: &Item| {
@@ -124,7 +124,7 @@ impl Inspection for DynamoStore {
         }
         let mut deltas = Deltas::default();
         deltas.change(Some(&stored.file), &made.after);
-        // A process that dies here leaves the counters wrong, until they are counted anew.
+        // A crash here leaves the counters wrong until a recount.
         self.apply(deltas).await?;
         Ok(StateChanged::Done(Box::new(made.after)))
     }
@@ -139,7 +139,7 @@ impl Inspection for DynamoStore {
 }
 
 impl DynamoStore {
-    /// Makes the check that refuses a change unless the run is as it was seen.
+    /// Builds the check that refuses a change unless its run is unchanged.
     fn run_check(&self, seen: &RunSeen) -> TrackingResult<Option<TransactWriteItem>> {
         let (id, condition) = match seen {
             RunSeen::NoManifest => return Ok(None),
@@ -156,7 +156,7 @@ impl DynamoStore {
         Ok(Some(TransactWriteItem::builder().condition_check(check).build()))
     }
 
-    /// A table that is missing, not usable, without an index, or whose items do not expire.
+    /// Faults of a table: missing, not usable, without an index, or without expiry of items.
     async fn faults_of(&self, definition: &TableDefinition) -> TrackingResult<Vec<StoreFault>> {
         const BOOTSTRAP: &str = "run `millwork bootstrap aws`, which makes what is missing";
         let name = definition.name.as_str();

@@ -1,4 +1,4 @@
-//! Items, and the types they stand for.
+//! Conversion between items and types.
 
 use crate::{Backlog, Sequencer, TimelineEntry, TrackedFile, TrackingError, TrackingResult};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -11,9 +11,9 @@ use std::str::FromStr;
 /// An item, or the key of one.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// Time for which a file is remembered that is completed, or that was never more than the news of its removal.
+/// Retention of a file that is completed, or of which only its removal is known.
 pub(super) const KEEP_FILE: Duration = Duration::days(7);
-/// Limit of the text of a timeline entry, in bytes.
+/// Limit of a timeline text, in bytes.
 const MAX_DETAIL: usize = 256;
 
 pub(super) fn text(value: impl Into<String>) -> AttributeValue {
@@ -24,17 +24,17 @@ pub(super) fn number(value: impl Display) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// A time as it is stored: texts of the same length, so that their order is that of time.
+/// A time in its stored form: texts of equal length, which sort by time.
 pub(super) fn time(at: DateTime<Utc>) -> AttributeValue {
     text(at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
-/// Time after which an item may be forgotten, in seconds since 1970.
+/// Expiry time of an item, in Unix seconds.
 pub(super) fn epoch(at: DateTime<Utc>) -> AttributeValue {
     number(at.timestamp())
 }
 
-/// The text of an attribute, whether it is stored as text or as a number.
+/// Text of an attribute, whether stored as string or number.
 pub(super) fn get<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     match item.get(name)? {
         AttributeValue::S(value) | AttributeValue::N(value) => Some(value),
@@ -46,24 +46,24 @@ pub(super) fn owned(item: &Item, name: &str) -> Option<String> {
     get(item, name).map(str::to_owned)
 }
 
-/// The beginning of a text, of `max_bytes` at most.
+/// Beginning of a text, of at most `max_bytes`.
 pub(super) fn cut(value: &str, max_bytes: usize) -> &str {
     let end = (0..=max_bytes.min(value.len())).rev().find(|end| value.is_char_boundary(*end)).unwrap_or(0);
     &value[..end]
 }
 
-/// An attribute that must be there and valid.
+/// Value of an attribute that must exist and be valid.
 pub(super) fn parsed<T: FromStr>(item: &Item, name: &str, what: &'static str) -> TrackingResult<T> {
     let value = get(item, name).unwrap_or_default();
     value.parse().map_err(|_| TrackingError::Corrupt { what, value: format!("{name}={value}") })
 }
 
-/// An attribute that is valid if it is there.
+/// Value of an attribute that must be valid if it exists.
 pub(super) fn optional<T: FromStr>(item: &Item, name: &str, what: &'static str) -> TrackingResult<Option<T>> {
     get(item, name).map(|_| parsed(item, name, what)).transpose()
 }
 
-/// A file, and its timeline as it is stored.
+/// A file with its timeline in stored form.
 #[derive(Clone, Debug)]
 pub(super) struct StoredFile {
     pub(super) file: TrackedFile,
@@ -96,7 +96,7 @@ pub(super) fn tracked_file(item: &Item) -> TrackingResult<TrackedFile> {
     })
 }
 
-/// The attributes of a file that can change, in a fixed order; none for those it has not.
+/// Attributes of a file that can change, in a fixed order; `None` for missing ones.
 pub(super) fn file_attributes(file: &TrackedFile) -> [(&'static str, Option<AttributeValue>); 17] {
     let date = || file.date.map(|date| text(date.to_string()));
     let optional = |value: &Option<String>| value.as_ref().map(text);
@@ -112,7 +112,7 @@ pub(super) fn file_attributes(file: &TrackedFile) -> [(&'static str, Option<Attr
         ("sequencer", file.sequencer.as_ref().map(|sequencer| text(sequencer.as_str()))),
         ("version", Some(number(file.version))),
         ("manifest_id", optional(&file.manifest_id)),
-        // Name of it in the pipeline that Millwork replaces, for others who read the table.
+        // Name of the attribute in the pipeline that Millwork replaces, for other readers of the table.
         ("batch_id", optional(&file.manifest_id)),
         ("reason", optional(&file.reason)),
         ("quarantine_uri", optional(&file.quarantine_uri)),
@@ -120,13 +120,13 @@ pub(super) fn file_attributes(file: &TrackedFile) -> [(&'static str, Option<Attr
         ("date", date()),
         ("updated_at", Some(time(file.updated_at))),
         ("upload_time", Some(time(file.arrived_at))),
-        // Only a pending file is in the index of what waits.
+        // Set only for pending files, so that the index contains no others.
         ("pending_date", date().filter(|_| is(FileState::Pending))),
         ("ttl", (is(FileState::Completed) || was_never_there).then(|| epoch(file.updated_at + KEEP_FILE))),
     ]
 }
 
-/// The item of a file that was not known.
+/// Item of a new file.
 pub(super) fn file_item(key: Item, file: &TrackedFile, notes: &[TimelineEntry]) -> Item {
     let attributes = file_attributes(file).into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     let notes = AttributeValue::L(notes.iter().map(timeline_value).collect());
@@ -152,7 +152,7 @@ pub(super) fn timeline_entry(value: &AttributeValue) -> TrackingResult<TimelineE
     })
 }
 
-/// A backlog. Its counters are corrected by differences, which a crash can lose: none is shown below 0.
+/// Decodes a backlog. A crash can lose counter updates, so that negative values are shown as 0.
 pub(super) fn backlog(item: &Item) -> TrackingResult<Backlog> {
     let count = |name| TrackingResult::Ok(optional::<i64>(item, name, "backlog")?.unwrap_or(0).max(0).unsigned_abs());
     let pending_files = count("pending_files")?;

@@ -1,27 +1,27 @@
 //! The keys of items.
 //!
-//! The lock table may be the tracking table, so locks and batch indexes have keys of the same shape as files. A file's
-//! partition is a date or `no-date`, theirs have a prefix that no date has.
+//! The lock table may be the tracking table, so that locks and batch indexes have keys of the same schema as files. The
+//! partition of a file is a date or `no-date`; those of locks and batch indexes begin with a prefix that no date has.
 
 use super::item::{Item, cut, text};
 use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
 use sha2::{Digest, Sha256};
 
-/// The partition of files whose key holds no date. Their assigned date may depend on the day, so it cannot be part of
-/// their identity.
+/// Partition of files without a date in their key. The date assigned to them may depend on the day, so that it cannot
+/// be part of the key.
 pub(super) const NO_DATE: &str = "no-date";
-/// The partition of backlogs in the metrics table.
+/// Partition of the items of dates in the metrics table.
 pub(super) const BACKLOGS: &str = "PENDING";
-/// The longest sort key that DynamoDB takes, in bytes.
+/// Limit of a sort key in DynamoDB, in bytes.
 const MAX_SORT_KEY: usize = 1024;
-/// Length of the beginning that is kept of a longer URI, for people, in bytes.
+/// Length of the beginning of a longer URI that is kept for readability, in bytes.
 const KEPT_OF_URI: usize = 900;
 
 fn pair(partition: (&str, String), sort: (&str, String)) -> Item {
     [partition, sort].map(|(name, value)| (name.to_owned(), text(value))).into()
 }
 
-/// The key of a file: the date in its object key, and its URI.
+/// Key of a file: the date in its object key, and its URI.
 pub(super) fn file(uri: &ObjectUri) -> Item {
     let date = DatePrefix::of_key(&uri.key()).map_or_else(|| NO_DATE.to_owned(), |date| date.to_string());
     pair(("date_prefix", date), ("file_key", fitting(uri.as_str())))
@@ -32,22 +32,22 @@ pub(super) fn lock(name: &str) -> Item {
     pair(("date_prefix", name.to_owned()), ("file_key", "LOCK".to_owned()))
 }
 
-/// The key of a date's last batch index.
+/// Key of the last batch index of a date.
 pub(super) fn batch_index(date: DatePrefix) -> Item {
     pair(("date_prefix", format!("BATCH#{date}")), ("file_key", "INDEX".to_owned()))
 }
 
-/// The key of a number or note of a day.
+/// Key of a counter or record of a day.
 pub(super) fn metric(day: impl Into<String>, kind: impl Into<String>) -> Item {
     pair(("metric_date", day.into()), ("metric_type", kind.into()))
 }
 
-/// The partition of a day's notes.
+/// Partition of the audit records of a day.
 pub(super) fn audits(day: DatePrefix) -> String {
     format!("AUDIT#{day}")
 }
 
-/// The key of a planned change, in the metrics table.
+/// Key of a change plan, in the metrics table.
 pub(super) fn plan(id: &str) -> Item {
     metric(format!("PLAN#{id}"), "PLAN")
 }
@@ -66,22 +66,22 @@ pub(super) fn document(id: &ManifestId) -> Item {
     in_runs(format!("DOC#{id}"))
 }
 
-/// The key of the commit record of one generation of a manifest's output.
+/// Key of the commit record of one generation of a manifest's output.
 pub(super) fn commit(id: &ManifestId, generation: u32) -> Item {
     in_runs(format!("COMMIT#{id}#{generation}"))
 }
 
-/// The key of no item: no manifest's id begins with a sign like this one's.
+/// Key that no item has: ids of manifests never begin with this character.
 pub(super) fn nothing() -> Item {
     in_runs("#PING".to_owned())
 }
 
-/// The key of a part of a text that is too long for one item.
+/// Key of a part of a text that is too long for one item.
 pub(super) fn part(hash: &str, id: &ManifestId, index: usize) -> Item {
     in_runs(format!("PART#{id}#{hash}#{index}"))
 }
 
-/// A URI as a sort key: itself, or, where it is too long, its beginning and a hash of all of it.
+/// A URI as a sort key: the URI itself, or its beginning and a hash if it is too long.
 fn fitting(uri: &str) -> String {
     if uri.len() <= MAX_SORT_KEY {
         return uri.to_owned();
@@ -89,7 +89,7 @@ fn fitting(uri: &str) -> String {
     format!("{}#{}", cut(uri, KEPT_OF_URI), hash(uri.as_bytes()))
 }
 
-/// 128 bits of SHA-256, in hexadecimal: nobody can make two names that share them.
+/// First 128 bits of a SHA-256, in hexadecimal: enough that collisions cannot be constructed in practice.
 pub(super) fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

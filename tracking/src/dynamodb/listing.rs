@@ -1,8 +1,8 @@
 //! Listings of files, page by page.
 //!
-//! With a state, the index of states is read, in the order of arrival. With a date alone, the date's partition is, and
-//! after it that of the files whose key holds no date; with neither, the whole table. Those two have no order in time,
-//! and a listing by date does not find a file that was submitted under another date than the one in its key.
+//! With a state, the index of states is read, in order of arrival. With only a date, the partition of the date is read,
+//! then that of files without a date in their key; with neither, the whole table. The latter two are not ordered by
+//! time, and a listing by date does not find a file that was submitted under another date than the one in its key.
 
 use super::DynamoStore;
 use super::expression::Expression;
@@ -15,10 +15,10 @@ use crate::{FileFilter, Page, TrackedFile, TrackingError, TrackingResult};
 use aws_sdk_dynamodb::types::Select;
 use millwork_manifest::FileState;
 
-/// Limit of the requests for a page: a filter can drop all of what each of them looks at.
+/// Limit of the requests per page: a filter can drop all items that a request reads.
 const MAX_REQUESTS: usize = 20;
 
-/// Place at which a listing goes on: after an item, or at the beginning of a partition.
+/// Position at which a listing continues: after an item, or at the beginning of a partition.
 #[derive(Clone, Debug, PartialEq)]
 enum Place {
     After(Item),
@@ -42,7 +42,7 @@ impl DynamoStore {
         Ok(Page { items, next_cursor: place.as_ref().map(cursor_of) })
     }
 
-    /// Looks at no more than `limit` items, and tells where to go on.
+    /// Reads at most `limit` items. Also returns the position at which to continue.
     async fn list_some(
         &self,
         filter: &FileFilter,
@@ -50,7 +50,7 @@ impl DynamoStore {
         limit: usize,
     ) -> TrackingResult<(Vec<Item>, Option<Place>)> {
         let table = self.names.tracking.as_str();
-        // The lock table may be this one: its items are no files.
+        // Excludes locks, since the lock table may be this table.
         let files = Expression::new().only_with("file_path");
         let files = match filter.date {
             Some(date) => files.only("date", "=", text(date.to_string())),
@@ -126,7 +126,7 @@ fn start_key(place: Option<Place>) -> Option<Item> {
     }
 }
 
-/// Tells whether no partition comes after the one at this place. Only a listing by date alone has two.
+/// Tells whether this position is in the last partition. Only a listing by date alone has two.
 fn is_in_last_partition(filter: &FileFilter, place: Option<&Place>) -> bool {
     let is_no_date = match place {
         None => false,

@@ -1,8 +1,8 @@
 //! Locks with fencing tokens, and batch indexes.
 //!
-//! A lock is one item, which stays when it is let go of: its token must only grow. Its time is compared with that of who
-//! wants it, and never left to the expiry of items, which can come days late. A holder that sleeps past its time learns
-//! that it lost the lock from its next write, which shows the token in the same transaction.
+//! A lock is one item, which remains after its release, since the token must only grow. Expiry is decided by comparison
+//! with the clock of the process that wants the lock, not by the expiry of items (TTL), which can be days late. A
+//! holder whose lock was taken over is refused at its next write, which checks the token in the same transaction.
 
 use super::DynamoStore;
 use super::expression::Expression;
@@ -19,7 +19,7 @@ use millwork_manifest::DatePrefix;
 impl LockStore for DynamoStore {
     async fn lock(&self, name: &str, holder: &str, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Option<Lock>> {
         let expires_at = now + ttl;
-        // The SDK repeats a request whose answer was lost: that the first one took the lock is seen by this mark.
+        // The SDK repeats a request whose answer was lost: the mark shows whether an earlier one took the lock.
         let mark = uuid::Uuid::new_v4().to_string();
         let take = Expression::new()
             .set("holder", text(holder))
@@ -65,7 +65,7 @@ impl LockStore for DynamoStore {
 }
 
 impl DynamoStore {
-    /// Makes the check that refuses a transaction once somebody else holds the lock.
+    /// Builds the check that refuses a transaction once another process has taken the lock.
     pub(super) fn lock_check(&self, lock: &Lock) -> TrackingResult<TransactWriteItem> {
         let held = Expression::new().when("token", "=", number(lock.token));
         let check = ConditionCheck::builder()
@@ -77,7 +77,7 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().condition_check(check.build().map_err(incomplete)?).build())
     }
 
-    /// Checks the lock as [`Self::lock_check`] does, for an operation that turns out to write nothing.
+    /// Checks the lock as in [`Self::lock_check`], for an operation that has nothing to write.
     pub(super) async fn check_lock(&self, lock: &Lock) -> TrackingResult<()> {
         let item = self.get(&self.names.lock, key::lock(&lock.name)).await?;
         let token: Option<u64> = item.map(|item| parsed(&item, "token", "lock token")).transpose()?;

@@ -1,7 +1,7 @@
-//! Numbers of a day.
+//! Daily counters.
 //!
-//! A number is added to by one write. One whose answer was lost may be counted twice: numbers are for people and graphs,
-//! and nothing is decided by them.
+//! A counter is incremented by one write. If its answer is lost, the increment may count twice: counters are for
+//! display, and no decision depends on them.
 
 use super::DynamoStore;
 use super::expression::Expression;
@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{DatePrefix, ManifestId};
 
-/// Time for which numbers are kept, and notes.
+/// Retention of counters and audit records.
 pub(super) const KEEP: Duration = Duration::days(90);
 
 impl DynamoStore {

@@ -1,24 +1,24 @@
-//! The store in DynamoDB, shared by any number of processes.
+//! Tracking store in DynamoDB, shared by any number of processes.
 //!
 //! | table | item | key | holds |
 //! |---|---|---|---|
 //! | tracking | file | date in its key or `no-date`, URI | its state, version, manifest and timeline |
 //! | lock | lock | `LOCK#…`, `LOCK` | its holder, token and time |
 //! | lock | batch index | `BATCH#{date}`, `INDEX` | the last one given out |
-//! | metrics | date | `PENDING`, date | how much of it waits, files by state, ended runs and what they produced |
-//! | metrics | sample | `SERIES#{seconds}#{day or month}`, time | what happened in a minute, or an hour |
-//! | metrics | word of a process, or wish of an operator | `NOTE#{kind}`, name | what it says |
-//! | metrics | number | day, what is counted | how many |
-//! | metrics | note | `AUDIT#{day}`, time and id | who did what |
-//! | metrics | planned change | `PLAN#{id}`, `PLAN` | what is to change, and how far that is |
+//! | metrics | date | `PENDING`, date | its backlog, files by state, ended runs and their results |
+//! | metrics | sample | `SERIES#{seconds}#{day or month}`, time | sums over a minute, or an hour |
+//! | metrics | note: heartbeat of a process, or wish of an operator | `NOTE#{kind}`, name | its content |
+//! | metrics | counter | day, name of the count | its value |
+//! | metrics | audit record | `AUDIT#{day}`, time and id | the change, and who made it |
+//! | metrics | change plan | `PLAN#{id}`, `PLAN` | its changes, and their progress |
 //! | runs | run | manifest id | its state and attempts |
 //! | runs | document | `DOC#{id}` | the manifest |
-//! | runs | commit record | `COMMIT#{id}#{generation}` | the attempt that won, and how to finish its publication |
+//! | runs | commit record | `COMMIT#{id}#{generation}` | the committed attempt, and the data to finish its publication |
 //! | runs | part | `PART#{id}#{hash}#{n}` | a part of a text that is too long for one item |
 //!
-//! There are no transactions over a whole operation, which may have hundreds of files. Where one decision is all that
-//! matters it is one write, or one transaction: taking a lock, claiming files under it, committing. The rest follows
-//! from that decision, and each module says what is left when the process dies in between, and who goes on.
+//! A transaction cannot span a whole operation, which may have hundreds of files. Each decision is a single write or
+//! transaction: taking a lock, claiming files under it, committing. The other writes follow from that decision, and
+//! each module describes the state after a crash in between, and the recovery.
 
 mod attempts;
 mod audits;
@@ -60,19 +60,19 @@ use aws_sdk_dynamodb::Client;
 use deltas::Deltas;
 use std::sync::{Arc, Mutex};
 
-/// Limit of the tries at a request that is throttled or gets no answer, by the SDK.
+/// Limit of the SDK's attempts at a request that is throttled or gets no answer.
 const ATTEMPTS: u32 = 5;
 
-/// Time that the server has to accept a connection, and to answer. The SDK itself waits for an answer for ever.
+/// Timeouts for connecting, and for an answer. The SDK has no default for the latter.
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// The store in DynamoDB.
+/// Tracking store in DynamoDB.
 #[derive(Clone, Debug)]
 pub struct DynamoStore {
     client: Client,
     names: TableNames,
-    /// Effects of refused files on the numbers of their dates, kept until something else of these dates is written.
+    /// Held-back effects of refused files on the totals of their dates, written with the next other change of the date.
     owed: Arc<Mutex<Deltas>>,
 }
 
@@ -93,7 +93,7 @@ impl DynamoStore {
         Ok(Self::new(client, names))
     }
 
-    /// The store behind a client.
+    /// Creates the store from a client.
     pub fn new(client: Client, names: TableNames) -> Self {
         Self { client, names, owed: Arc::default() }
     }

@@ -3,18 +3,19 @@
 /// The names of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableNames {
-    /// Files.
+    /// Table of files.
     pub tracking: String,
-    /// Locks and batch indexes; may be the tracking table.
+    /// Table of locks and batch indexes; may be the tracking table.
     pub lock: String,
-    /// Backlogs, numbers and notes.
+    /// Table of backlogs, counters and audit records.
     pub metrics: String,
-    /// Runs, documents and commit records.
+    /// Table of runs, documents and commit records.
     pub runs: String,
 }
 
 impl TableNames {
-    /// The names that go with a tracking table, unless `LOCK_TABLE`, `METRICS_TABLE` and `RUNS_TABLE` say otherwise.
+    /// Names derived from that of the tracking table, unless `LOCK_TABLE`, `METRICS_TABLE` and `RUNS_TABLE` override
+    /// them.
     pub fn from_env(tracking: &str) -> Self {
         Self::named(tracking, |name| std::env::var(name).ok())
     }

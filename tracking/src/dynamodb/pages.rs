@@ -1,6 +1,7 @@
 //! Pages of listings, and the cursors between them.
 //!
-//! A cursor is the key after which the next page begins, as JSON, in base64. It stays good when its item changes or goes.
+//! A cursor is the key after which the next page begins, as JSON in base64. It remains valid if its item changes or is
+//! removed.
 
 use super::DynamoStore;
 use super::item::Item;
@@ -11,16 +12,16 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::collections::BTreeMap;
 
-/// Items that one request of a listing found.
+/// Items returned by one request of a listing.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     pub(super) items: Vec<Item>,
-    /// The key after which there may be more.
+    /// Key after which there may be more items.
     pub(super) next: Option<Item>,
 }
 
 impl DynamoStore {
-    /// Looks at no more than `limit` items of a query, after a key.
+    /// Reads at most `limit` items of a query, after a key.
     pub(super) async fn query_some(
         &self,
         table: &str,
@@ -35,14 +36,14 @@ impl DynamoStore {
     }
 }
 
-/// A key as text; all keys are texts.
+/// Encodes a key, all of whose attributes are texts.
 pub(super) fn cursor_of(key: &Item) -> String {
     let key: BTreeMap<&str, &str> =
         key.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_s().ok()?.as_str()))).collect();
     URL_SAFE_NO_PAD.encode(serde_json::json!(key).to_string())
 }
 
-/// The key that a cursor holds, whatever it is of.
+/// Decodes the key in a cursor, of any kind.
 pub(super) fn key_of(cursor: &str) -> TrackingResult<Item> {
     let json = URL_SAFE_NO_PAD.decode(cursor).ok();
     let key: Option<BTreeMap<String, String>> = json.and_then(|json| serde_json::from_slice(&json).ok());
@@ -50,7 +51,7 @@ pub(super) fn key_of(cursor: &str) -> TrackingResult<Item> {
     Ok(key.into_iter().map(|(name, value)| (name, AttributeValue::S(value))).collect())
 }
 
-/// The key that a cursor holds, if it is one in this partition of an index, with these other names.
+/// Decodes the key in a cursor, which must be in this partition of an index, with exactly these other attributes.
 pub(super) fn place_of(
     cursor: &str,
     others: &[&str],

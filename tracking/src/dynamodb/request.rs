@@ -1,7 +1,7 @@
-//! Requests: reads that follow pages, writes on conditions, transactions, and what errors become.
+//! Requests: paged reads, conditional writes, transactions, and conversion of errors.
 //!
-//! The SDK repeats requests that were throttled or got no answer. What it leaves to us is repeated here: items that a
-//! batch did not process, and writes that met a transaction of somebody else's.
+//! The SDK retries requests that were throttled or got no answer. Other retries are made here: unprocessed items of a
+//! batch, and writes that conflicted with a transaction.
 
 use super::DynamoStore;
 use super::expression::Expression;
@@ -21,51 +21,51 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
-/// Limit of the requests that one operation has under way.
+/// Limit of the concurrent requests of one operation.
 pub(super) const CONCURRENCY: usize = 16;
-/// The most items that one batch may read.
+/// Limit of the items in a batch read.
 const MAX_BATCH: usize = 100;
-/// Number of items that a request with a filter looks at, at least: it may show none of them.
+/// Least number of items that a filtered request reads, since it may return none of them.
 const MIN_LOOK: usize = 1000;
-/// Limit of the repetitions of a request that met another.
+/// Limit of the retries of a request that conflicted with another.
 const RETRIES: u32 = 5;
-/// Limit of the pause before the first repetition; it doubles.
+/// Limit of the random pause before the first retry; doubled for each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// Outcome of a conditional write.
+/// Result of a conditional write.
 #[derive(Debug)]
 pub(super) enum Written {
-    /// The write happened; this is the item now.
+    /// The write succeeded; this is the item after it.
     Done(Item),
-    /// The condition did not hold; this is the item, if there is one.
+    /// The condition failed; this is the present item, if there is one.
     Refused(Option<Item>),
 }
 
-/// Outcome of a transaction.
+/// Result of a transaction.
 #[derive(Debug)]
 pub(super) enum Transacted {
-    /// The whole transaction happened.
+    /// The transaction was committed.
     Done,
-    /// Nothing of the transaction happened; for each action, whether its condition failed.
+    /// The transaction had no effect; tells for each action whether its condition failed.
     Refused(Vec<bool>),
 }
 
-/// Query of a table or an index, by the conditions and filters of the expression.
+/// Query of a table or an index, with the conditions and filters of the expression.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Query {
     pub(super) index: Option<&'static str>,
     pub(super) expression: Expression,
     pub(super) newest_first: bool,
-    /// Limit of the items that are shown; all, if not given.
+    /// Limit of the returned items; all if `None`.
     pub(super) limit: Option<usize>,
 }
 
-/// Runs requests side by side, and gives what they came to in their order.
+/// Runs requests concurrently, and returns their results in order.
 pub(super) async fn all<T>(work: Vec<impl Future<Output = TrackingResult<T>>>) -> TrackingResult<Vec<T>> {
     stream::iter(work).buffered(CONCURRENCY).try_collect().await
 }
 
-/// Runs requests as [`all`] does, but gives the results before the first error with it; no more requests begin then.
+/// Runs requests as [`all`] does, but also returns the results before the first error; no further requests start then.
 pub(super) async fn all_until_error<T>(
     work: Vec<impl Future<Output = TrackingResult<T>>>,
 ) -> (Vec<T>, TrackingResult<()>) {
@@ -80,12 +80,12 @@ pub(super) async fn all_until_error<T>(
     (done, Ok(()))
 }
 
-/// Waits before a request is made again: up to twice as long each time, at random, so that two do not meet again.
+/// Waits before a retry: a random time up to a limit that doubles, to avoid repeated conflicts.
 pub(super) async fn pause(retry: u32) {
     tokio::time::sleep(FIRST_WAIT.mul_f64(f64::from(1 << retry) * fastrand::f64())).await;
 }
 
-/// The reason of a request that failed, and what to set.
+/// Cause of a failed request, with advice on the configuration.
 pub(super) fn describe<E: ProvideErrorMetadata + Error + Send + Sync + 'static>(error: &SdkError<E>) -> String {
     let endpoint = Service::DynamoDb.endpoint_variables().into_iter().find_map(|name| std::env::var(name).ok());
     let refusal = Refusal {
@@ -112,7 +112,7 @@ pub(super) fn unavailable<E: ProvideErrorMetadata + Error + Send + Sync + 'stati
     }
 }
 
-/// Codes of errors that come again however often a request is made (Amazon DynamoDB API reference, "Common errors").
+/// Codes of errors that a retry cannot resolve (Amazon DynamoDB API reference, "Common errors").
 const NOT_TO_BE_REPEATED: [&str; 6] = [
     "AccessDeniedException",
     "InvalidSignatureException",
@@ -122,12 +122,12 @@ const NOT_TO_BE_REPEATED: [&str; 6] = [
     "ValidationException",
 ];
 
-/// Error for a request that lacks a required part; none of ours does.
+/// Error for a request that lacks a required part, which would be a defect.
 pub(super) fn incomplete(error: impl Error) -> TrackingError {
     TrackingError::Corrupt { what: "a request", value: error.to_string() }
 }
 
-/// Makes a request again that met a transaction.
+/// Retries a request that conflicted with a transaction.
 async fn repeated<T, E, F>(request: impl Fn() -> F) -> Result<T, SdkError<E>>
 where
     E: ProvideErrorMetadata,
@@ -143,13 +143,13 @@ where
 }
 
 impl DynamoStore {
-    /// Reads one item, as it is now.
+    /// Reads one item, with strong consistency.
     pub(super) async fn get(&self, table: &str, key: Item) -> TrackingResult<Option<Item>> {
         let request = self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true);
         Ok(request.send().await.map_err(|e| unavailable(table, &e))?.item)
     }
 
-    /// Reads those of these items that are there, as they are now, in no order. No key may be given twice.
+    /// Reads those of these items that exist, with strong consistency, in no order. Keys must be distinct.
     pub(super) async fn get_many(&self, table: &str, keys: Vec<Item>) -> TrackingResult<Vec<Item>> {
         let chunks: Vec<_> = keys.chunks(MAX_BATCH).map(|chunk| self.get_batch(table, chunk.to_vec())).collect();
         Ok(all(chunks).await?.into_iter().flatten().collect())
@@ -179,7 +179,7 @@ impl DynamoStore {
         Ok(found)
     }
 
-    /// Changes an item, or makes it, if the condition holds.
+    /// Updates or creates an item, if the condition holds.
     pub(super) async fn update(&self, table: &str, key: Item, expression: &Expression) -> TrackingResult<Written> {
         let request = self
             .client
@@ -242,7 +242,7 @@ impl DynamoStore {
         }
     }
 
-    /// Makes at most 100 writes, all or none. One that meets another transaction, or is throttled, is made again.
+    /// Makes at most 100 writes atomically. Retried if it conflicts with another transaction, or is throttled.
     pub(super) async fn transact(&self, actions: &[TransactWriteItem]) -> TrackingResult<Transacted> {
         let mut retry = 0;
         loop {
@@ -269,7 +269,7 @@ impl DynamoStore {
         }
     }
 
-    /// Everything that a query finds.
+    /// All items that a query finds.
     pub(super) async fn query(&self, table: &str, query: &Query) -> TrackingResult<Vec<Item>> {
         let mut items = Vec::new();
         let keep = |page: Vec<Item>| {
@@ -281,7 +281,7 @@ impl DynamoStore {
         Ok(items)
     }
 
-    /// The request of a query, for any part of it.
+    /// Builds the request of a query, without its page.
     pub(super) fn query_request(&self, table: &str, query: &Query) -> QueryFluentBuilder {
         self.client
             .query()
@@ -294,7 +294,7 @@ impl DynamoStore {
             .scan_index_forward(!query.newest_first)
     }
 
-    /// Hands on what a query finds, page by page, until its limit is reached.
+    /// Passes the items of a query on, page by page, until its limit is reached.
     pub(super) async fn query_pages(
         &self,
         table: &str,
@@ -327,7 +327,7 @@ fn can_pass(code: &str) -> bool {
     matches!(code, "None" | "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
 }
 
-/// The tables that a transaction is on.
+/// Names of the tables in a transaction.
 fn tables_of(actions: &[TransactWriteItem]) -> String {
     let tables = actions.iter().filter_map(|action| {
         let put = action.put().map(Put::table_name);
@@ -338,7 +338,7 @@ fn tables_of(actions: &[TransactWriteItem]) -> String {
     tables.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("`, `")
 }
 
-/// An update as part of a transaction.
+/// An update as an action of a transaction.
 pub(super) fn update_action(table: &str, key: Item, expression: &Expression) -> TrackingResult<TransactWriteItem> {
     let update = Update::builder()
         .table_name(table)
@@ -350,7 +350,7 @@ pub(super) fn update_action(table: &str, key: Item, expression: &Expression) -> 
     Ok(TransactWriteItem::builder().update(update.build().map_err(incomplete)?).build())
 }
 
-/// A new item as part of a transaction.
+/// A new item as an action of a transaction.
 pub(super) fn put_action(table: &str, item: Item, condition: &Expression) -> TrackingResult<TransactWriteItem> {
     let put = Put::builder()
         .table_name(table)

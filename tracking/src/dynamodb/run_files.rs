@@ -14,13 +14,14 @@ use crate::{Run, RunState, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 
-/// The states of a file that is in a run.
+/// States of a file in a run.
 const IN_RUN: [FileState; 2] = [FileState::Manifested, FileState::Processing];
 
 impl DynamoStore {
-    /// Moves the files of a run that starts to processing; refused if it has lost some.
+    /// Moves the files of a starting run to processing; refused if the run has lost any.
     ///
-    /// Those of a forced run stay as they are; one that is forgotten by now is in no other manifest.
+    /// Files of a forced run are only checked, and stay completed. A file whose record has expired is in no other
+    /// manifest.
     pub(super) async fn take_files(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = &run.manifest_id;
         if has_output(run) {
@@ -37,10 +38,11 @@ impl DynamoStore {
         self.move_all(run, processing, None).await
     }
 
-    /// Puts the files of a run that ended without output back in it; refused if it has lost some.
+    /// Returns the files of a run that ended without output to it; refused if the run has lost any.
     pub(super) async fn return_files(&self, run: &Run, lost: RunState, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = &run.manifest_id;
-        // Also those that are manifested: who wants to move them by an older look at them must not.
+        // Manifested files are written as well: this changes their version, so that a concurrent change based on an
+        // older read is refused.
         let back = |file: &TrackedFile| {
             let can_return = can_return(file, id);
             (can_return, can_return.then(|| manifested(file, id, now)))
@@ -49,8 +51,8 @@ impl DynamoStore {
         self.move_all(run, back, Some(&again)).await
     }
 
-    /// Changes all files of a run, of which `decide` also says whether they are its own. Nothing is written if one is not
-    /// to begin with.
+    /// Changes all files of a run; `decide` also tells whether a file belongs to the run. Writes nothing if one does
+    /// not at the first read.
     async fn move_all(
         &self,
         run: &Run,
@@ -67,8 +69,8 @@ impl DynamoStore {
     /// Moves the files of a committed run to completed.
     pub(super) async fn complete_files(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = &run.manifest_id;
-        // Files of a forced run are completed already. A file that somebody has tried to queue again meanwhile is manifested; the commit
-        // was faster.
+        // Files of a forced run are completed already. A manifested file was being returned to the run by a concurrent
+        // requeue, which the commit preceded.
         let completed = |file: &TrackedFile| {
             let change = towards(file, FileState::Completed, id.as_str(), now);
             ((), is_in(file, id, &IN_RUN).then_some(change))
@@ -83,7 +85,7 @@ impl DynamoStore {
         self.change_files(&self.file_items(id).await?, completed, Some(&ended)).await.map(drop)
     }
 
-    /// Moves the files of a run that is failing, and ends that.
+    /// Moves the files of a failing run, then ends the failing.
     pub(super) async fn settle(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
         if !self.stored_run(id).await?.is_some_and(|run| run.is_failing) {
             return Ok(());
@@ -93,7 +95,8 @@ impl DynamoStore {
         let mut is_counted = false;
         for retry in 0..TRIES {
             let files = self.stored_files(&uris).await?;
-            // After the files: once the run is queued again, every file has changed since.
+            // Read after the files: a run that is queued again has changed every file before, so that moves based on
+            // older reads are refused.
             let Some(before) = self.stored_run(id).await?.filter(|run| run.is_failing) else { return Ok(()) };
             let mut moves = Vec::new();
             for stored in files.iter().flatten() {
@@ -123,12 +126,12 @@ impl DynamoStore {
         Err(TrackingError::Unavailable { store: self.names.tracking.clone(), message })
     }
 
-    /// Makes those changes whose file is still as it was seen.
+    /// Writes those changes whose file is unchanged.
     pub(super) async fn move_once(&self, moves: &[(StoredFile, Change)]) -> TrackingResult<()> {
         self.move_counted(moves, None).await
     }
 
-    /// Makes changes as [`Self::move_once`] does, and takes a run into account if a file of it moved.
+    /// Writes changes as in [`Self::move_once`], and counts the change of a run if any of its files moved.
     async fn move_counted(&self, moves: &[(StoredFile, Change)], run: Option<&RunChange>) -> TrackingResult<()> {
         let work = moves.iter().map(|(stored, change)| self.write_change(stored, change)).collect();
         let (written, end) = all_until_error(work).await;
@@ -147,7 +150,7 @@ impl DynamoStore {
         applied.map(drop)
     }
 
-    /// Takes over the content that files of a run have by now, as far as they are its own, or free.
+    /// Updates the content of a run's files to the present one, where they belong to the run, or to none.
     pub(super) async fn refresh_files(
         &self,
         id: &ManifestId,
@@ -181,13 +184,13 @@ impl DynamoStore {
     }
 }
 
-/// Refuses to go on unless all files of a run are its own.
+/// Refuses to continue unless all files belong to the run.
 fn check_all_owned<'a>(run: &Run, files: impl Iterator<Item = (bool, &'a TrackedFile)>) -> TrackingResult<()> {
     let (owned, lost): (Vec<_>, Vec<_>) = files.partition(|(is_owned, _)| *is_owned);
     check_owned(run, owned.len() as u64, lost.first().map(|(_, file)| *file))
 }
 
-/// Moves a file that is in a run to the end of one, by way of processing.
+/// Moves a file in a run to its final state, through processing.
 fn towards(file: &TrackedFile, state: FileState, detail: &str, now: DateTime<Utc>) -> Change {
     let change = Change::of(file, now);
     let change = match file.state {
@@ -197,7 +200,8 @@ fn towards(file: &TrackedFile, state: FileState, detail: &str, now: DateTime<Utc
     change.to(state, Some(detail.to_owned()))
 }
 
-/// Effect of a failure on a file of the run: if files of it are at fault, they alone fail, and the others wait.
+/// Effect of a run's failure on one of its files: if particular files are at fault, only these fail, and the others
+/// become pending.
 fn released(file: &TrackedFile, manifest: &Manifest, failure: Option<&Failure>, now: DateTime<Utc>) -> Option<Change> {
     if !is_in(file, &manifest.id, &IN_RUN) {
         return None;
@@ -216,7 +220,7 @@ fn released(file: &TrackedFile, manifest: &Manifest, failure: Option<&Failure>, 
     let message = own.or(failure.map(|failure| failure.message.as_str())).unwrap_or_default().to_owned();
     let failed = towards(file, FileState::Failed, &message, now);
     if file.overwritten_etag.as_ref().is_some_and(|etag| *etag != file.etag) {
-        // The file has other content by now: of which, whoever reads it sees.
+        // Other content was found meanwhile, whose entity tag will be known only when the file is read again.
         let unknown = |after: &mut TrackedFile| {
             after.etag.clear();
             (after.version_id, after.overwritten_etag, after.reason) = (None, None, None);

@@ -1,8 +1,8 @@
 //! The items of runs.
 //!
-//! An item has a version, which grows with each change; a change is written on condition of the version it was decided
-//! on. A run that waits has the attributes of the queue's index, and so has one whose files are still to be released: the
-//! index holds nothing else.
+//! An item has a version, which grows with each change, and changes are conditional on the version that was read.
+//! Queued runs, and failing runs whose files are still to be released, have the attributes of the queue index, which
+//! contains no others.
 
 use super::expression::Expression;
 use super::item::{Item, cut, get, number, optional, owned, parsed, text, time};
@@ -12,26 +12,26 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, SecondsFormat, Utc};
 use millwork_manifest::Failure;
 
-/// The partition of the queue's index that holds the runs that wait.
+/// Partition of the queue index with queued runs.
 pub(super) const QUEUED: &str = "queued";
-/// The partition of the queue's index that holds the runs that ended, and whose files are still to be released.
+/// Partition of the queue index with ended runs whose files are still to be released.
 pub(super) const FAILING: &str = "failing";
-/// Partition of the index of all runs: every run is in it.
+/// Partition of the index of all runs, which contains every run.
 pub(super) const RUN: &str = "run";
-/// Limit of the message of a failure that is kept, in bytes.
+/// Limit of a stored failure message, in bytes.
 const MAX_MESSAGE: usize = 16_384;
-/// Limit of the message of a failure that is kept with an attempt, in bytes.
+/// Limit of a failure message that is stored with an attempt, in bytes.
 const MAX_ATTEMPT_MESSAGE: usize = 1024;
 
-/// A run, and what only this store knows of it.
+/// A run, with the additional data of this store.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct StoredRun {
     pub(super) run: Run,
-    /// Number that grows by one with each change.
+    /// Version, incremented by each change.
     version: u64,
-    /// True if the run has ended, and its files are still to be released.
+    /// True if the run has ended and its files are still to be released.
     pub(super) is_failing: bool,
-    /// The generation of its newest commit record that was not given up.
+    /// Generation of the newest commit record that was not given up.
     pub(super) committed: Option<u32>,
 }
 
@@ -50,12 +50,12 @@ impl StoredRun {
         Self { run, version: self.version + 1, is_failing: false, committed: self.committed }
     }
 
-    /// Stored run with something noted of it that changes nothing else.
+    /// Stored run with an addition that changes nothing else.
     pub(super) fn noted(&self, run: Run) -> Self {
         Self { is_failing: self.is_failing, ..self.with(run) }
     }
 
-    /// Stored run after its end without output: its files are to be released, unless the run is forced.
+    /// Stored run after its end without output: its files are to be released, unless it is a forced run.
     pub(super) fn ended(&self, run: Run) -> Self {
         Self { is_failing: run.state != RunState::Completed, ..self.with(run) }
     }
@@ -65,12 +65,12 @@ impl StoredRun {
         Self { committed: Some(run.generation), ..self.with(run) }
     }
 
-    /// Stored run after its newest commit record was given up; the record of this generation counts now, if one is given.
+    /// Stored run after its newest commit record was given up; the valid one is then that of `generation`, if any.
     pub(super) fn shown(&self, generation: Option<u32>, run: Run) -> Self {
         Self { committed: generation, ..self.with(run) }
     }
 
-    /// Sets what is different, on condition that the run is as it was seen.
+    /// Sets the changed attributes, on the condition that the run is unchanged.
     pub(super) fn expression(&self, before: &Self) -> TrackingResult<Expression> {
         let condition = Expression::new().when("version", "=", number(before.version));
         let pairs = before.attributes()?.into_iter().zip(self.attributes()?);
@@ -78,7 +78,7 @@ impl StoredRun {
         Ok(changed.fold(condition, |expression, (_, (name, new))| expression.put(name, new)))
     }
 
-    /// Attributes that can change, in a fixed order; none for what the run has not.
+    /// Attributes that can change, in a fixed order; `None` for missing ones.
     fn attributes(&self) -> TrackingResult<[(&'static str, Option<AttributeValue>); 22]> {
         let run = &self.run;
         let (queue, queue_key) = match run.state {
@@ -117,7 +117,7 @@ impl StoredRun {
     }
 }
 
-/// The item of a new run.
+/// Item of a new run.
 pub(super) fn new_item(
     queued: &QueuedManifest,
     state: RunState,
@@ -156,7 +156,7 @@ pub(super) fn new_item(
     Ok(key::run(&manifest.id).into_iter().chain(named).collect())
 }
 
-/// A run as its item tells it. What it produced is in another item.
+/// Decodes a run from its item. Its result is in another item.
 pub(super) fn run(item: &Item) -> TrackingResult<Run> {
     let invalid = |e: serde_json::Error| TrackingError::Corrupt { what: "run", value: e.to_string() };
     let attempts = item.get("history").and_then(|history| history.as_l().ok()).into_iter().flatten();
@@ -186,12 +186,12 @@ pub(super) fn run(item: &Item) -> TrackingResult<Run> {
     })
 }
 
-/// A run as a listing shows it.
+/// Decodes a run for a listing.
 pub(super) fn listed_run(item: &Item) -> TrackingResult<Run> {
     Ok(Run { history: Vec::new(), ..run(item)? })
 }
 
-/// A failure as it is stored.
+/// A failure with its texts cut to the limits.
 pub(super) fn bounded(failure: &Failure) -> Failure {
     with_message_of(failure, MAX_MESSAGE)
 }
@@ -205,7 +205,7 @@ fn json(value: &impl serde::Serialize) -> TrackingResult<AttributeValue> {
     json.map(text).map_err(|e| TrackingError::Corrupt { what: "run", value: e.to_string() })
 }
 
-/// Sort key of the queue: the highest priority first, then the oldest.
+/// Sort key in the queue: highest priority first, then oldest.
 pub(super) fn queue_key(run: &Run) -> String {
     let rank = i64::from(i32::MAX) - i64::from(run.priority);
     format!("{rank:010}#{}#{}", run.created_at.to_rfc3339_opts(SecondsFormat::Micros, true), run.manifest_id)

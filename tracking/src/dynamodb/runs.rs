@@ -1,8 +1,9 @@
-//! Runs: how they are read, changed, listed and counted.
+//! Reading, changing, listing and counting of runs.
 //!
-//! Who waits is told by an index of nothing but that, in the order in which runs are to start. It lags behind a little, as
-//! the others do: what is read from it is looked up before it is handed on. A listing is shown as the index has it. By
-//! state, by date, or of all, it costs what it shows; a class of failures is looked for among those.
+//! Queued runs are found through an index that contains only them, in the order in which they are to start. Like all
+//! indexes it is eventually consistent, so that runs read from it are read again before they are returned. Listings
+//! return the data of the index. The cost of a listing by state, by date, or of all runs is proportional to its result;
+//! failure classes are filtered from those.
 
 use super::expression::Expression;
 use super::item::{Item, get, parsed, text, time};
@@ -16,28 +17,28 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Manifest, ManifestFile, ManifestId};
 
-/// Limit of the tries at a run that changes all the time: it is decided on anew each time.
+/// Limit of the attempts to change a run that others keep changing: each decides again on the present record.
 pub(super) const TRIES: u32 = 6;
-/// Limit of the requests for a page: a filter can drop all of what each of them looks at.
+/// Limit of the requests per page: a filter can drop all items that a request reads.
 const MAX_REQUESTS: usize = 20;
 
 impl DynamoStore {
-    /// A run as it is now.
+    /// Reads a run.
     pub(super) async fn stored_run(&self, id: &ManifestId) -> TrackingResult<Option<StoredRun>> {
         self.get(&self.names.runs, key::run(id)).await?.as_ref().map(StoredRun::of_item).transpose()
     }
 
-    /// Asks for an item that is not there: half a read unit shows that the table answers, and that it may be read.
+    /// Reads an item that does not exist: half a read unit proves that the table answers and may be read.
     pub(super) async fn read_nothing(&self) -> TrackingResult<()> {
         self.get(&self.names.runs, key::nothing()).await.map(drop)
     }
 
-    /// A run that something is asked of.
+    /// Reads a run that must exist.
     pub(super) async fn known_run(&self, id: &ManifestId) -> TrackingResult<StoredRun> {
         self.stored_run(id).await?.ok_or_else(|| life::unknown(id))
     }
 
-    /// Changes a run as `decide` says, anew if it has changed meanwhile.
+    /// Changes a run as `decide` says, deciding again if it has changed meanwhile.
     pub(super) async fn change_run<T>(
         &self,
         id: &ManifestId,
@@ -78,7 +79,7 @@ impl DynamoStore {
         Ok(runs)
     }
 
-    /// The runs that have a turn. Those that are failing are settled first.
+    /// Active runs. Failing ones are settled first.
     pub(super) async fn runs_under_way(&self, now: DateTime<Utc>) -> TrackingResult<Vec<Run>> {
         let expression = Expression::new().when("queue", "=", text(FAILING));
         let query = Query { index: Some(QUEUE_INDEX), expression, ..Query::default() };
@@ -95,7 +96,7 @@ impl DynamoStore {
         Ok(runs)
     }
 
-    /// The runs of these items as they are now, oldest first.
+    /// Reads the runs of these items again, and returns them oldest first.
     pub(super) async fn reread(&self, items: Vec<Item>) -> TrackingResult<Vec<Run>> {
         let mut ids: Vec<&str> = items.iter().filter_map(|item| get(item, "manifest_id")).collect();
         ids.sort_unstable();
@@ -120,7 +121,7 @@ impl DynamoStore {
                         let files: Option<u64> = readable(parsed(item, "files", "number of files"))?;
                         count.unsized_files = count.unsized_files.saturating_add(files.unwrap_or(0));
                     }
-                    // They come in the order of their time.
+                    // Listed in order of time, so that the first is the oldest.
                     if count.oldest.is_none() {
                         count.oldest = readable(parsed(item, "created_at", "time"))?;
                     }
@@ -173,7 +174,7 @@ fn runs_of(items: &[Item], read: fn(&Item) -> TrackingResult<Run>) -> TrackingRe
     Ok(runs)
 }
 
-/// Returns what could be read. A value that never can is told of and passed over, so that it holds up nothing else.
+/// Filters out invalid stored values, which are logged, so that they do not block others.
 pub(super) fn readable<T>(read: TrackingResult<T>) -> TrackingResult<Option<T>> {
     match read {
         Ok(value) => Ok(Some(value)),
@@ -185,10 +186,10 @@ pub(super) fn readable<T>(read: TrackingResult<T>) -> TrackingResult<Option<T>> 
     }
 }
 
-/// The keys of a place in an index of runs, beside its partition.
+/// Names of the key attributes in an index of runs, besides its partition.
 const KEYS: [&str; 2] = ["manifest_id", "created_at"];
 
-/// The runs in one state, as the index has them, oldest first.
+/// Query for the runs in one state, oldest first, as the index has them.
 fn in_state(state: RunState) -> Query {
     let expression = Expression::new().when("status", "=", text(state.as_str()));
     Query { index: Some(STATUS_INDEX), expression, ..Query::default() }

@@ -1,4 +1,4 @@
-//! Series over time, and notes of processes. Each expires by itself.
+//! Time series, and notes of processes. All of them expire.
 
 use super::DynamoStore;
 use super::expression::Expression;
@@ -9,7 +9,7 @@ use crate::numbers::MAX_NOTES;
 use crate::{Note, Sample, Span, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
 
-/// The partition of a sample: those of a day, or of a month, are read together.
+/// Partition of a sample: the samples of a day, or of a month, are read together.
 fn partition(span: Span, at: DateTime<Utc>) -> String {
     let period = match span {
         Span::Minute => at.format("%Y-%m-%d"),
@@ -22,7 +22,7 @@ fn notes(kind: &str) -> String {
     format!("NOTE#{kind}")
 }
 
-/// The sort key of a sample: its time, so that texts are in the order of time.
+/// Sort key of a sample: its time, as a text that sorts by time.
 fn place(at: i64) -> String {
     format!("{at:012}")
 }
@@ -43,7 +43,7 @@ impl DynamoStore {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> TrackingResult<Vec<Sample>> {
-        // No earlier than what is kept: the number of partitions is bounded by that.
+        // Limited to the retention time, which bounds the number of partitions.
         let from = from.max(Utc::now() - span.keep());
         let (mut samples, mut last, mut at) = (Vec::new(), String::new(), from);
         while at < to {
@@ -61,7 +61,7 @@ impl DynamoStore {
             }
             at += chrono::Duration::days(1);
         }
-        // The last period, if a step of a day went past its beginning.
+        // Adds the last period, in case a step of a day jumped over its beginning.
         let of = partition(span, to);
         if of != last && from < to {
             let expression = Expression::new().when("metric_date", "=", text(of.as_str())).when(

@@ -1,9 +1,9 @@
-//! Manifests that somebody else made.
+//! Submission of external manifests.
 //!
-//! First every file is put in the manifest, then its document and its run are written, both at once. A process that dies
-//! in between leaves files that are in a manifest without a run. The same call, made again, finds them its own, and goes
-//! on; one that is refused puts back whatever is in the manifest and not in its run, whoever put it there; and what nobody
-//! submits again is put back after a while.
+//! First every file is assigned to the manifest, then its document and run are written in one transaction. A crash in
+//! between leaves files in a manifest without a run. A repeated call finds the files assigned already, and continues; a
+//! refused call releases all files that are in the manifest and not in its run; and files of a submission that is never
+//! repeated are released after a while.
 
 use super::DynamoStore;
 use super::change::{Change, is_in, manifested, new_file};
@@ -20,11 +20,11 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 use std::collections::{BTreeMap, HashSet};
 
-/// Limit of the manifested files that are looked at for some without a run: those that came first. Files without one stay, while
-/// others go on, so that they are among the first in the end.
+/// Limit of the manifested files that are searched for some without a run: the oldest. Files without a run remain while
+/// others advance, so that they end up among the oldest.
 const MAX_LOOK: usize = 100;
 
-/// Success, or the reason why a file cannot be put in a manifest.
+/// Success, or the reason why a file cannot be assigned to a manifest.
 type Claimed = Result<(), Box<TrackingError>>;
 
 impl DynamoStore {
@@ -59,22 +59,23 @@ impl DynamoStore {
                 let actions = [put_action(&self.names.runs, item, &if_unknown)?, self.document_action(manifest).await?];
                 match self.transact(&actions).await? {
                     Transacted::Done => Ok(true),
-                    // Somebody else has submitted it at the same time.
+                    // Another process has submitted it at the same time.
                     Transacted::Refused(_) => self.check_same_files(manifest).await.map(|()| false),
                 }
             }
         }
     }
 
-    /// Puts every file in the manifest, until one is taken.
+    /// Assigns every file to the manifest, up to the first that belongs to another.
     async fn claim_all(&self, manifest: &Manifest, now: DateTime<Utc>) -> TrackingResult<()> {
         let uris: Vec<ObjectUri> = manifest.files.iter().map(|file| file.uri.clone()).collect();
         let id = &manifest.id;
-        // Most refusals are found before anything is written.
+        // Finds most refusals before anything is written.
         for file in self.tracked_files(&uris).await?.iter().flatten() {
             claim(file, id, now).0.map_err(|taken| *taken)?;
         }
-        // The first in the alphabet before the others: of two that want the same files, one is refused at once, not both.
+        // The file first in alphabetical order goes first: of two manifests with the same files, one is refused at
+        // once, and not both.
         let mut files: Vec<&ManifestFile> = manifest.files.iter().collect();
         files.sort_by_key(|file| &file.uri);
         let (first, others) = files.split_at(files.len().min(1));
@@ -95,8 +96,8 @@ impl DynamoStore {
         applied.map(drop)
     }
 
-    /// Puts those of these files back that are in a manifest, but not in its run, since before a time: as they were, by
-    /// their timeline.
+    /// Releases those of these files that have been in the manifest, but not in its run, since before a time: they get
+    /// their former state, from their timeline.
     async fn release(
         &self,
         id: &ManifestId,
@@ -130,7 +131,7 @@ impl DynamoStore {
         Ok((forgotten.len() + moves.len()) as u64)
     }
 
-    /// Puts back what submissions claimed before a time, and then died.
+    /// Releases files of submissions that were claimed before a time and then abandoned.
     pub(super) async fn release_files(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> TrackingResult<u64> {
         let expression = Expression::new().when("status", "=", text(FileState::Manifested.as_str()));
         let query = Query { index: Some(STATUS_INDEX), expression, limit: Some(MAX_LOOK), ..Query::default() };
@@ -173,7 +174,7 @@ impl DynamoStore {
         self.put_or_change(&new, Ok(()), |known| claim(known, id, now)).await
     }
 
-    /// Refuses a manifest that has the id of another one.
+    /// Refuses a manifest that has the id of a different one.
     async fn check_same_files(&self, manifest: &Manifest) -> TrackingResult<()> {
         let known = self.known_manifest(&manifest.id).await?;
         let uris = |manifest: &Manifest| manifest.files.iter().map(|file| file.uri.clone()).collect::<Vec<_>>();
@@ -188,11 +189,11 @@ impl DynamoStore {
     }
 }
 
-/// Puts a file in a manifest, unless it is there, or taken.
+/// Assigns a file to a manifest, unless it is assigned already, or belongs to another.
 fn claim(file: &TrackedFile, id: &ManifestId, now: DateTime<Utc>) -> (Claimed, Option<Change>) {
     match file.state {
         FileState::Pending | FileState::Failed => (Ok(()), Some(manifested(file, id, now))),
-        // Written anew: who wants to put it back by an older look at it must not.
+        // Written even if unchanged: the new version makes a concurrent release based on an older read fail.
         _ if is_in(file, id, &[FileState::Manifested]) => (Ok(()), Some(Change::of(file, now))),
         state => {
             let holder = file.manifest_id.as_ref().map(|id| format!(" in manifest `{id}`")).unwrap_or_default();
@@ -202,7 +203,7 @@ fn claim(file: &TrackedFile, id: &ManifestId, now: DateTime<Utc>) -> (Claimed, O
     }
 }
 
-/// Change of a file that is not to be in its manifest after all; none, if nobody else has told of the file.
+/// Change that releases a file from a manifest; `None` if only the submission created its record.
 fn put_back(stored: &StoredFile, now: DateTime<Utc>) -> TrackingResult<Option<Change>> {
     let notes: Vec<_> = stored.timeline.iter().map(timeline_entry).collect::<TrackingResult<_>>()?;
     let before = notes.into_iter().rev().find(|note| note.state != FileState::Manifested);

@@ -1,4 +1,4 @@
-//! The tables, their indexes, and how they are made.
+//! Definitions of the tables and indexes, and their creation.
 
 use super::TableNames;
 use super::request::{incomplete, unavailable};
@@ -14,22 +14,22 @@ use aws_sdk_dynamodb::types::{
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Files, or runs, by their state and time.
+/// Index of files, or runs, by state and time.
 pub(super) const STATUS_INDEX: &str = "status-index";
-/// Pending files by their date and time: it holds nothing else, so that its cost is that of what waits.
+/// Index of pending files by date and time. Contains no others, so that its cost is that of pending files.
 pub(super) const PENDING_INDEX: &str = "pending-index";
-/// Runs by the date of their manifest and time.
+/// Index of runs by the date of their manifest and time.
 pub(super) const DATE_INDEX: &str = "date-index";
-/// All runs by time.
+/// Index of all runs by time.
 pub(super) const AGE_INDEX: &str = "age-index";
-/// Runs that wait, in the order in which they are to start, and runs that are failing: it holds nothing else.
+/// Index of queued runs, in the order in which they are to start, and of failing runs. Contains no others.
 pub(super) const QUEUE_INDEX: &str = "queue-index";
-/// The attribute that holds the time after which an item may go, in seconds since 1970.
+/// Attribute with the expiry time of an item, in Unix seconds.
 const TTL: &str = "ttl";
-/// Time that a new table may take to become usable.
+/// Time limit for a new table to become usable.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 
-/// A table as it must be. All keys are strings; it is paid per request.
+/// Required definition of a table. All keys are strings; billing is per request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableDefinition {
     /// Name of the table.
@@ -49,13 +49,13 @@ pub struct TableDefinition {
 pub struct IndexDefinition {
     /// Name of the index.
     pub name: &'static str,
-    /// Partition key: an item without it is not in the index.
+    /// Partition key; an item without it is not in the index.
     pub partition_key: &'static str,
     /// Sort key of the index.
     pub sort_key: &'static str,
 }
 
-/// The tables of a store. The lock table is one of its own only if it has another name than the tracking table.
+/// Tables of a store. There is a separate lock table only if its name differs from that of the tracking table.
 pub fn table_definitions(names: &TableNames) -> Vec<TableDefinition> {
     let index = |name, partition_key, sort_key| IndexDefinition { name, partition_key, sort_key };
     let tracking = TableDefinition {
@@ -98,7 +98,7 @@ pub fn table_definitions(names: &TableNames) -> Vec<TableDefinition> {
     [Some(tracking), (!shared).then_some(locks), Some(metrics), Some(runs)].into_iter().flatten().collect()
 }
 
-/// Makes those tables of a store that are not there; returns the names of the new ones.
+/// Creates the missing tables of a store. Returns the names of the new ones.
 pub async fn create_tables(client: &Client, names: &TableNames) -> TrackingResult<Vec<String>> {
     let mut created = Vec::new();
     for definition in table_definitions(names) {
@@ -109,16 +109,16 @@ pub async fn create_tables(client: &Client, names: &TableNames) -> TrackingResul
     Ok(created)
 }
 
-/// The innermost cause of an error.
+/// Text of the innermost cause of an error.
 fn plain_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.last().map(ToString::to_string).unwrap_or_else(|| error.to_string())
 }
 
-/// Makes a table if it is not there, waits until it can be used, and sets what its items expire by. Returns whether it
-/// is new.
+/// Creates a table if it does not exist, waits until it is usable, and sets its expiry attribute. Returns whether it is
+/// new.
 ///
-/// Each step can be made again: what a process that died had not done yet, the next call does.
+/// Every step is idempotent, so that a repeated call completes what a crash interrupted.
 pub async fn create_table(client: &Client, definition: &TableDefinition) -> TrackingResult<bool> {
     let name = definition.name.as_str();
     let request = client
@@ -148,7 +148,7 @@ pub async fn create_table(client: &Client, definition: &TableDefinition) -> Trac
     Ok(is_new)
 }
 
-/// Refuses a table that somebody made without our indexes.
+/// Refuses an existing table that lacks required indexes.
 pub(super) fn check_indexes(
     definition: &TableDefinition,
     found: &[GlobalSecondaryIndexDescription],
@@ -166,7 +166,7 @@ pub(super) fn check_indexes(
     }
 }
 
-/// Sets what the items of a table expire by, unless it is set.
+/// Sets the expiry attribute of a table, unless it is set.
 async fn expire_by(client: &Client, name: &str, attribute: &str) -> TrackingResult<()> {
     let described = client.describe_time_to_live().table_name(name).send().await.map_err(|e| unavailable(name, &e))?;
     let status = described.time_to_live_description.and_then(|described| described.time_to_live_status);
@@ -194,7 +194,7 @@ fn key_schema(partition_key: &str, sort_key: Option<&str>) -> Result<Vec<KeySche
     keys.into_iter().flatten().map(element).collect()
 }
 
-/// None if there are none: DynamoDB refuses an empty list.
+/// Index definitions for the request; `None` if there are none, since DynamoDB refuses an empty list.
 fn indexes(definition: &TableDefinition) -> Result<Option<Vec<GlobalSecondaryIndex>>, BuildError> {
     let index = |index: &IndexDefinition| {
         GlobalSecondaryIndex::builder()

@@ -1,6 +1,6 @@
-//! Totals of dates: they stand in the item of the date, beside its backlog, and are added to with it.
+//! Totals of dates: stored in the item of the date beside its backlog, and updated with it.
 //!
-//! They are hints, as backlogs are: a process that dies between a change and its count leaves them wrong until they are counted anew.
+//! Like backlogs they are hints: a crash between a change and its count leaves them wrong until a recount.
 
 use super::DynamoStore;
 use super::deltas::{Deltas, named, of_refused, of_runs};
@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FileState, ManifestId, QuarantineReason};
 use std::collections::BTreeMap;
 
-/// States of runs that have ended: only those are counted by date.
+/// Ended states of runs: only these are counted by date.
 const ENDED: [RunState; 3] = [RunState::Completed, RunState::Failed, RunState::Cancelled];
 
 impl DynamoStore {
@@ -40,7 +40,7 @@ impl DynamoStore {
         items.into_iter().map(|item| Ok((parsed(&item, "metric_type", "date")?, item))).collect()
     }
 
-    /// Writes the sums that wait to be written.
+    /// Writes the held-back changes.
     async fn write_owed(&self) -> TrackingResult<()> {
         let owed = std::mem::take(&mut *self.owed.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         for (date, delta) in owed.0 {
@@ -49,7 +49,7 @@ impl DynamoStore {
         Ok(())
     }
 
-    /// Corrects what a date's runs produced, when an output took the place of another. Who waits for the commit does not wait for this.
+    /// Corrects the results in a date's totals after an output was replaced. Done after the commit was answered.
     pub(super) async fn replace_totals(&self, before: &RunSummary, after: &Run) {
         let mut deltas = Deltas::default();
         deltas.replace(before, after);
@@ -68,7 +68,7 @@ impl DynamoStore {
         Ok(all)
     }
 
-    /// Files that were completed are forgotten after some days: of them, what is known is not corrected to less.
+    /// Recounts a date. Records of completed files expire after some days, so that known totals are not reduced.
     pub(super) async fn count_date(&self, date: DatePrefix) -> TrackingResult<DateTotals> {
         self.write_owed().await?;
         for _ in 0..TRIES {
@@ -110,7 +110,7 @@ impl DynamoStore {
             }
             Ok(())
         };
-        // The date may stand in the key, or have been given to a file without one.
+        // The date may be in the key, or have been assigned to a file without one.
         for partition in [date.to_string(), key::NO_DATE.to_owned()] {
             let expression = Expression::new().when("date_prefix", "=", text(partition));
             self.query_pages(&self.names.tracking, &Query { expression, ..Query::default() }, &mut add).await?;
@@ -150,7 +150,7 @@ impl DynamoStore {
 }
 
 fn count(item: &Item, name: &str) -> TrackingResult<u64> {
-    // They are corrected by differences, which a crash can lose: none is shown below 0.
+    // A crash can lose updates, so that negative values are shown as 0.
     Ok(optional::<i64>(item, name, "number of a date")?.unwrap_or(0).max(0).unsigned_abs())
 }
 
@@ -196,7 +196,7 @@ fn totals(item: &Item) -> TrackingResult<DateTotals> {
     Ok(all)
 }
 
-/// Makes the update that sets the numbers of a date as counted, on condition that they have not changed meanwhile.
+/// Update that sets the totals of a date to the counted values, on the condition that they have not changed meanwhile.
 fn absolute(counted: &DateTotals, seen: Option<&Item>) -> Expression {
     let mut change = Expression::new();
     for state in FileState::ALL {

@@ -1,7 +1,7 @@
-//! Operations on runs: `life` says what becomes of the run, here its files follow.
+//! Operations on runs: `life` decides on the run, and its files are changed here accordingly.
 //!
-//! The files of a run that was started once are processing until it has ended, also while it waits to be started again.
-//! Those of a forced run, which has an output, stay completed.
+//! Once a run was started, its files are processing until it ends, even while it is queued for a retry. Those of a
+//! forced run, which has an output, stay completed.
 
 use super::job::Done;
 use super::manifest_files::{self, Other};
@@ -98,8 +98,8 @@ fn fail_files(c: &Connection, id: &ManifestId, uri: Option<&str>, message: &str,
     Ok(failed)
 }
 
-/// Releases those of the files that fail now and have other content by now: they wait for a manifest, and whoever reads them sees
-/// which content that is.
+/// Releases those failing files that have other content by now: they become pending, and their content is determined
+/// when they are read.
 fn release_overwritten(c: &Connection, id: &ManifestId, at: &str) -> Done<()> {
     let which = "manifest_id = ?1 AND status = 'failed' AND updated_at = ?2 AND overwritten_etag <> etag";
     let sql = format!("INSERT INTO timeline SELECT uri, ?2, 'pending', ?3 FROM files WHERE {which}");
@@ -112,7 +112,7 @@ fn release_overwritten(c: &Connection, id: &ManifestId, at: &str) -> Done<()> {
     Ok(())
 }
 
-/// Takes over the content that some files of a run which ended without output have by now.
+/// Updates files of a run that ended without output to their present content.
 pub(super) fn refresh(
     c: &Connection,
     manifest: &Manifest,
@@ -167,7 +167,7 @@ pub(super) fn prioritise(c: &Connection, id: &ManifestId, priority: i32, now: Da
     after.map_or(Ok(()), |after| save(c, &after))
 }
 
-/// Refuses to go on with a run that has lost files. It waits, or is under way.
+/// Refuses to continue with a queued or active run that has lost files.
 pub(super) fn check_owns_files(c: &Connection, run: &Run) -> Done<()> {
     let state = if has_output(run) { FileState::Completed } else { FileState::Processing };
     let sql = "SELECT count(*) FROM files WHERE manifest_id = ?1 AND status = ?2";
@@ -181,7 +181,7 @@ pub(super) fn check_owns_files(c: &Connection, run: &Run) -> Done<()> {
     Ok(check_owned(run, owned, first_lost.as_ref())?)
 }
 
-/// Moves those of a manifest's files that are in one state to the next, each with a note.
+/// Moves those of a manifest's files that are in state `from` to the next, each with a timeline entry.
 pub(super) fn move_files(
     c: &Connection,
     id: &ManifestId,

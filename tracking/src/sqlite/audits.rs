@@ -1,4 +1,4 @@
-//! Notes of what was done, and planned changes.
+//! Audit records, and change plans.
 
 use super::SqliteStore;
 use super::job::Done;
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Plans that are forgotten with each that is made, at most: so there are never many old ones, and none costs much.
+/// Limit of the expired plans that are deleted when one is created, so that few remain, and creation stays fast.
 const FORGET_AT_ONCE: u32 = 10;
 
 fn corrupt(error: &serde_json::Error) -> TrackingError {
@@ -26,7 +26,7 @@ pub(super) fn audit(c: &Connection, entry: &AuditEntry) -> Done<()> {
 pub(super) fn audits(c: &Connection, filter: &AuditFilter) -> Done<Page<AuditEntry>> {
     let day = filter.day.to_string();
     let before = match &filter.cursor {
-        // After every place of the day.
+        // After every position of the day.
         None => format!("{day}U"),
         Some(cursor) if cursor.starts_with(&day) => cursor.clone(),
         Some(cursor) => return Err(TrackingError::BadCursor(cursor.clone()).into()),
@@ -34,7 +34,7 @@ pub(super) fn audits(c: &Connection, filter: &AuditFilter) -> Done<Page<AuditEnt
     let look = if filter.subject.is_some() { MAX_LOOK } else { filter.limit };
     let sql = "SELECT place, entry FROM audit_entries WHERE place >= ?1 AND place < ?2 ORDER BY place DESC LIMIT ?3";
     let mut statement = c.prepare_cached(sql)?;
-    // A row more tells whether there is another page.
+    // An additional row tells whether there is another page.
     let rows = statement.query_map(params![day, before, look as u64 + 1], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let rows: Vec<(String, String)> = collect(rows)?;
     let (mut items, mut next_cursor) = (Vec::new(), None);
@@ -83,7 +83,7 @@ pub(super) fn update_plan(c: &Connection, plan: &PlanRecord) -> Done<bool> {
     if c.prepare_cached(sql)?.execute(values)? == 1 {
         return Ok(true);
     }
-    // The answer of the first time may have been lost.
+    // The answer to an earlier request may have been lost.
     Ok(find_plan(c, &plan.id)?.as_ref() == Some(plan))
 }
 

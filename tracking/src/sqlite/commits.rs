@@ -1,6 +1,6 @@
-//! Commit records: what was decided on, shown, given up, replaced.
+//! Commit records: committed, published, given up, and replaced outputs.
 //!
-//! Each operation is one transaction, with the change of the run. A record that was given up has no result any more.
+//! Each operation is one transaction together with the change of the run. A record that was given up has no result.
 
 use super::SqliteStore;
 use super::attempts::{check_owns_files, move_files};
@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FileState, ManifestId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// The result of a record that was given up.
+/// Stored result of a record that was given up.
 const SUPERSEDED: &str = "null";
 
 pub(super) fn commit(c: &Connection, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> Done<bool> {
@@ -63,7 +63,7 @@ pub(super) fn replaced(c: &Connection, id: &ManifestId) -> Done<Vec<Replaced>> {
     if !find(c, id)?.is_some_and(|run| life::replaces(&run)) {
         return Ok(Vec::new());
     }
-    // Down to the newest that is shown: the ones before that are gone.
+    // Ends at the newest published generation: older ones are removed.
     let sql = "SELECT attempt, record, result = ?2 FROM commits WHERE manifest_id = ?1 AND generation >= coalesce(
         (SELECT max(generation) FROM commits WHERE manifest_id = ?1 AND result <> ?2), 0) ORDER BY generation DESC";
     let mut statement = c.prepare_cached(sql)?;
@@ -74,7 +74,7 @@ pub(super) fn replaced(c: &Connection, id: &ManifestId) -> Done<Vec<Replaced>> {
     collect(replaced)
 }
 
-/// The result of the newest record that counts.
+/// Result of the newest valid record.
 pub(super) fn result(c: &Connection, id: &ManifestId) -> Done<Option<String>> {
     let sql = "SELECT result FROM commits WHERE manifest_id = ?1 AND result <> ?2 ORDER BY generation DESC LIMIT 1";
     Ok(c.prepare_cached(sql)?.query_row(params![id.as_str(), SUPERSEDED], |row| row.get(0)).optional()?)
@@ -82,7 +82,7 @@ pub(super) fn result(c: &Connection, id: &ManifestId) -> Done<Option<String>> {
 
 pub(super) fn complete(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
     let Some(after) = life::complete(&known(c, id)?, now)? else { return Ok(()) };
-    // Files of a forced run are completed already.
+    // Files of a forced run are completed already, and not moved.
     move_files(c, id, FileState::Manifested, FileState::Processing, now)?;
     move_files(c, id, FileState::Processing, FileState::Completed, now)?;
     save(c, &after)

@@ -1,4 +1,4 @@
-//! Files and what waits.
+//! Files and backlogs.
 
 use super::SqliteStore;
 use super::job::Done;
@@ -25,7 +25,7 @@ pub(super) fn track(
     let (mut new, mut new_uris) = (Vec::new(), HashSet::new());
     for file in found {
         if new_uris.contains(&file.uri) {
-            // The file is known the second time.
+            // The file occurs a second time in the batch.
             insert_files(c, &std::mem::take(&mut new), None, now)?;
             new_uris.clear();
         }
@@ -83,7 +83,7 @@ fn track_known(
     }
 }
 
-/// Writes what is known of a file's content.
+/// Writes the content of a file: size, entity tag and version.
 fn save_content(c: &Connection, file: &TrackedFile, now: &str) -> Done<()> {
     let sql = "UPDATE files SET size_bytes = ?2, etag = ?3, version_id = ?4, sequencer = ?5, overwritten_etag = ?6,
         version = version + 1, updated_at = ?7 WHERE uri = ?1";
@@ -99,7 +99,7 @@ fn save_content(c: &Connection, file: &TrackedFile, now: &str) -> Done<()> {
     Ok(())
 }
 
-/// Replaces what is known of a file by the content that was found.
+/// Replaces the record of a file by the finding.
 fn replace(c: &Connection, known: &TrackedFile, file: &FoundFile, state: FileState, now: DateTime<Utc>) -> Done<()> {
     let now = time(now);
     let sql = "UPDATE files SET date_prefix = coalesce(date_prefix, ?2), size_bytes = ?3, etag = ?4, version_id = ?5,
@@ -136,7 +136,7 @@ pub(super) fn mark_missing(c: &Connection, found: &FoundFile, now: DateTime<Utc>
     Ok(true)
 }
 
-/// Makes a failed file pending again, if it is as it was seen.
+/// Makes a failed file pending again, if it is unchanged since `seen`.
 pub(super) fn take_back(c: &Connection, seen: &TrackedFile, now: DateTime<Utc>) -> Done<bool> {
     let now = time(now);
     let sql = "UPDATE files SET status = 'pending', reason = NULL, version = version + 1, updated_at = ?3
@@ -156,7 +156,7 @@ pub(super) fn mark_moved(c: &Connection, uri: &ObjectUri, to: &str, now: DateTim
 }
 
 pub(super) fn count(c: &Connection) -> Done<Vec<(FileState, u64)>> {
-    // As triggers keep it: to count a million files takes a second.
+    // Read from the totals that triggers maintain: counting a million files takes a second.
     let sql = "SELECT status, sum(files) FROM date_files GROUP BY status HAVING sum(files) > 0";
     let mut statement = c.prepare_cached(sql)?;
     collect(statement.query_map([], |row| Ok((parsed(row, 0, "file state")?, row.get(1)?)))?)

@@ -1,4 +1,4 @@
-//! Looks of people at the store, and the change of state that only they make.
+//! Reads for inspection by people, and the change of state that only operators make.
 
 use super::job::Done;
 use super::rows::{collect, find_file, instant, note, parsed, time};
@@ -60,7 +60,7 @@ fn locks(c: &Connection, names: &[String]) -> Done<Vec<LockState>> {
                 holder: row.get(1)?,
                 token: row.get(2)?,
                 acquired_at: Some(instant(row, 3)?),
-                // A lock that was let go of has no time.
+                // A released lock has no expiry time.
                 expires_at: (!expires.is_empty()).then(|| instant(row, 4)).transpose()?,
             })
         });
@@ -116,7 +116,7 @@ fn neighbours(c: &Connection, uri: &ObjectUri, limit: usize) -> Done<Vec<ObjectU
     Ok(found)
 }
 
-/// Tells whether the run that a change rests on is as it was seen.
+/// Tells whether the run on which a change depends is unchanged.
 fn is_as_seen(c: &Connection, seen: &RunSeen) -> Done<bool> {
     Ok(match seen {
         RunSeen::NoManifest => true,
@@ -152,7 +152,7 @@ fn change_state(c: &Connection, change: &StateChange, now: DateTime<Utc>) -> Don
     Ok(StateChanged::Done(Box::new(after)))
 }
 
-/// Looks at what a crash or somebody else's hand can have done to the file, without reading all of it.
+/// Checks for faults that a crash or a manual change can cause in the file, without reading all of it.
 fn faults(c: &Connection) -> Done<Vec<StoreFault>> {
     let mut found = Vec::new();
     let mut fault = |found_now: String, remedy: &str| {

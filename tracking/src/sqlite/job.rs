@@ -1,4 +1,4 @@
-//! Operations on their way to the thread that does them, and back.
+//! Operations that are sent to a thread, and their results.
 
 use super::open::words;
 use crate::{TrackingError, TrackingResult};
@@ -7,18 +7,18 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::oneshot;
 
-/// Error inside an operation.
+/// Error within an operation.
 pub(super) enum Problem {
     Sql(rusqlite::Error),
     Ours(TrackingError),
-    /// The operation panicked. The text of the panic is in the log.
+    /// The operation panicked. The message is in the log.
     Panic,
 }
 
 impl From<rusqlite::Error> for Problem {
     fn from(error: rusqlite::Error) -> Self {
         match &error {
-            // A value that is not valid stays so, however often it is read.
+            // An invalid value stays invalid, so that a retry does not help.
             rusqlite::Error::FromSqlConversionFailure(_, _, source) => match source.downcast_ref::<TrackingError>() {
                 Some(ours) => Self::Ours(ours.clone()),
                 None => Self::Sql(error),
@@ -34,15 +34,15 @@ impl From<TrackingError> for Problem {
     }
 }
 
-/// The result of an operation inside its transaction.
+/// Result of an operation within its transaction.
 pub(super) type Done<T> = Result<T, Problem>;
 
-/// An operation on its way through a thread.
+/// An operation that runs on a thread of the store.
 pub(super) trait Job: Send {
     fn writes(&self) -> bool;
-    /// Does the work; false if what it changed is to be taken back. A panic ends the operation, and nothing else.
+    /// Runs the operation; returns false if its changes are to be rolled back. A panic ends only the operation.
     fn perform(&mut self, connection: &Connection) -> bool;
-    /// Tells the outcome, given what became of the transaction.
+    /// Sends the result, given the result of the transaction.
     fn answer(self: Box<Self>, committed: &rusqlite::Result<()>, store: &str);
 }
 
@@ -53,7 +53,7 @@ struct Operation<T, F> {
     reply: oneshot::Sender<TrackingResult<T>>,
 }
 
-/// An operation, and where its outcome will be told.
+/// Creates an operation, and the receiver of its result.
 pub(super) fn job<T: Send + 'static>(
     writes: bool,
     work: impl FnOnce(&Connection) -> Done<T> + Send + 'static,
@@ -68,8 +68,8 @@ impl<T: Send, F: FnOnce(&Connection) -> Done<T> + Send> Job for Operation<T, F> 
     }
 
     fn perform(&mut self, connection: &Connection) -> bool {
-        // Changes that the panic leaves half-done in the database are rolled back by the caller, who sees false; of the operation's own
-        // state nothing is used again.
+        // A panic returns false, so that the caller rolls back its partial changes; nothing of the operation's own
+        // state is used again.
         self.done = self.work.take().map(|work| {
             catch_unwind(AssertUnwindSafe(|| work(connection))).unwrap_or_else(|panic| {
                 tracing::error!(
@@ -93,12 +93,12 @@ impl<T: Send, F: FnOnce(&Connection) -> Done<T> + Send> Job for Operation<T, F> 
             (Some(Ok(value)), Ok(())) => Ok(value),
             (None, Ok(())) => Err(ended(store)),
         };
-        // Whoever asked may be gone.
+        // The receiver may be gone.
         let _ = self.reply.send(result);
     }
 }
 
-/// Asked again, it would panic again.
+/// Permanent error for an operation that panicked, since a retry would panic again.
 fn panicked(store: &str) -> TrackingError {
     let message = "a defect of Millwork's ended the operation, of which nothing is stored; the log says more";
     TrackingError::Refused { store: store.to_owned(), message: message.to_owned() }
@@ -108,7 +108,7 @@ pub(super) fn ended(store: &str) -> TrackingError {
     TrackingError::Unavailable { store: store.to_owned(), message: "the store has been closed".to_owned() }
 }
 
-/// Text of a panic.
+/// Message of a panic.
 pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     text.unwrap_or("without a word")

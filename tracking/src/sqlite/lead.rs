@@ -1,4 +1,4 @@
-//! The lead of a store that is a file: a file beside it that one process locks. The system lets go of it when that process ends.
+//! Lead of a store that is a file: a lock on a file beside it, which the system releases when the process ends.
 
 use super::open::open_lock;
 use crate::{TrackingError, TrackingResult};
@@ -8,12 +8,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Looks at the kernel's list of locks before one counts as free: 3. The list is given in pieces, and leaves locks out while others
-/// come and go.
+/// Number of reads of the kernel's lock list before a lock counts as free: 3. The list is returned in pieces, and can
+/// miss locks while others change.
 const LOOKS_AT_LOCKS: u32 = 3;
 
-/// The file that the leader of a database holds: the whole name of the database and `.lock`, so that `a.db` and `a.sqlite` have two.
-/// Links are resolved, so that a database of two names has one.
+/// Path of the lock file of a database: the full name of the database with `.lock`, so that `a.db` and `a.sqlite` have
+/// different ones. Links are resolved, so that a database with two names has only one.
 fn lock_path(database: &Path) -> TrackingResult<PathBuf> {
     let mut name = database.canonicalize().map_err(|e| failed(database, &e))?.into_os_string();
     name.push(".lock");
@@ -24,7 +24,7 @@ fn failed(path: &Path, error: &io::Error) -> TrackingError {
     TrackingError::Open { store: path.display().to_string(), message: words_of_system("open", error) }
 }
 
-/// Locks the file of a database; none if another process has it.
+/// Locks the file of a database; `None` if another process has locked it.
 pub(super) fn take(database: &Path) -> TrackingResult<Option<File>> {
     let path = lock_path(database)?;
     let file = open_lock(&path).map_err(|e| failed(&path, &e))?;
@@ -35,13 +35,13 @@ pub(super) fn take(database: &Path) -> TrackingResult<Option<File>> {
     }
 }
 
-/// Tells whether a process holds the file of a database, without taking it. None if the system does not tell.
+/// Tells whether a process holds the lock of a database, without taking it. `None` if the system does not tell.
 pub(super) fn is_held(database: &Path) -> Option<bool> {
     let Ok(metadata) = std::fs::metadata(lock_path(database).ok()?) else { return Some(false) };
     let inode = format!(":{}", metadata.ino());
     let is_ours = |line: &str| line.contains("FLOCK") && line.split_whitespace().any(|word| word.ends_with(&inode));
     for _ in 0..LOOKS_AT_LOCKS {
-        // A look at the kernel's list takes nothing from anybody: to try the lock would, for that moment.
+        // Reading the kernel's list is passive, while trying the lock would hold it for a moment.
         let locks = std::fs::read_to_string("/proc/locks").ok()?;
         if locks.lines().any(is_ours) {
             return Some(true);

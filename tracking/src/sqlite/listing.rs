@@ -1,7 +1,7 @@
 //! Listings of files and runs, page by page.
 //!
-//! What is asked for is read from one index, or from one for each state or class, whose pages are merged. What an index cannot tell is
-//! looked up row by row: a page then looks at a bounded number of entries, and its cursor goes on after the last of them.
+//! A listing reads one index, or one range per state or class, whose pages are merged. Conditions outside the index are
+//! checked row by row: a page then reads a bounded number of entries, and its cursor continues after the last of them.
 
 use super::job::Done;
 use super::rows::{FILE_COLUMNS, LISTED_RUN_COLUMNS, collect, readable, run, time, tracked_file};
@@ -10,21 +10,21 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, ManifestId};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
-/// Limit of the rows of files that are looked up for a page: 5,000, which takes about 10 ms.
+/// Limit of the rows of files that are read for a page: 5,000, which takes about 10 ms.
 const MAX_ROWS: usize = if cfg!(test) { 3 } else { 5000 };
 /// Limit of the entries of an index that are read for a page: 50,000, which takes about 10 ms.
 const MAX_ENTRIES: usize = if cfg!(test) { 5 } else { 50_000 };
-/// Limit of the runs that are read, in the order of their ids, to sort them: 2,000, which takes about 5 ms.
+/// Limit of the runs that are read in order of id and then sorted: 2,000, which takes about 5 ms.
 const MAX_SORTED: usize = if cfg!(test) { 8 } else { 2000 };
 
 /// Index of the primary key, as SQLite names it.
 const FILES_BY_KEY: &str = "sqlite_autoindex_files_1";
 const RUNS_BY_KEY: &str = "sqlite_autoindex_runs_1";
 
-/// Time and key of an item: its place in the order of time, and among those of a time.
+/// Time and key of an item, which define its position.
 type Place = (String, String);
 
-/// Conditions, and the values of their places `?`, in their order.
+/// SQL conditions, and the values of their `?` placeholders in order.
 #[derive(Clone, Default)]
 struct Conditions {
     text: String,
@@ -61,14 +61,14 @@ impl Conditions {
     }
 }
 
-/// An index in which a listing is read, in its order.
+/// Range of an index that a listing reads, in index order.
 struct Way {
     index: &'static str,
-    /// Conditions by which a range of the index is found.
+    /// Conditions that select the range of the index.
     range: Conditions,
-    /// Other conditions.
+    /// Further conditions.
     rest: Conditions,
-    /// Limit of the entries that are looked at; none if each is wanted.
+    /// Limit of the entries that are read; `None` if there are no further conditions.
     look: Option<usize>,
 }
 
@@ -79,19 +79,19 @@ impl Way {
     }
 }
 
-/// Kind of a listing: table and order.
+/// Table and sort order of a listing.
 struct Kind<T> {
     table: &'static str,
     columns: &'static str,
     key: &'static str,
-    /// Columns of the order, the last of which is the key.
+    /// Columns of the sort order; the last one is the key.
     order: &'static [&'static str],
     is_descending: bool,
     read: fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     place: fn(&T) -> Place,
-    /// Time and key, for the place of an entry.
+    /// Column with the time in an item's position.
     time: &'static str,
-    /// True if what cannot be read is passed over.
+    /// True if invalid rows are skipped.
     passes_over: bool,
 }
 
@@ -101,7 +101,7 @@ impl<T> Kind<T> {
         self.order.iter().map(|column| format!("{column}{direction}")).collect::<Vec<_>>().join(", ")
     }
 
-    /// Condition of what comes after a place, or before it and at it.
+    /// Adds the condition that items come after a position, or else at or before it.
     fn beside(&self, conditions: Conditions, is_after: bool, (at, key): &Place) -> Conditions {
         let sign = match (is_after, self.is_descending) {
             (true, false) => ">",
@@ -119,13 +119,13 @@ impl<T> Kind<T> {
         if self.order.len() == 1 { (String::new(), place.1) } else { place }
     }
 
-    /// Tells whether a place comes after another.
+    /// Tells whether a position comes after another.
     fn is_after(&self, one: &Place, other: &Place) -> bool {
         let (one, other) = (self.sort_key(one.clone()), self.sort_key(other.clone()));
         if self.is_descending { one < other } else { one > other }
     }
 
-    /// A page of what some ways lead to, each of which leads to others.
+    /// Page of the merged items of several index ranges, which are disjoint.
     fn page(&self, c: &Connection, ways: Vec<Way>, cursor: Option<Place>, limit: usize) -> Done<Page<T>> {
         let limit = limit.max(1);
         let (mut items, mut end) = (Vec::new(), None::<Place>);
@@ -155,7 +155,8 @@ impl<T> Kind<T> {
         Ok(Page { items: items.into_iter().map(|(_, item)| item).collect(), next_cursor })
     }
 
-    /// Finds one item more than the limit, and the place up to which all was found; none if there is no more.
+    /// Reads up to one item more than the limit, and the position up to which the range was read; `None` if it was read
+    /// to its end.
     fn follow(&self, c: &Connection, way: Way, limit: usize) -> Done<(Vec<T>, Option<Place>)> {
         let Self { table, columns, key, time, .. } = self;
         let (index, order) = (way.index, self.order_text());
@@ -174,7 +175,7 @@ impl<T> Kind<T> {
         }
         all.text.push_str(&way.rest.text);
         all.values.extend(way.rest.values);
-        // Rows are looked up only for entries that are wanted.
+        // Full rows are read only for matching entries.
         let sql = format!(
             "{columns} WHERE {key} IN (SELECT {key} FROM {table} INDEXED BY {index} WHERE true{} ORDER BY {order} LIMIT {})",
             all.text,
@@ -216,8 +217,8 @@ const RUNS: Kind<Run> = Kind {
     passes_over: true,
 };
 
-/// A page of files, which begins after the file of its cursor, `{upload_time} {uri}`. They come in the order of arrival; those of a
-/// prefix in the order of their URIs, but for those of states that few are in.
+/// Page of files after its cursor, `{upload_time} {uri}`. Ordered by arrival; with a prefix ordered by URI, unless the
+/// states are ones with few files.
 pub(super) fn files(c: &Connection, filter: &FileFilter) -> Done<Page<TrackedFile>> {
     let cursor = filter.cursor.as_ref().map(|cursor| {
         let place = cursor.split_once(' ').map(|(at, uri)| (at.to_owned(), uri.to_owned()));
@@ -237,7 +238,7 @@ pub(super) fn files(c: &Connection, filter: &FileFilter) -> Done<Page<TrackedFil
         let way = Way::new(FILES_BY_KEY, none.and_begins("uri", prefix), rest, MAX_ROWS);
         return FILES_BY_URI.page(c, vec![way], cursor, filter.limit);
     }
-    // A page after others begins later than the first.
+    // Later pages begin after the cursor, so that the lower bound is implied.
     let since = since.filter(|since| cursor.as_ref().is_none_or(|(at, _)| at < since));
     let within = none.clone().and_if("upload_time >= ?", since.as_deref()).and_if("upload_time < ?", until.as_deref());
     let begins = none.clone().and_begins("uri", prefix);
@@ -251,7 +252,7 @@ pub(super) fn files(c: &Connection, filter: &FileFilter) -> Done<Page<TrackedFil
             let way = |state: &FileState| {
                 let (begins, word) = (begins.clone(), state.as_str());
                 match state {
-                    // An index of some rows is only used by a query that has its condition word for word.
+                    // A partial index is used only by a query that repeats its condition literally.
                     FileState::Pending => Way::new(
                         "files_pending",
                         of("date_prefix", date).and("status = 'pending'", &[]),
@@ -285,7 +286,7 @@ pub(super) fn files(c: &Connection, filter: &FileFilter) -> Done<Page<TrackedFil
     FILES.page(c, ways, cursor, filter.limit)
 }
 
-/// A page of runs, the newest first, which begins after the run of its cursor, `{created_at} {manifest_id}`.
+/// Page of runs, newest first, after its cursor, `{created_at} {manifest_id}`.
 pub(super) fn runs(c: &Connection, filter: &RunFilter) -> Done<Page<Run>> {
     let cursor =
         filter.cursor.as_ref().map(|cursor| place(cursor).ok_or_else(|| TrackingError::BadCursor(cursor.clone())));
@@ -299,7 +300,7 @@ pub(super) fn runs(c: &Connection, filter: &RunFilter) -> Done<Page<Run>> {
     );
     let date = filter.date.map(|date| date.to_string());
     let (date, since) = (date.as_deref(), filter.since.map(time));
-    // A page after others begins earlier than the first.
+    // Later pages begin before the cursor, so that the upper bound is implied.
     let until = filter.until.map(time).filter(|until| cursor.as_ref().is_none_or(|(at, _)| at >= until));
     let none = Conditions::default();
     let within = none.clone().and_if("created_at >= ?", since.as_deref()).and_if("created_at < ?", until.as_deref());
@@ -338,7 +339,7 @@ pub(super) fn runs(c: &Connection, filter: &RunFilter) -> Done<Page<Run>> {
     RUNS.page(c, ways, cursor, filter.limit)
 }
 
-/// Tells whether there are so few runs in a range of ids that they can be sorted.
+/// Tells whether a range of ids has few enough runs to sort them.
 fn has_few(c: &Connection, range: &Conditions) -> Done<bool> {
     let sql = format!("SELECT count(*) FROM (SELECT 1 FROM runs WHERE true{} LIMIT {})", range.text, MAX_SORTED + 1);
     let count: usize = c.prepare_cached(&sql)?.query_row(params_from_iter(&range.values), |row| row.get(0))?;

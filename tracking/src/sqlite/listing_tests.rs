@@ -1,4 +1,5 @@
-//! Listings against a look at everything, for each combination of what can be asked for. Limits of what a page looks at are a few here.
+//! Comparison of listings with a full scan, for each combination of filters. Limits of what a page reads are small in
+//! tests.
 
 use super::SqliteStore;
 use super::listing::{files, runs};
@@ -10,14 +11,14 @@ use std::fmt::Debug;
 use std::path::Path;
 
 const ITEMS: usize = 60;
-/// Limit of the pages of a listing; those here have a few entries each.
+/// Limit of the pages of a listing in these tests.
 const MAX_PAGES: usize = 200;
 
 const DATES: [&str; 2] = ["2025-12-22", "2025-12-23"];
 const CLASSES: [FailureClass; 3] = [FailureClass::Input, FailureClass::Storage, FailureClass::Timeout];
 const REASONS: [&str; 2] = ["too-small", "too-large"];
 
-/// Two items of each moment, in another order than their names.
+/// Time of an item: two items share each time, in an order other than that of their names.
 fn moment(i: usize) -> String {
     format!("2025-12-23T00:00:{:02}.000000Z", (i * 7 % ITEMS) / 2)
 }
@@ -63,7 +64,7 @@ fn seeded(path: &Path) -> Connection {
     c
 }
 
-/// Follows a listing to its end, and compares it with what it has to show.
+/// Reads a listing to its end, and compares it with the expected items.
 fn check<T>(
     asked: &dyn Debug,
     expected: &BTreeSet<String>,
@@ -98,7 +99,7 @@ fn dates() -> impl Iterator<Item = Option<DatePrefix>> {
     std::iter::once(None).chain(DATES.iter().map(|date| date.parse().ok()))
 }
 
-/// No time, one bound, both.
+/// No time bounds, either bound, and both.
 fn times() -> [(Option<usize>, Option<usize>); 4] {
     [(None, None), (Some(20), None), (None, Some(40)), (Some(20), Some(40))]
 }

@@ -34,13 +34,13 @@ pub(super) fn renew(c: &Connection, lock: Lock) -> Done<Lock> {
 }
 
 pub(super) fn unlock(c: &Connection, lock: &Lock) -> Done<()> {
-    // The row stays: its token must only grow.
+    // The row remains after the release, since its token must only grow.
     let sql = "UPDATE locks SET expires_at = '' WHERE name = ?1 AND token = ?2";
     c.prepare_cached(sql)?.execute(params![lock.name, lock.token])?;
     Ok(())
 }
 
-/// Refuses a write under a lock that somebody else has taken.
+/// Refuses a write under a lock that another process has taken.
 pub(super) fn check(c: &Connection, lock: &Lock) -> Done<()> {
     let sql = "SELECT token FROM locks WHERE name = ?1";
     let token: Option<u64> = c.prepare_cached(sql)?.query_row([&lock.name], |row| row.get(0)).optional()?;
@@ -73,7 +73,7 @@ impl LockStore for SqliteStore {
             return Ok(LockStore::lock(self, LEADER_LOCK, holder, ttl, now).await?.map(Lead::Lease));
         };
         let Some(file) = super::lead::take(path)? else { return Ok(None) };
-        // The file says that the holder before is gone, whatever its time.
+        // The file lock proves that the previous holder is gone, whatever the expiry time.
         let lock = LockStore::lock(self, LEADER_LOCK, holder, Duration::zero(), DateTime::UNIX_EPOCH).await?;
         let refused = || TrackingError::Refused {
             store: path.display().to_string(),
@@ -85,7 +85,7 @@ impl LockStore for SqliteStore {
     async fn leader(&self, now: DateTime<Utc>) -> TrackingResult<Leader> {
         let lock = self.locks(&[LEADER_LOCK.to_owned()]).await?.pop();
         let Some(path) = &self.path else { return Ok(Leader::by_time(lock, now)) };
-        // The time says nothing of a lock that a file goes with.
+        // The expiry time is meaningless for a lock that is tied to a file lock.
         let lock = lock.map(|lock| LockState { expires_at: None, ..lock });
         Ok(match super::lead::is_held(path) {
             Some(true) => Leader::Held(lock),

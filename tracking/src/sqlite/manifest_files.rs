@@ -1,7 +1,7 @@
-//! The files of one manifest as a table of the connection's own, with which the table of files is joined: a manifest of
-//! 100,000 files is looked at, claimed and returned by a few statements, not by some for each file.
+//! Files of one manifest in a temporary table, which is joined with the table of files: a manifest of 100,000 files is
+//! checked, claimed and returned by a few statements, not by some per file.
 //!
-//! It holds what the operation under way put in it.
+//! The table belongs to the connection, and contains the files of the current operation.
 
 use super::job::Done;
 use super::rows::time;
@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, MAX_OBJECT_BYTES, Manifest, ManifestId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// `place` is the file's place in the manifest.
+/// Statement that creates the table; `place` is the index of the file in the manifest.
 const TABLE: &str = "CREATE TEMP TABLE IF NOT EXISTS manifest_files (
     uri        TEXT PRIMARY KEY,
     place      INTEGER NOT NULL,
@@ -20,14 +20,14 @@ const TABLE: &str = "CREATE TEMP TABLE IF NOT EXISTS manifest_files (
     version_id TEXT
 ) STRICT, WITHOUT ROWID; DELETE FROM temp.manifest_files;";
 
-/// A file that is not as it would have to be: the first of the manifest.
+/// A file in an unexpected state: the first in the manifest.
 pub(super) struct Other {
     pub(super) uri: String,
     pub(super) state: String,
     pub(super) manifest_id: Option<String>,
 }
 
-/// Puts the files of a manifest in the table.
+/// Fills the table with the files of a manifest.
 pub(super) fn fill(c: &Connection, manifest: &Manifest) -> Done<()> {
     c.execute_batch(TABLE)?;
     let mut insert = c.prepare_cached("INSERT INTO temp.manifest_files VALUES (?1, ?2, ?3, ?4, ?5)")?;
@@ -44,28 +44,28 @@ pub(super) fn fill(c: &Connection, manifest: &Manifest) -> Done<()> {
     Ok(())
 }
 
-/// Puts the files of a run's manifest in the table, by their URIs alone.
+/// Fills the table with the files of a run's manifest, by URI only.
 pub(super) fn fill_from_document(c: &Connection, id: &ManifestId) -> Done<()> {
     c.execute_batch(TABLE)?;
-    // As it is written: one location that lists every file.
+    // The stored form of a manifest has a single location that lists every file.
     let sql = "INSERT INTO temp.manifest_files SELECT each.value, each.key, 0, '', NULL
         FROM documents, json_each(documents.document, '$.fileLocations[0].URIPrefixes') AS each WHERE manifest_id = ?1";
     c.prepare_cached(sql)?.execute([id.as_str()])?;
     Ok(())
 }
 
-/// The first of them that is neither free nor held by this manifest.
+/// First file that is neither free nor held by this manifest.
 pub(super) fn first_taken(c: &Connection, id: &ManifestId) -> Done<Option<Other>> {
     let is_well = "status IN ('pending', 'failed') OR (status = 'manifested' AND manifest_id IS ?1)";
     first_but(c, is_well, id)
 }
 
-/// The first of them that a run which ended without output cannot have again; see [`life::can_return`].
+/// First file that a run which ended without output cannot have again; see [`life::can_return`].
 pub(super) fn first_lost(c: &Connection, id: &ManifestId) -> Done<Option<Other>> {
     first_but(c, RETURNS, id)
 }
 
-/// The first of them that is not in this state, in this manifest.
+/// First file that is not in this state in this manifest.
 pub(super) fn first_not_in(c: &Connection, id: &ManifestId, state: FileState) -> Done<Option<Other>> {
     first_but(c, &format!("status = '{state}' AND manifest_id IS ?1"), id)
 }
@@ -74,7 +74,7 @@ pub(super) fn first_not_in(c: &Connection, id: &ManifestId, state: FileState) ->
 const RETURNS: &str = "CASE WHEN manifest_id IS NULL THEN status IN ('pending', 'failed')
     ELSE manifest_id = ?1 AND status IN ('pending', 'failed', 'manifested', 'processing') END";
 
-/// Number of the files in the table that a run which ended without output can have again.
+/// Number of files that a run which ended without output can have again.
 pub(super) fn count_returning(c: &Connection, id: &ManifestId) -> Done<u64> {
     let sql = format!("SELECT count(*) FROM temp.manifest_files CROSS JOIN files USING (uri) WHERE {RETURNS}");
     Ok(c.prepare_cached(&sql)?.query_row([id.as_str()], |row| row.get(0))?)
@@ -91,7 +91,7 @@ fn first_but(c: &Connection, is_well: &str, id: &ManifestId) -> Done<Option<Othe
     Ok(other.optional()?)
 }
 
-/// Puts all of them in a manifest, those that nobody knows included. None is another's: see [`first_taken`].
+/// Assigns all files to a manifest, including unknown ones. None may belong to another: see [`first_taken`].
 pub(super) fn claim(c: &Connection, manifest: &Manifest, now: DateTime<Utc>) -> Done<()> {
     let (id, at) = (manifest.id.as_str(), time(now));
     let sql =
@@ -106,13 +106,13 @@ pub(super) fn claim(c: &Connection, manifest: &Manifest, now: DateTime<Utc>) -> 
     empty(c)
 }
 
-/// Keeps nothing of it in memory.
+/// Empties the table, to free its memory.
 fn empty(c: &Connection) -> Done<()> {
     c.prepare_cached("DELETE FROM temp.manifest_files")?.execute([])?;
     Ok(())
 }
 
-/// Puts all files of a run back in its manifest.
+/// Returns all files of a run to its manifest.
 pub(super) fn return_all(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
     let at = time(now);
     set_manifested(c, id.as_str(), "true", &at)?;

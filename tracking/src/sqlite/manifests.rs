@@ -1,4 +1,4 @@
-//! Manifests in the making, and manifests submitted.
+//! Drafts, and submission of manifests.
 
 use super::job::Done;
 use super::rows::{find_file, instant, readable, tell_unreadable, time};
@@ -20,7 +20,7 @@ pub(super) fn begin_draft(c: &Connection, draft: &Draft, lock: &Lock) -> Done<()
     insert_run(c, &draft.manifest, &draft.manifest.to_json(), &draft.uri, (RunState::Draft, 0), draft.begun_at)
 }
 
-/// Remembers a run that is not known, and its document.
+/// Inserts a run with its document.
 fn insert_run(
     c: &Connection,
     manifest: &Manifest,
@@ -145,9 +145,9 @@ pub(super) fn manifest(c: &Connection, id: &ManifestId) -> Done<Option<Manifest>
     Ok(document.map(|document| parse_document(id.as_str(), &document)).transpose()?)
 }
 
-/// Tells whether a manifest's run is there already; refused if it is that of another manifest.
+/// Tells whether a manifest's run exists already; refused if it is that of a different manifest.
 ///
-/// Also asked before [`submit`], beside the writer: comparing takes as long as the manifest is large.
+/// Also called before [`submit`], on a reader: the comparison takes time proportional to the size of the manifest.
 pub(super) fn is_submitted(c: &Connection, manifest: &Manifest) -> Done<bool> {
     let known = runs::find(c, &manifest.id)?.map(|run| run.state);
     if known.is_none_or(|state| state == RunState::Draft) {
@@ -157,7 +157,7 @@ pub(super) fn is_submitted(c: &Connection, manifest: &Manifest) -> Done<bool> {
     Ok(true)
 }
 
-/// `document` is the manifest's, as the store keeps it.
+/// Submits a manifest; `document` is its stored form.
 pub(super) fn submit(
     c: &Connection,
     queued: &QueuedManifest,
@@ -191,7 +191,7 @@ fn corrupt_state(state: &str) -> TrackingError {
     TrackingError::Corrupt { what: "file state", value: state.to_owned() }
 }
 
-/// Refuses a manifest that has the id of another one.
+/// Refuses a manifest that has the id of a different one.
 fn check_same_files(c: &Connection, manifest: &Manifest) -> Done<()> {
     let known = self::manifest(c, &manifest.id)?;
     let uris = |manifest: &Manifest| manifest.files.iter().map(|file| file.uri.clone()).collect::<Vec<_>>();

@@ -1,8 +1,8 @@
-//! The embedded store: one SQLite file in WAL mode, safe for several processes.
+//! Embedded tracking store: one SQLite file in WAL mode, safe for several processes.
 //!
-//! One thread writes. Operations that wait for it at the same time share a transaction, each in a savepoint of its own, so
-//! that they share the cost of making it durable too. An operation is answered after that: it happens whole or not at all,
-//! whenever the process dies. Others read, each by a connection of its own: no read waits for a write.
+//! One thread writes. Operations that are waiting for it share a transaction, each in its own savepoint, and so share
+//! one fsync (group commit). An operation is answered after that, and is atomic even in a crash. Other threads read,
+//! each on its own connection, so that no read waits for a write.
 
 mod attempts;
 mod audits;
@@ -38,10 +38,10 @@ use worker::Worker;
 
 pub use open::open_lock;
 
-/// The embedded store.
+/// Embedded tracking store.
 pub struct SqliteStore {
     worker: Worker,
-    /// The database file as it was named; none in memory.
+    /// Path of the database file as given; `None` in memory.
     path: Option<PathBuf>,
 }
 
@@ -65,7 +65,7 @@ impl TrackingStore for SqliteStore {
     }
 }
 
-/// The document of a manifest as the store holds it.
+/// Decodes the document of a manifest.
 fn parse_document(id: &str, document: &str) -> TrackingResult<Manifest> {
     Manifest::parse_own(id, document.as_bytes(), DateTime::default())
         .map_err(|e| TrackingError::Corrupt { what: "a manifest", value: e.to_string() })

@@ -1,4 +1,4 @@
-//! The day's numbers.
+//! Daily counters.
 
 use super::SqliteStore;
 use super::job::Done;

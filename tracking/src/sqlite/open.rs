@@ -12,25 +12,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Time for which an operation waits for another process's write.
+/// Time limit for waiting for another process's write.
 pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
-/// Limit of the prepared statements that are kept.
+/// Limit of the cached prepared statements.
 const STATEMENTS: usize = 100;
 
-/// Limit of the tables of a database that is looked at; ours has fewer.
+/// Limit of the tables that are read to recognise a database; Millwork's has fewer.
 const MAX_TABLES_LOOKED_AT: usize = 1000;
 /// Limit of the foreign tables that an error names.
 const MAX_TABLES_SHOWN: usize = 3;
 
-/// Permissions of the database and its lock: it tells of all files and runs, and whoever can open a lock can hold it.
+/// Permissions of the database and its lock file: the database lists all files and runs, and a lock can be held by
+/// anybody who can open it.
 const FILE_MODE: u32 = 0o600;
-/// Permissions of directories that are created for it. They may hold outputs, too.
+/// Permissions of directories that are created for it, which may also hold outputs.
 const DIRECTORY_MODE: u32 = 0o750;
-/// Permissions of all users of a machine, as bits.
+/// Mode bits of users other than owner and group.
 const FOR_EVERYBODY: u32 = 0o007;
 
 impl SqliteStore {
-    /// Opens the store, creating it if it is not there.
+    /// Opens the store, creating it if it does not exist.
     pub fn open(path: &Path) -> TrackingResult<Self> {
         let name = path.display().to_string();
         let fail = |message| TrackingError::Open { store: name.clone(), message };
@@ -45,7 +46,7 @@ impl SqliteStore {
         let is_new = create_private(path).map_err(system)?;
         check_writable(path).map_err(system)?;
         let connection = Connection::open(path).map_err(|e| fail(words(&e)))?;
-        // Nothing of another program's is changed.
+        // Checked first, so that another program's database is not changed.
         recognise(&connection, &name)?;
         if !is_new {
             keep_private(path);
@@ -53,7 +54,7 @@ impl SqliteStore {
         Self::on(connection, name, Some(path.to_owned()))
     }
 
-    /// A store in memory, which goes when this does.
+    /// Creates a store in memory, which is lost when dropped.
     pub fn in_memory() -> TrackingResult<Self> {
         let name = ":memory:".to_owned();
         let connection = Connection::open_in_memory()
@@ -67,7 +68,7 @@ impl SqliteStore {
         if found != schema::VERSION {
             return Err(TrackingError::Format { store: name, found, known: schema::VERSION });
         }
-        // A database in memory has no path.
+        // An in-memory database has no path.
         let file = connection.path().filter(|path| !path.is_empty()).map(PathBuf::from);
         let worker = Worker::start(connection, name.clone(), file)
             .map_err(|e| TrackingError::Open { store: name, message: e.to_string() })?;
@@ -75,8 +76,9 @@ impl SqliteStore {
     }
 }
 
-/// Opens a file that is locked, and creates it for its owner alone if it is not there. Whoever may write to its directory could have put anything in
-/// its place: links are not followed, nothing is cut off, and what is no file is refused at once.
+/// Opens a lock file, creating it with access for its owner only. Another user who may write to its directory could
+/// have put anything in its place: links are not followed, nothing is truncated, and anything but a regular file is
+/// refused without blocking.
 pub fn open_lock(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = File::options().write(true).create(true).truncate(false).mode(FILE_MODE).custom_flags(flags).open(path);
@@ -90,8 +92,8 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Creates the database file for its owner alone, if it is not there. Returns whether it was not. It is never opened here if it is: closing
-/// it would let go of locks that SQLite holds in this process.
+/// Creates the database file with access for its owner only, if it does not exist. Returns whether it did not. An
+/// existing file is never opened here, since closing it would release SQLite's POSIX locks in this process.
 fn create_private(path: &Path) -> io::Result<bool> {
     match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
@@ -99,21 +101,21 @@ fn create_private(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Refuses a database that SQLite could not open for writing, in the words of the system: it says only that it cannot.
+/// Refuses a database that is not writable, with the error of the system, since SQLite does not tell the reason.
 fn check_writable(path: &Path) -> io::Result<()> {
     if fs::metadata(path)?.is_dir() {
         return Err(ErrorKind::IsADirectory.into());
     }
     let name = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: the name ends in a zero, and is only read.
+    // SAFETY: the name ends with a NUL, and is only read.
     match unsafe { libc::access(name.as_ptr(), libc::R_OK | libc::W_OK) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Refuses a database that another user made, or whose directory is another user's: that user could read and change it. Root is
-/// trusted, since it can do so anyway.
+/// Refuses a database that belongs to another user, or is in another user's directory, who could read and change it.
+/// Root is trusted, since it can do so anyway.
 fn check_owners(path: &Path) -> Result<(), String> {
     let user = effective_user();
     let beside = |suffix: &str| {
@@ -123,7 +125,7 @@ fn check_owners(path: &Path) -> Result<(), String> {
     };
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
     for of in [directory.to_owned(), beside(""), beside("-journal"), beside("-wal"), beside("-shm"), beside(".lock")] {
-        // A link's own owner counts, too: it leads wherever that user wants.
+        // The owner of a link counts as well, since that user can change its target.
         let owners = [fs::metadata(&of), fs::symlink_metadata(&of)].map(|found| found.map(|found| found.uid()));
         if let Some(owner) = owners.into_iter().flatten().find(|owner| *owner != user && *owner != 0) {
             return Err(format!(
@@ -136,7 +138,7 @@ fn check_owners(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Takes the permissions of all others from a database.
+/// Removes the permissions of other users from a database.
 fn keep_private(path: &Path) {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
@@ -144,13 +146,13 @@ fn keep_private(path: &Path) {
         let Ok(metadata) = fs::metadata(&name) else { continue };
         let mode = metadata.permissions().mode();
         if mode & FOR_EVERYBODY != 0 {
-            // A file that is another user's stays as that user wants it.
+            // Another user's file is left unchanged.
             let _ = fs::set_permissions(&name, Permissions::from_mode(mode & !FOR_EVERYBODY));
         }
     }
 }
 
-/// Refuses a database that another program made.
+/// Refuses a database of another program.
 fn recognise(connection: &Connection, name: &str) -> TrackingResult<()> {
     let refuse = |what: String| TrackingError::Foreign { store: name.to_owned(), what };
     let look = || -> rusqlite::Result<Option<String>> {
@@ -182,7 +184,7 @@ fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "application_id", |row| row.get(0))
 }
 
-/// Message of SQLite, without the SQL that it was asked to run, and what to do about it, where that is known.
+/// Message of SQLite without the SQL statement, with a remedy where one is known.
 pub(super) fn words(error: &rusqlite::Error) -> String {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the file system is full; free space there, then run again",
@@ -213,9 +215,9 @@ fn words_of_sqlite(error: &rusqlite::Error) -> String {
     }
 }
 
-/// A connection that reads, and cannot write.
+/// Opens a read-only connection.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    // A database that is not there is not made: the store was opened before.
+    // A missing database is not created, since the store was opened before.
     let connection = Connection::open_with_flags(path, OpenFlags::default() & !OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -224,15 +226,15 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Sets the connection up, creates the tables of a new database, and tells its format.
+/// Configures the connection, creates the tables of a new database, and returns its format version.
 fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "journal_mode", "wal")?;
-    // A commit record that power loss takes back would let a manifest be written twice.
+    // Losing a commit record in a power failure could let a manifest be written twice.
     connection.pragma_update(None, "synchronous", "full")?;
-    // Changes that would have to be taken back are gone with the process in any case, and are no more than a group of operations
-    // makes.
+    // The rollback journal is kept in memory: a crash discards uncommitted changes anyway, and a group of operations
+    // makes few.
     connection.pragma_update(None, "temp_store", "memory")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -243,7 +245,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
         _ => return Ok(found),
     }
     transaction.execute_batch(schema::ADDED)?;
-    // Databases of earlier versions had no id.
+    // Databases of earlier versions have no application id.
     transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()?;
@@ -257,7 +259,7 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(schema::NUMBERS)
 }
 
-/// Changes a database of the oldest format that is known into this one, whole or not at all.
+/// Migrates a database of the oldest supported format, atomically.
 fn change(connection: &Connection) -> rusqlite::Result<()> {
     tracing::info!(to = schema::VERSION, "changing the format of the state; a million files take some seconds");
     connection.execute_batch(schema::FROM_3)?;
@@ -281,7 +283,7 @@ mod tests {
         for name in ["deep/state.db", "deep/state.db-wal", "deep/state.db-shm", "deep/state.db.lock"] {
             assert_eq!(mode(name), FILE_MODE, "{name}");
         }
-        // A database of an earlier version is taken from all others.
+        // Permissions of an existing database are tightened.
         fs::set_permissions(&path, Permissions::from_mode(0o664)).unwrap();
         keep_private(&path);
         assert_eq!(mode("deep/state.db"), 0o660);
@@ -309,7 +311,7 @@ mod tests {
         };
         make("CREATE TABLE files (name TEXT); CREATE TABLE bookmarks (url TEXT);");
         refusal("application id 0 and tables such as `bookmarks`, `files`");
-        // With our version by chance, and with another's id.
+        // The right version by chance, but another program's application id.
         make("CREATE TABLE places (url TEXT); PRAGMA user_version = 3;");
         refusal("tables such as `places`");
         make("PRAGMA application_id = 252006675; CREATE TABLE project (x);");
@@ -330,10 +332,10 @@ mod tests {
         Connection::open(&path).unwrap().pragma_update(None, "application_id", 0).unwrap();
         drop(SqliteStore::open(&path).unwrap());
         assert_eq!(id(), schema::APPLICATION_ID);
-        // An empty file is a new state.
+        // An empty file becomes a new state.
         fs::write(root.path().join("empty.db"), "").unwrap();
         SqliteStore::open(&root.path().join("empty.db")).unwrap();
-        // Another format is told as such.
+        // An unsupported format is reported as such.
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
         assert!(matches!(SqliteStore::open(&path), Err(TrackingError::Format { found: 2, .. })));
     }

@@ -1,8 +1,8 @@
-//! The threads that read, beside the one that writes.
+//! Reader threads, beside the writer thread.
 //!
-//! Each has a connection of its own, which cannot write. In WAL mode a reader sees what was committed before it began, and
-//! neither waits for the writer nor holds it up. Whoever was told that a write is done finds it in whatever is read after
-//! that: an operation is answered after its commit.
+//! Each has its own read-only connection. In WAL mode a reader sees everything committed before it began, and neither
+//! waits for the writer nor blocks it. Writes are answered after their commit, so that a caller's later reads see its
+//! earlier writes.
 
 use super::job::Job;
 use rusqlite::Connection;
@@ -11,11 +11,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Limit of the reads that go on at once: 4. Lists, looks of the scheduler and a question after the store's health have one
-/// each; every one keeps up to 2 MiB of the database in memory.
+/// Number of reader threads: 4, so that listings, the scheduler and health checks do not wait for each other. Each
+/// caches up to 2 MiB of the database.
 const READERS: usize = 4;
 
-/// Queue of the threads that read. They end when this is dropped, or closed.
+/// Queue of the reader threads, which end when this is dropped or closed.
 pub(super) struct Readers {
     jobs: Mutex<Option<Sender<Box<dyn Job>>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -41,13 +41,13 @@ impl Readers {
         Ok(Self { jobs: Mutex::new(Some(jobs)), threads: threads.into() })
     }
 
-    /// Hands an operation on; false if the store is closed.
+    /// Queues an operation; returns false if the store is closed.
     pub(super) fn send(&self, job: Box<dyn Job>) -> bool {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
     }
 
-    /// Lets the threads end after what they were asked. Returns those that have to be waited for.
+    /// Ends the threads after queued operations. Returns their handles, to wait for them.
     pub(super) fn end(&self) -> Vec<JoinHandle<()>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
         std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner))
@@ -55,7 +55,7 @@ impl Readers {
 }
 
 impl Shared {
-    /// Opens its connection when it is first needed: a short run has few reads.
+    /// Serves operations. The connection is opened on first use, since a short run has few reads.
     fn serve(&self) {
         let mut connection = None;
         while let Some(job) = self.next() {
@@ -71,15 +71,15 @@ impl Shared {
     }
 
     fn next(&self) -> Option<Box<dyn Job>> {
-        // A thread waits with the lock, the others for the lock.
+        // The thread that waits for an operation holds the lock; the others wait for the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
     }
 
-    /// Reads what the database was at one moment. Returns the connection, unless it is not as it was.
+    /// Runs a read in one snapshot. Returns the connection, unless it is no longer clean.
     fn perform(&self, mut connection: Connection, mut job: Box<dyn Job>) -> Option<Connection> {
         let begun = connection.transaction().map(|transaction| {
             job.perform(&transaction);
-            // There is nothing to be committed.
+            // Nothing has to be committed.
             drop(transaction);
         });
         let is_sound = begun.is_ok() && connection.is_autocommit();

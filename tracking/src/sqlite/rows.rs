@@ -1,4 +1,4 @@
-//! Rows, and the types they stand for.
+//! Conversion between rows and types.
 
 use super::job::{Done, Problem};
 use crate::{FoundFile, Run, Sequencer, TrackedFile, TrackingError};
@@ -15,7 +15,7 @@ pub(super) const RUN_COLUMNS: &str = "SELECT manifest_id, date_prefix, manifest_
     attempts, failures, generation, not_before, cancel_requested, failure, created_at, updated_at, started_at,
     committed_at, ended_at, history, summary FROM runs";
 
-/// Columns of a run as a listing shows it: its attempts stay where they are.
+/// Columns of a run in listings, without its attempts.
 pub(super) const LISTED_RUN_COLUMNS: &str =
     "SELECT manifest_id, date_prefix, manifest_uri, status, priority, files, bytes,
     attempts, failures, generation, not_before, cancel_requested, failure, created_at, updated_at, started_at,
@@ -25,7 +25,7 @@ pub(super) fn collect<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> Don
     Ok(rows.collect::<rusqlite::Result<Vec<T>>>()?)
 }
 
-/// Returns those rows that can be read. The others are told of and passed over, so that they hold up nothing else.
+/// Valid rows. Invalid ones are logged and skipped, so that they do not block others.
 pub(super) fn readable<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> Done<Vec<T>> {
     let mut read = Vec::new();
     for row in rows {
@@ -38,12 +38,12 @@ pub(super) fn readable<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> Do
     Ok(read)
 }
 
-/// Tells of something that is passed over.
+/// Logs a row that is skipped.
 pub(super) fn tell_unreadable(error: &TrackingError) {
     tracing::error!(%error, "something in the state cannot be read, and is passed over");
 }
 
-/// A time as it is stored: texts of the same length, so that their order is that of time.
+/// A time in its stored form: texts of equal length, which sort by time.
 pub(super) fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
@@ -59,7 +59,7 @@ pub(super) fn parsed<T: FromStr>(row: &Row<'_>, column: usize, what: &'static st
 }
 
 pub(super) fn instant(row: &Row<'_>, column: usize) -> rusqlite::Result<DateTime<Utc>> {
-    // As `time` writes it, which is read many times faster than other forms.
+    // The form that `time` writes, for which parsing is many times faster.
     match DateTime::parse_from_rfc3339(row.get_ref(column)?.as_str().unwrap_or_default()) {
         Ok(at) => Ok(at.to_utc()),
         Err(_) => parsed(row, column, "a time"),
@@ -96,7 +96,7 @@ fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize, what: &'static s
     text.map(|text| serde_json::from_str(&text).map_err(|e| invalid(column, what, e.to_string()))).transpose()
 }
 
-/// A run with its attempts, without what it produced.
+/// A run with its attempts, without its result.
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
     Ok(Run {
         manifest_id: parsed(row, 0, "manifest id")?,
@@ -128,15 +128,14 @@ pub(super) fn find_file(c: &Connection, uri: &ObjectUri) -> Done<Option<TrackedF
     Ok(c.prepare_cached(&sql)?.query_row([uri.as_str()], tracked_file).optional()?)
 }
 
-/// Adds to a file's timeline.
+/// Adds an entry to a file's timeline.
 pub(super) fn note(c: &Connection, uri: &str, state: FileState, detail: Option<&str>, at: &str) -> Done<()> {
     let sql = "INSERT INTO timeline VALUES (?1, ?2, ?3, ?4)";
     c.prepare_cached(sql)?.execute(params![uri, at, state.as_str(), detail])?;
     Ok(())
 }
 
-/// Remembers files that were not known: all in one statement, since what SQLite notes down for the case that it fails costs more
-/// than the rest.
+/// Inserts new files in a single statement, since the savepoint overhead per statement would exceed the rest.
 pub(super) fn insert_files(
     c: &Connection,
     files: &[(&FoundFile, FileState)],

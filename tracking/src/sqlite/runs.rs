@@ -1,4 +1,4 @@
-//! Runs: how they are found and listed.
+//! Reading and listing of runs.
 
 use super::job::Done;
 use super::rows::{RUN_COLUMNS, collect, instant, parsed, readable, run as run_of_row, time};
@@ -15,19 +15,19 @@ pub(super) fn find(c: &Connection, id: &ManifestId) -> Done<Option<Run>> {
     Ok(c.prepare_cached(&sql)?.query_row([id.as_str()], run_of_row).optional()?)
 }
 
-/// A run that something is asked of.
+/// A run that must exist.
 pub(super) fn known(c: &Connection, id: &ManifestId) -> Done<Run> {
     find(c, id)?.ok_or_else(|| life::unknown(id).into())
 }
 
-/// Reads something of next to no size.
+/// Reads a row of negligible size.
 pub(super) fn ping(c: &Connection) -> Done<()> {
     let sql = "SELECT 1 FROM runs LIMIT 1";
     c.prepare_cached(sql)?.query_row([], |_| Ok(())).optional()?;
     Ok(())
 }
 
-/// A run with its attempts and what it produced.
+/// A run with its attempts and its result.
 pub(super) fn whole(c: &Connection, id: &ManifestId) -> Done<Option<Run>> {
     let Some(run) = find(c, id)? else { return Ok(None) };
     let result = commits::result(c, id)?.map(|result| serde_json::from_str(&result)).transpose();
@@ -66,7 +66,7 @@ pub(super) fn save(c: &Connection, run: &Run) -> Done<()> {
 }
 
 pub(super) fn count(c: &Connection) -> Done<Vec<RunCount>> {
-    // Their files are no part of the index: they are looked up for runs without sizes alone.
+    // The number of files is not in the index, and read only for runs of unknown size.
     let sql = "SELECT status, count(*), sum(bytes), min(created_at),
         (SELECT coalesce(sum(files), 0) FROM runs AS unsized WHERE unsized.status = runs.status AND unsized.bytes = 0) FROM runs
         WHERE status IN ('queued', 'planning', 'running', 'committing') GROUP BY status";
@@ -106,7 +106,7 @@ impl RunStore for SqliteStore {
     }
 
     async fn release_abandoned(&self, _before: DateTime<Utc>, _now: DateTime<Utc>) -> TrackingResult<u64> {
-        // A submission happens whole or not at all.
+        // Submissions are atomic, so that none is ever abandoned.
         Ok(0)
     }
 

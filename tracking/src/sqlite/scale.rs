@@ -1,4 +1,4 @@
-//! A large state: what is asked of it does not take longer for its size, and one of the format before is changed into this one.
+//! Tests with a large state: queries do not slow down with its size, and a database of the previous format is migrated.
 
 use super::{SqliteStore, schema};
 use crate::{FileFilter, FileStore, NumberStore, RunFilter, RunState, RunStore};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 const FILES: u64 = 1_000_000;
 const RUNS: u64 = 100_000;
 const DATES: u64 = 400;
-/// A question that reads all files or runs takes seconds in a build without optimisation; one that does not, milliseconds.
+/// Time limit for a query: one that reads all files or runs takes seconds in a debug build, others take milliseconds.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// A state of format 3, of completed files and runs, a thousandth of them pending.
+/// Creates a state of format 3 with completed files and runs, and a thousandth of the files pending.
 fn seed(path: &Path) {
     let c = Connection::open(path).unwrap();
     c.pragma_update(None, "synchronous", "off").unwrap();
@@ -38,7 +38,7 @@ fn seed(path: &Path) {
         date("i")
     ))
     .unwrap();
-    // Result as a commit of that format brought it.
+    // Result of a commit in that format.
     let result = r#"{"rows": 7, "rejected": 1, "input_bytes": 100, "output_bytes": 50, "outputs": [{"executor": "a"}, {"executor": "b"}]}"#;
     c.execute(&format!("INSERT INTO commits SELECT manifest_id, 1, 1, '', '{result}', '' FROM runs"), []).unwrap();
     c.pragma_update(None, "user_version", 3).unwrap();

@@ -1,16 +1,17 @@
-//! The tables.
+//! Schema of the SQLite database: tables, indexes and triggers.
 
-/// The format of the database, kept in `user_version`.
+/// Format version of the database, stored in `user_version`.
 pub(super) const VERSION: i64 = 4;
-/// The oldest format that is changed into this one when it is opened.
+/// Oldest format that is migrated when a database is opened.
 pub(super) const OLDEST: i64 = 3;
 
-/// Number by which a database is known as Millwork's, kept in `application_id` (SQLite file format, offset 68): the bytes `Mlwk`.
+/// Application id of Millwork's databases, stored in `application_id` (SQLite file format, offset 68): the bytes
+/// `Mlwk`.
 pub(super) const APPLICATION_ID: i64 = 0x4d6c_776b;
-/// Tables that every format has had, also when databases had no such number yet.
+/// Tables that every format has had, including those without an application id.
 pub(super) const OLDEST_TABLES: [&str; 5] = ["files", "timeline", "locks", "runs", "commits"];
 
-/// The backlogs are kept by triggers, so that no way of changing a file's state can forget them.
+/// Tables of the first format. Backlogs are maintained by triggers, so that no change of a file's state can miss them.
 pub(super) const TABLES: &str = "
 CREATE TABLE files (
     uri              TEXT PRIMARY KEY,
@@ -130,8 +131,8 @@ CREATE TABLE metrics (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Tables and indexes that came later: a database of this format that has them not yet gets them when it is opened. For a million
-/// files that takes some seconds, once.
+/// Later tables and indexes, which are added to an existing database when it is opened: takes some seconds for a
+/// million files, once.
 pub(super) const ADDED: &str = "
 CREATE TABLE IF NOT EXISTS audit_entries (
     place TEXT PRIMARY KEY,
@@ -153,7 +154,7 @@ CREATE INDEX IF NOT EXISTS runs_by_class ON runs (failure_class, created_at, man
 DROP INDEX IF EXISTS runs_by_failure;
 ";
 
-/// Numbers, since format 4: totals of dates, kept by triggers for the same reason as backlogs, series and notes.
+/// Statistics, since format 4: totals of dates (maintained by triggers, like backlogs), series and notes.
 pub(super) const NUMBERS: &str = "
 CREATE TABLE date_files (
     date_prefix TEXT NOT NULL,
@@ -252,7 +253,8 @@ CREATE TRIGGER run_output AFTER UPDATE OF summary ON runs WHEN old.summary IS NO
 END;
 ";
 
-/// Change of a database of format 3: locks say since when, builders show themselves, and each run gets the summary of its newest result that counts.
+/// Migration from format 3: locks get the time they were taken, builders their heartbeats, and each run the summary of
+/// its newest valid result.
 pub(super) const FROM_3: &str = "
 ALTER TABLE locks ADD COLUMN acquired_at TEXT NOT NULL DEFAULT '1970-01-01T00:00:00.000000Z';
 CREATE TABLE builders (

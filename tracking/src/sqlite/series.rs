@@ -1,4 +1,4 @@
-//! Series over time, and notes of processes.
+//! Time series, and notes of processes.
 
 use super::job::Done;
 use super::rows::{collect, instant, readable, time};
@@ -20,7 +20,7 @@ pub(super) fn samples(c: &Connection, span: Span, from: DateTime<Utc>, to: DateT
     let mut statement = c.prepare_cached(sql)?;
     let texts = statement.query_map(params![span.seconds(), from.timestamp(), to.timestamp()], |row| row.get(0))?;
     let texts: Vec<String> = collect(texts)?;
-    // A sample of a later version that cannot be read is left out.
+    // Samples of a later version that cannot be decoded are skipped.
     Ok(texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
 }
 

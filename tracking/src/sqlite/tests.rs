@@ -1,4 +1,4 @@
-//! Tests of what is SQLite's own; what every store does is in the conformance suite.
+//! Tests specific to SQLite; behaviour common to all stores is in the conformance suite.
 
 use super::*;
 use crate::*;
@@ -45,12 +45,12 @@ async fn what_was_asked_before_the_store_is_closed_is_done_and_nothing_after() {
         let store = store.clone();
         async move { store.track(&[found(&name)], Default::default(), Utc::now()).await }
     };
-    // All of them are on their way when it is closed.
+    // All of these are in progress when the store is closed.
     let before = futures::future::join_all((0..50).map(|n| track(n.to_string())));
     let (before, ()) = tokio::join!(before, store.close());
     assert!(before.iter().all(Result::is_ok));
     assert!(matches!(track("late".to_owned()).await, Err(TrackingError::Unavailable { .. })));
-    // Once more is nothing; there is no log beside the database any more.
+    // Closing twice has no effect; the write-ahead log is gone.
     store.close().await;
     assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
     let again = SqliteStore::open(&path).unwrap();
@@ -127,12 +127,12 @@ async fn one_row_that_cannot_be_read_holds_up_no_other() {
     assert_eq!(ids(store.open_runs().await.unwrap()), ["turn"]);
     let drafts = store.drafts(now + Duration::seconds(1)).await.unwrap();
     assert_eq!(drafts.iter().map(|draft| draft.manifest.id.as_str()).collect::<Vec<_>>(), ["draft"]);
-    // A value that is not valid stays so.
+    // An invalid value stays invalid.
     let error = store.run_head(&"turn-badly".parse().unwrap()).await.unwrap_err();
     assert!(!error.can_pass(), "{error}");
 }
 
-/// A store on disk, as one process has it open.
+/// A store on disk, opened by one process.
 fn on_disk() -> (tempfile::TempDir, SqliteStore) {
     let root = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&root.path().join("state.db")).unwrap();
@@ -144,7 +144,7 @@ async fn a_panic_ends_its_operation_and_nothing_else() {
     let (_root, on_disk) = on_disk();
     for store in [on_disk, SqliteStore::in_memory().unwrap()] {
         let now = Utc::now();
-        // The three share a transaction, if they are there at the same time.
+        // The three share a transaction if they are queued at the same time.
         let poison = store.worker.write(|c| -> job::Done<()> {
             c.execute("UPDATE files SET status = 'failed'", [])?;
             panic!("poison")
@@ -156,7 +156,7 @@ async fn a_panic_ends_its_operation_and_nothing_else() {
         let error = poisoned.unwrap_err();
         assert!(!error.can_pass() && error.to_string().contains("a defect of Millwork's"), "{error}");
         assert_eq!(store.count_files().await.unwrap(), [(FileState::Pending, 2)]);
-        // More than there are threads that read.
+        // More than the number of reader threads.
         for _ in 0..9 {
             let poisoned = store.worker.read(|_| -> job::Done<()> { panic!("poison") }).await;
             assert!(matches!(poisoned, Err(TrackingError::Refused { .. })), "{poisoned:?}");
@@ -185,7 +185,7 @@ async fn reads_do_not_wait_for_a_write() {
         })
     };
     has_begun.recv().unwrap();
-    // A change that is not committed is not seen.
+    // Uncommitted changes are not visible.
     assert_eq!(store.count_files().await.unwrap(), [(FileState::Pending, 1)]);
     store.ping().await.unwrap();
     go_on.send(()).unwrap();

@@ -1,4 +1,4 @@
-//! Totals of dates, which triggers keep, and how they are counted anew.
+//! Totals of dates, maintained by triggers, and their recount.
 
 use super::job::Done;
 use super::rows::{instant, parsed};
@@ -17,7 +17,7 @@ pub(super) fn dates(
 ) -> Done<Vec<(DatePrefix, DateTotals)>> {
     let from = from.map_or_else(|| "0".to_owned(), |date| date.to_string());
     let to = to.map_or_else(|| "9999-99-99".to_owned(), |date| date.to_string());
-    // Dates before the newest `MAX_DATES` are left out.
+    // Dates older than the newest `MAX_DATES` are omitted.
     let sql = "SELECT min(date_prefix) FROM (SELECT date_prefix FROM (SELECT DISTINCT date_prefix FROM date_files
         WHERE date_prefix BETWEEN ?1 AND ?2 UNION SELECT DISTINCT date_prefix FROM date_runs WHERE date_prefix BETWEEN ?1 AND ?2)
         ORDER BY date_prefix DESC LIMIT ?3)";
@@ -91,7 +91,7 @@ fn oldest_pending(c: &Connection, date: DatePrefix) -> Done<Option<DateTime<Utc>
     Ok(c.prepare_cached(sql)?.query_row([date.to_string()], |row| instant(row, 0)).optional()?)
 }
 
-/// Counts the files and runs of a date anew.
+/// Recounts the files and runs of a date.
 pub(super) fn recount(c: &Connection, date: DatePrefix) -> Done<DateTotals> {
     let day = date.to_string();
     for sql in [
@@ -110,7 +110,7 @@ pub(super) fn recount(c: &Connection, date: DatePrefix) -> Done<DateTotals> {
     Ok(dates(c, Some(date), Some(date))?.pop().map(|(_, totals)| totals).unwrap_or_default())
 }
 
-/// Statements that count everything, or what a condition in the place of `{where}` says.
+/// Statements that count everything, or with a condition in place of `{where}`.
 pub(super) const COUNTS: [&str; 3] = [
     "INSERT INTO date_files SELECT coalesce(date_prefix, ''), status,
         CASE status WHEN 'quarantined' THEN coalesce(reason, '') ELSE '' END, count(*), sum(size_bytes)
@@ -135,7 +135,7 @@ pub(super) fn note_work(c: &Connection, id: &ManifestId, attempt: u32, work: &At
     save(c, &run)
 }
 
-/// The summary of a run as it is stored.
+/// Summary of a run in stored form.
 pub(super) fn text_of(summary: &RunSummary) -> Result<String, TrackingError> {
     serde_json::to_string(summary).map_err(|e| TrackingError::Corrupt { what: "summary", value: e.to_string() })
 }

@@ -1,15 +1,15 @@
-//! The thread that holds the connection which writes.
+//! Writer thread, which has the only writing connection.
 //!
-//! | what goes wrong | what becomes of it |
+//! | problem | effect |
 //! |---|---|
-//! | an operation fails | it alone is taken back, to its savepoint; others of its group are committed |
-//! | an operation panics | the same; whoever asked is told that it is refused, since it would panic again |
-//! | what it changed cannot be taken back | the transaction of its whole group is rolled back: none of it happened, all are told so |
-//! | the transaction cannot be ended either | the process ends: nothing that is written after that could be trusted |
-//! | the thread itself panics, which nothing of an operation can make it do | the process ends |
+//! | an operation fails | only it is rolled back, to its savepoint; others of its group are committed |
+//! | an operation panics | likewise; the caller gets a permanent error, since it would panic again |
+//! | its changes cannot be rolled back | the transaction of the whole group is rolled back, and all operations get an error |
+//! | the transaction cannot be rolled back either | the process ends, since later writes could not be trusted |
+//! | the thread itself panics, which no operation can cause | the process ends |
 //!
-//! A process that ends so says why in its log and has exit code 1. It is safe at any point: what was answered is committed,
-//! and the next start goes on with the rest.
+//! Such a process logs the reason and exits with code 1. This is safe at any point: answered operations are committed,
+//! and the next start continues with the rest.
 
 use super::job::{Done, Job, ended, job, text_of};
 use super::readers::Readers;
@@ -25,32 +25,32 @@ use std::time::{Duration, Instant};
 
 /// Limit of the operations that share a transaction.
 const MAX_GROUP: usize = 256;
-/// Limit of the time that one group of writes may take before the writer counts as stuck: 60 s, twice as long as one waits
+/// Time limit of one group of writes, after which the writer counts as stuck: 60 s, twice the time limit for waiting
 /// for another process.
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Number of groups of writes between two looks at the size of the write-ahead log.
+/// Number of groups of writes between checks of the size of the write-ahead log.
 const LOOK_AT_LOG: u32 = 1000;
-/// Limit of the write-ahead log, in pages of 4 KiB: 16,384, which is 64 MiB. SQLite begins it anew when nobody reads from it,
-/// which may never be the case by itself while several read.
+/// Limit of the write-ahead log, in pages of 4 KiB: 16,384, which is 64 MiB. SQLite restarts the log only at a moment
+/// without readers, which may never occur by itself while several read.
 const MAX_LOG_PAGES: i64 = 16_384;
-/// Limit of the time that the writer waits for readers then: 1 s, many times what a read takes.
+/// Time limit for the writer to wait for readers at that point: 1 s, many times the duration of a read.
 const READER_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Queues of the threads that write and read. They end when this is dropped, or closed.
+/// Queues of the writer and reader threads, which end when this is dropped or closed.
 pub(super) struct Worker {
     name: String,
-    /// Operations, and nothing as the last.
+    /// Queued operations; `None` as the last.
     jobs: Sender<Option<Box<dyn Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Time at which the writer began what it is at; none while it waits.
+    /// Start time of the writer's current group; `None` while it is idle.
     busy_since: Arc<Mutex<Option<Instant>>>,
-    /// None for a database in memory, which has one connection.
+    /// Reader threads; `None` for an in-memory database, which has only one connection.
     readers: Option<Readers>,
 }
 
 impl Worker {
-    /// Starts the thread that writes, and those that read from the same file, if it is one.
+    /// Starts the writer thread and, for a file, the reader threads.
     pub(super) fn start(connection: Connection, name: String, file: Option<PathBuf>) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
         let busy_since = Arc::new(Mutex::new(None));
@@ -61,13 +61,14 @@ impl Worker {
         Ok(Self { name, jobs, thread: Some(thread).into(), busy_since, readers })
     }
 
-    /// Does what it was asked before, then closes the connections. The last one to a database puts its log into the database file.
+    /// Finishes queued operations, then closes the connections. Closing the last one merges the write-ahead log into
+    /// the database file.
     pub(super) async fn close(&self) {
         let readers = self.readers.as_ref().map(Readers::end).unwrap_or_default();
         let writer = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let jobs = self.jobs.clone();
         let closed = tokio::task::spawn_blocking(move || {
-            // The writer's connection is the last.
+            // Readers are closed first, so that the writer's connection is the last.
             readers.into_iter().for_each(|reader| drop(reader.join()));
             let _ = jobs.send(None);
             writer.map(JoinHandle::join)
@@ -91,7 +92,7 @@ impl Worker {
         counted("read", answer.await.map_err(|_| ended(&self.name))?)
     }
 
-    /// Runs an operation that changes something, whole or not at all.
+    /// Runs a writing operation atomically.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Done<T> + Send + 'static,
@@ -101,7 +102,7 @@ impl Worker {
         counted("write", answer.await.map_err(|_| ended(&self.name))?)
     }
 
-    /// Refuses if the thread that writes is gone, or stuck.
+    /// Fails if the writer thread is gone, or stuck.
     pub(super) fn check_writer(&self) -> TrackingResult<()> {
         let lives =
             self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|t| !t.is_finished());
@@ -120,7 +121,7 @@ impl Worker {
     }
 }
 
-/// Counts an operation by what came of it.
+/// Counts an operation by its result.
 fn counted<T>(operation: &'static str, done: TrackingResult<T>) -> TrackingResult<T> {
     let outcome = match &done {
         Ok(_) => Outcome::Ok,
@@ -131,20 +132,21 @@ fn counted<T>(operation: &'static str, done: TrackingResult<T>) -> TrackingResul
     done
 }
 
-/// Runs what a thread of the store is for. Without it nothing that the process does can be right: a panic ends the process.
+/// Runs the main function of a store thread. A panic there ends the process, since nothing works correctly without the
+/// thread.
 pub(super) fn until_it_ends(serve: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(serve)) {
         end_process(text_of(&*panic));
     }
 }
 
-/// Ends the process with its reason.
+/// Logs the reason and ends the process.
 fn end_process(reason: &str) -> ! {
     tracing::error!(reason, "a thread of the store has died; the process ends, and its next start goes on");
     std::process::exit(1)
 }
 
-/// State of the thread that writes.
+/// State of the writer thread.
 struct Writer {
     connection: Connection,
     queue: Receiver<Option<Box<dyn Job>>>,
@@ -163,7 +165,7 @@ impl Writer {
             let group = std::iter::once(first).chain(others);
             let (writes, reads): (Vec<_>, Vec<_>) = group.partition(|job| job.writes());
             self.set_busy(Some(Instant::now()));
-            // Reads need not wait for the fsync.
+            // Reads are answered before the fsync.
             for mut job in reads {
                 job.perform(&self.connection);
                 job.answer(&Ok(()), &self.name);
@@ -183,7 +185,7 @@ impl Writer {
         *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
-    /// Puts the log into the database file, and begins it anew if it has grown too long beside readers.
+    /// Checkpoints the write-ahead log, and restarts it if readers have let it grow beyond the limit.
     fn shorten_log(&self) -> rusqlite::Result<()> {
         let pages = |mode: &str| -> rusqlite::Result<i64> {
             self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
@@ -209,9 +211,9 @@ impl Writer {
     }
 }
 
-/// Writes all of a group, but for those operations that fail. On an error nothing of it is written.
+/// Writes a group of operations, except those that fail. On an error nothing of the group is written.
 fn write_group(connection: &mut Connection, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
-    // Rolled back when it is dropped.
+    // Rolled back if dropped.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for job in jobs {
         transaction.execute_batch("SAVEPOINT operation")?;
@@ -245,7 +247,7 @@ mod tests {
         let reading = reader.transaction().unwrap();
         let read = || reading.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, u32>(0)).unwrap();
         assert_eq!(read(), 1);
-        // The writer is held up by the reader, for a while, which costs nothing else.
+        // The reader delays the writer for a while, without other effects.
         writer.shorten_log().unwrap();
         writer.connection.execute_batch("INSERT INTO t VALUES (1)").unwrap();
         assert!(pages() > MAX_LOG_PAGES);

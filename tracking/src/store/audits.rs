@@ -1,14 +1,14 @@
-//! Store of notes on what operators did.
+//! Interface for audit records.
 
 use crate::{AuditEntry, AuditFilter, Page, TrackingResult};
 use async_trait::async_trait;
 
-/// Notes on what operators did.
+/// Audit records of operators' actions.
 #[async_trait]
 pub trait AuditStore: Send + Sync {
-    /// Leaves a note, or writes one anew that has the same time and id.
+    /// Writes a record, replacing one with the same time and id.
     async fn audit(&self, entry: &AuditEntry) -> TrackingResult<()>;
 
-    /// A listing of the notes of a day, newest first.
+    /// Lists the records of a day, newest first.
     async fn audits(&self, filter: &AuditFilter) -> TrackingResult<Page<AuditEntry>>;
 }

@@ -1,25 +1,26 @@
-//! Store of commits, which decide what the output of a manifest is.
+//! Interface for commits, which decide on the output of a manifest.
 
 use crate::{Commit, Replaced, TrackingResult};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, ManifestId};
 
-/// Commits, and what becomes of them.
+/// Commits and their publication.
 #[async_trait]
 pub trait CommitStore: Send + Sync {
-    /// Decides that this attempt's output is the manifest's (of this generation), for ever. False if another attempt, or the
-    /// same one before, has won, or if the run is to be cancelled: then nothing changes.
+    /// Decides permanently that this attempt's output is that of the manifest, in this generation. Returns false,
+    /// without a change, if another attempt or an earlier call has committed, or a cancellation is requested.
     ///
-    /// The record must hold all that is needed to finish the publication, by whoever comes.
+    /// The record must contain everything that another process needs to finish the publication.
     async fn commit(&self, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> TrackingResult<bool>;
 
-    /// The commit of a run whose publication is not finished.
+    /// Commit of a run whose publication is not finished.
     async fn unpublished(&self, id: &ManifestId) -> TrackingResult<Option<Commit>>;
 
-    /// Gives up the output that this attempt committed, since it can never be shown: what its record names is gone. The run
-    /// is queued as its next generation, not to be started before a time; its record counts no more, but is kept, for who
-    /// removes what is left of it. The files stay in the run. Refused unless the run is committing, by this attempt.
+    /// Gives up the output that this attempt committed, since it is lost and can never be published. The run is queued
+    /// as its next generation, not to be started before a given time; its record is no longer valid, but kept for the
+    /// removal of remaining files. The input files stay in the run. Refused unless the run is committing with this
+    /// attempt.
     async fn supersede(
         &self,
         id: &ManifestId,
@@ -29,11 +30,11 @@ pub trait CommitStore: Send + Sync {
         now: DateTime<Utc>,
     ) -> TrackingResult<()>;
 
-    /// The records whose places a run's next output takes, newest first, until that is committed: of outputs that were given
-    /// up, and of the one that is shown, if there is one. None for a run that was never committed. Those of a run that failed
-    /// or was cancelled are of outputs that were given up.
+    /// Records that the next output of a run replaces, newest first: of outputs that were given up, and of the
+    /// published one, if there is one. Empty for a run that was never committed. For a failed or cancelled run they are
+    /// of outputs that were given up.
     async fn replaced(&self, id: &ManifestId) -> TrackingResult<Vec<Replaced>>;
 
-    /// Notes that a committed run's output is in its place: the run and its files are completed.
+    /// Records that a committed run's output is published: the run and its files become completed.
     async fn complete(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()>;
 }

@@ -1,24 +1,24 @@
-//! Store of locks with fencing tokens, and of the one that a leader holds.
+//! Interface for locks with fencing tokens, and for the lead.
 
 use crate::{Lock, LockState, TrackingResult};
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use std::fs::File;
 
-/// Name of the lock that a leader holds.
+/// Name of the leader lock.
 pub const LEADER_LOCK: &str = "LOCK#runs";
 
-/// The right to run the manifests of a store. Its lock is shown to start an attempt.
+/// Lead: the right to run the manifests of a store. The token of its lock is needed to start an attempt.
 #[derive(Debug)]
 pub enum Lead {
-    /// Held until the file is closed, as it is when the process ends, however it does.
+    /// File lock, held until the file is closed or the process ends.
     File(Lock, File),
-    /// Held until the time of the lock is over, if it is not renewed.
+    /// Lock with an expiry time, which must be renewed.
     Lease(Lock),
 }
 
 impl Lead {
-    /// The lock that is shown to start an attempt.
+    /// Lock whose token is needed to start an attempt.
     pub fn lock(&self) -> &Lock {
         match self {
             Self::File(lock, _) | Self::Lease(lock) => lock,
@@ -26,19 +26,19 @@ impl Lead {
     }
 }
 
-/// Holder of the lead.
+/// Information about the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leader {
-    /// A process has it. Its name is not known if it took a file and has not said so in the store yet.
+    /// A process has the lead. Unknown if it took the file lock and has not recorded itself in the store yet.
     Held(Option<LockState>),
-    /// No process has it; this one had it last.
+    /// No process has the lead; this one had it last.
     Nobody(Option<LockState>),
-    /// The system does not tell who holds files; this one had it last.
+    /// The system does not tell who holds file locks; this process had the lead last.
     Unknown(Option<LockState>),
 }
 
 impl Leader {
-    /// Reads who leads from a lock that is held for a time.
+    /// Determines the leader from a lock with an expiry time.
     pub(crate) fn by_time(lock: Option<LockState>, now: DateTime<Utc>) -> Self {
         match lock {
             Some(lock) if lock.expires_at.is_some_and(|at| at > now) => Self::Held(Some(lock)),
@@ -54,22 +54,23 @@ impl Leader {
     }
 }
 
-/// Locks, and the lead: the right to run the manifests of a store, which one process has at a time.
+/// Locks, and the lead, which only one process has at a time.
 #[async_trait]
 pub trait LockStore: Send + Sync {
-    /// Takes a lock for `ttl`, if nobody holds it or its holder's time is over. The token is larger than any before.
+    /// Takes a lock for `ttl`, if it is free or expired. The token is larger than all before.
     async fn lock(&self, name: &str, holder: &str, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Option<Lock>>;
 
-    /// Holds a lock for `ttl` from now; [`LockLost`](crate::TrackingError::LockLost) if somebody else has it.
+    /// Extends a lock to `ttl` from now. Fails with [`LockLost`](crate::TrackingError::LockLost) if another process has
+    /// taken it.
     async fn renew(&self, lock: &Lock, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Lock>;
 
-    /// Lets go of a lock. One that was lost meanwhile stays with its holder.
+    /// Releases a lock. A lock that another process has taken meanwhile is left to it.
     async fn unlock(&self, lock: &Lock) -> TrackingResult<()>;
 
-    /// Takes the lead, if nobody has it. Whoever had it before is refused from then on, since its token is older. A lead that is a
-    /// [`Lead::Lease`] is held for `ttl` and has to be renewed.
+    /// Takes the lead, if it is free. The previous holder is refused from then on, because of its older token. A
+    /// [`Lead::Lease`] is held for `ttl`, and has to be renewed.
     async fn lead(&self, holder: &str, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Option<Lead>>;
 
-    /// Tells who has the lead, without taking it.
+    /// Tells which process has the lead, without taking it.
     async fn leader(&self, now: DateTime<Utc>) -> TrackingResult<Leader>;
 }

@@ -1,4 +1,4 @@
-//! The store as all of Millwork sees it: a trait for each subject, and their sum.
+//! Interface of the tracking store: a trait per subject, and their combination.
 
 mod attempts;
 mod audits;
@@ -26,31 +26,32 @@ use crate::{Inspection, TrackingResult};
 use async_trait::async_trait;
 use std::path::Path;
 
-/// The memory of Millwork.
+/// The tracking store.
 ///
-/// An operation that fails with [`TrackingError::Unavailable`](crate::TrackingError::Unavailable) may have happened, wholly or, where
-/// its text says so, in part; each can be made again with the same arguments, and ends as if it had been made once.
+/// An operation that fails with [`TrackingError::Unavailable`](crate::TrackingError::Unavailable) may have had its
+/// effect, wholly or, where documented, in part. Each can be repeated with the same arguments, with the effect of a
+/// single call.
 #[async_trait]
 pub trait TrackingStore:
     FileStore + LockStore + DraftStore + RunStore + AttemptStore + CommitStore + AuditStore + PlanStore + NumberStore
 {
-    /// Looks at the store that only people need.
+    /// Reads for inspection by people.
     fn inspection(&self) -> &dyn Inspection;
 
-    /// The database file, for a store that is one.
+    /// Database file, for a store that is a file.
     fn file(&self) -> Option<&Path> {
         None
     }
 
-    /// Time after which the store forgets converted files, in days; none if it forgets nothing.
+    /// Retention of converted files, in days; `None` if they are kept for ever.
     fn forgets_after_days(&self) -> Option<u64> {
         None
     }
 
-    /// Asks for a sign of life: that what is stored can be read now, and that whatever writes is alive. Cheap enough to be
-    /// asked every second; it waits for no write.
+    /// Checks that the store can be read, and that its writer is alive. Cheap enough to be called every second; does
+    /// not wait for writes.
     async fn ping(&self) -> TrackingResult<()>;
 
-    /// Does what it was asked before, then lets go of what it has open. If that is a file, whatever it is asked later fails.
+    /// Finishes pending operations, then releases open files. After that, operations on a file-based store fail.
     async fn close(&self) {}
 }

@@ -1,18 +1,19 @@
-//! Store of planned changes.
+//! Interface for change plans.
 
 use crate::{PlanRecord, TrackingResult};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-/// Planned changes.
+/// Change plans.
 #[async_trait]
 pub trait PlanStore: Send + Sync {
-    /// Keeps a plan, and forgets some whose time is over; false, and no change, if there is another of that id. One that is kept already as it is given is no error.
+    /// Stores a new plan, and deletes some expired ones. Returns false, without a change, if there is a different plan
+    /// with that id. Storing the same plan again succeeds.
     async fn put_plan(&self, plan: &PlanRecord, now: DateTime<Utc>) -> TrackingResult<bool>;
 
-    /// A plan, as it is now.
+    /// Current document of a plan.
     async fn plan(&self, id: &str) -> TrackingResult<Option<PlanRecord>>;
 
-    /// Writes a plan anew, if the one that is kept has the revision before; else false, and no change.
+    /// Replaces a plan if the stored revision is the previous one; returns false, without a change, otherwise.
     async fn update_plan(&self, plan: &PlanRecord) -> TrackingResult<bool>;
 }

@@ -1,20 +1,20 @@
-//! Name of a store.
+//! URL of a store.
 
 use crate::TrackingError;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Name of a store: `sqlite:PATH` or `dynamodb:TABLE`.
+/// URL of a store: `sqlite:PATH` or `dynamodb:TABLE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateUrl {
     /// A database file.
     Sqlite(PathBuf),
-    /// The table of files; the others are named by the environment.
+    /// Name of the table of files; those of other tables come from the environment.
     DynamoDb(String),
 }
 
 impl StateUrl {
-    /// The database file, for a store that is one.
+    /// Database file, for a store that is a file.
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::Sqlite(path) => Some(path),

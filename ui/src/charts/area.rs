@@ -1,38 +1,38 @@
-//! Amounts over time, with what is expected of them.
+//! Area and line charts of amounts over time, with an optional forecast.
 
 use super::{at, axes, largest, numbers};
 use crate::parts::time;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-/// A value at a time; none, if nothing was measured.
+/// Value at a time; none if nothing was measured then.
 pub type Point = (DateTime<Utc>, Option<f64>);
 
 /// Line of a chart.
 pub struct Line<'a> {
     /// Name of the quantity that the line shows.
     pub name: &'a str,
-    /// Class of its colour.
+    /// CSS class of the colour.
     pub class: &'a str,
-    /// Values of the line, in the order of time.
+    /// Values of the line, by ascending time.
     pub points: &'a [Point],
-    /// True if the space below the line is filled.
+    /// True if the area below the line is filled.
     pub is_filled: bool,
 }
 
-/// A chart.
+/// Area chart.
 pub struct Area<'a> {
     /// Name of the chart.
     pub name: &'a str,
     /// Lines of the chart.
     pub lines: &'a [Line<'a>],
-    /// The last time on the axis, if that is later than that of the last value: what lies between is to come.
+    /// Last time on the axis if later than the last value; the chart leaves room for the future in between.
     pub until: Option<DateTime<Utc>>,
-    /// A range that is expected, from the last value on: times at which zero is reached, the earliest and the latest.
+    /// Forecast from the last value on: that value, and the earliest and latest times at which zero is reached.
     pub forecast: Option<(f64, DateTime<Utc>, DateTime<Utc>)>,
-    /// A value in words.
+    /// Formats a value for people.
     pub said: fn(f64) -> String,
-    /// End of the axis for the largest value.
+    /// Rounds the largest value up to the end of the axis.
     pub round_up: fn(f64) -> f64,
 }
 
@@ -55,7 +55,7 @@ impl Scale {
     }
 }
 
-/// Draws it, with its legend, its axes and its numbers.
+/// Draws the chart with its legend, axes and table of numbers.
 pub fn area(chart: &Area<'_>) -> Markup {
     let times = || chart.lines.iter().flat_map(|line| line.points).map(|point| point.0);
     let (Some(from), Some(last)) = (times().min(), times().max()) else {
@@ -142,7 +142,7 @@ fn drawn(line: &Line<'_>, scale: &Scale) -> Markup {
     }
 }
 
-/// At most 60 rows of numbers, evenly spread.
+/// Table of at most 60 values, evenly spaced.
 fn table(chart: &Area<'_>) -> Markup {
     const ROWS: usize = 60;
     let longest = chart.lines.iter().map(|line| line.points.len()).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Bars in a row, each with its name.
+//! Bar charts, with a name for each bar.
 
 use super::{at, axes, largest, numbers, round_up};
 use maud::{Markup, html};
@@ -9,28 +9,28 @@ pub struct Bar {
     pub name: String,
     /// Value that the height of the bar shows.
     pub value: f64,
-    /// The value in words.
+    /// Value, formatted for people.
     pub said: String,
-    /// True if the bar stands out.
+    /// True if the bar is highlighted as an outlier.
     pub is_odd: bool,
-    /// Address that the bar leads to.
+    /// Target of the bar's link.
     pub link: Option<String>,
 }
 
-/// Bars from left to right, on one scale. `said` gives the end of the scale in words.
+/// Draws bars from left to right, on one scale. `said` formats the end of the scale.
 pub fn bars(bars: &[Bar], name: &str, heads: [&str; 2], said: fn(f64) -> String) -> Markup {
     const HEIGHT: f64 = 96.0;
     const WIDTH: f64 = 600.0;
-    /// Bars that fill the width: fewer are not drawn wider than these.
+    /// Number of bars that fill the width. Fewer bars are drawn no wider than these.
     const FEWEST: usize = 20;
     let top = round_up(largest(bars.iter().map(|bar| bar.value)));
     let step = WIDTH / bars.len().max(FEWEST) as f64;
     let rows: Vec<_> = bars.iter().map(|bar| vec![bar.name.clone(), bar.said.clone()]).collect();
-    // An image has nothing in it that keys lead to.
+    // Role of the SVG: assistive technology does not reach links inside an `img`.
     let role = if bars.iter().any(|bar| bar.link.is_some()) { "group" } else { "img" };
     let [first, last] = [bars.first(), bars.last()].map(|bar| bar.map_or("", |bar| bar.name.as_str()));
     let is_full = bars.len() >= FEWEST;
-    // The newest of few stand where time ends, as those of many do.
+    // Empty space on the left, so that the newest bar is at the right end even if bars are few.
     let before = FEWEST.saturating_sub(bars.len());
     let drawing = html! {
         svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role=(role) aria-label=(name) {

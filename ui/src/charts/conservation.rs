@@ -1,33 +1,33 @@
-//! The ledger as a picture: lines on the left, what became of them on the right, in proportion.
+//! Flow diagram of the ledger: lines read on the left, their outcomes on the right, in proportion.
 
 use super::at;
 use crate::format;
 use maud::{Markup, html};
 
-/// Numbers of lines, of the rows made of them, and of what was left out.
+/// Numbers of input lines, of the rows converted from them, and of rows filtered out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
-    /// Lines seen.
+    /// Lines read.
     pub lines: u64,
-    /// Lines that became rows.
+    /// Lines converted to rows.
     pub rows: u64,
     /// Lines that were rejected.
     pub rejected: u64,
-    /// Lines of white space.
+    /// Blank lines.
     pub blank: u64,
-    /// Rows that a query left out.
+    /// Rows filtered out by a query.
     pub left_out: u64,
     /// Rows in the output.
     pub written: u64,
 }
 
 impl Lines {
-    /// Lines that are missing, or too many: zero, if the ledger closes.
+    /// Lines read minus accounted lines: 0 if the ledger balances, negative if too many are accounted.
     pub fn lines_missing(&self) -> i128 {
         i128::from(self.lines) - i128::from(self.rows) - i128::from(self.rejected) - i128::from(self.blank)
     }
 
-    /// Rows that are missing, or too many: zero, if the ledger closes.
+    /// Rows minus accounted rows: 0 if the ledger balances, negative if too many are accounted.
     pub fn rows_missing(&self) -> i128 {
         i128::from(self.rows) - i128::from(self.left_out) - i128::from(self.written)
     }
@@ -35,11 +35,11 @@ impl Lines {
 
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 120.0;
-/// Height of the smallest band: one line among a million is still seen.
+/// Height of the smallest band: one line among a million remains visible.
 const LEAST: f64 = 3.0;
 const GAP: f64 = 8.0;
 
-/// The picture, and the equation in words.
+/// Draws the diagram, with the equation as text.
 pub fn conservation(lines: &Lines) -> Markup {
     let branches: Vec<(&str, u64, &str)> = [
         ("rows written", lines.written, "done"),

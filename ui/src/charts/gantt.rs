@@ -1,28 +1,29 @@
-//! Tasks over time, the last to end on top.
+//! Gantt chart of tasks, the last to end on top.
 
 use super::{at, numbers};
 use crate::format;
 use maud::{Markup, html};
 
-/// A task's bar.
+/// Bar of a task.
 pub struct Span {
     /// Name of the task.
     pub name: String,
-    /// Executor that had the task.
+    /// Executor that ran the task.
     pub who: String,
-    /// Moment it began, in seconds from the beginning of all.
+    /// Start of the task, in seconds from the start of the chart.
     pub from: f64,
-    /// Moment it ended; none, if it goes on.
+    /// End of the task, in seconds from the start of the chart; none while it runs.
     pub to: Option<f64>,
-    /// Class of its colour.
+    /// CSS class of the colour.
     pub class: &'static str,
-    /// Words of its own, such as what it read.
+    /// Description of the task, such as the bytes it read.
     pub said: String,
     /// True if the task took far longer than the others.
     pub is_outlier: bool,
 }
 
-/// Marks those that took longer than 1.5 × the median and longer than 95 % of all; only among four and more.
+/// Marks tasks that took more than 1.5 × the median and longer than 95 % of all tasks. Marks nothing among fewer than
+/// four.
 pub fn mark_outliers(spans: &mut [Span]) {
     let mut took: Vec<f64> = spans.iter().filter_map(|span| Some(span.to? - span.from)).collect();
     took.sort_by(f64::total_cmp);
@@ -35,7 +36,7 @@ pub fn mark_outliers(spans: &mut [Span]) {
     }
 }
 
-/// Bars below each other on one axis of time.
+/// Draws bars below each other on one time axis.
 pub fn gantt(spans: &[Span], until: f64) -> Markup {
     const ROW: usize = 18;
     const WIDTH: f64 = 600.0;

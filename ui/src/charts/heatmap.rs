@@ -1,23 +1,23 @@
-//! A calendar: a cell a date, filled by how much of it is done.
+//! Calendar heat map: one cell for each date, filled by the converted share.
 
 use chrono::{Datelike, Days, NaiveDate};
 use maud::{Markup, html};
 
-/// A date of the calendar.
+/// Date of the calendar.
 pub struct Day {
     /// Date of the cell.
     pub date: NaiveDate,
-    /// Share of what is known of it that is done, 0 to 1.
+    /// Converted share of the date's known input, 0 to 1.
     pub done: f64,
-    /// Class of what is left: `work`, `bad`, `warn`, or none if nothing is.
+    /// CSS class of the remaining input: `work`, `bad` or `warn`; none if nothing remains.
     pub left: Option<&'static str>,
-    /// State of the date in words.
+    /// State of the date as text.
     pub said: String,
-    /// True if the date is unlike others.
+    /// True if the date is an outlier.
     pub is_odd: bool,
 }
 
-/// Weeks from left to right, weekdays from top to bottom, up to a date. What is not known of a date is an empty cell.
+/// Draws weeks from left to right and weekdays from top to bottom, up to a date. Dates without data are empty cells.
 pub fn calendar(days: &[Day], until: NaiveDate, weeks: u32, link: fn(NaiveDate) -> String) -> Markup {
     const CELL: u32 = 16;
     const LEFT: u32 = 28;

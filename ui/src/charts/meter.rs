@@ -1,19 +1,19 @@
-//! Shares of a whole in one bar.
+//! Bars that show shares of a whole.
 
 use super::at;
 use maud::{Markup, html};
 
-/// A part of a bar.
+/// Part of a bar.
 pub struct Part<'a> {
     /// Amount of the part, in the unit of the whole bar.
     pub amount: f64,
-    /// Class of its colour.
+    /// CSS class of the colour.
     pub class: &'a str,
-    /// Description of the part, with its number.
+    /// Description of the part, with its value.
     pub said: String,
 }
 
-/// Parts beside each other. What is there at all is at least seen.
+/// Draws parts next to each other. Every part above zero is drawn wide enough to be visible.
 pub fn bar(parts: &[Part<'_>], whole: f64, name: &str) -> Markup {
     const WIDTH: f64 = 400.0;
     const LEAST: f64 = 3.0;
@@ -36,7 +36,7 @@ pub fn bar(parts: &[Part<'_>], whole: f64, name: &str) -> Markup {
     }
 }
 
-/// Bar of one share, which is full only when the share is the whole.
+/// Draws a bar of one share. It is full only if the share is the whole.
 pub fn share(part: f64, whole: f64, class: &str, said: &str, name: &str) -> Markup {
     let part = if part < whole { part.min(whole * 0.995) } else { whole };
     bar(&[Part { amount: part, class, said: said.to_owned() }], whole, name)

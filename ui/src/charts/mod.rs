@@ -1,5 +1,5 @@
-//! Charts: SVG made on the server. Geometry is in attributes, colours are classes, and each chart has a name and the same
-//! numbers as words or as a table.
+//! Charts as SVG rendered on the server. Attributes define the geometry, CSS classes the colours. Each chart has a
+//! name, and its numbers as text or as a table.
 
 pub mod area;
 pub mod bars;
@@ -11,7 +11,7 @@ pub mod plan;
 
 use maud::{Markup, html};
 
-/// A table of a chart's numbers, folded away.
+/// Collapsed table of a chart's numbers.
 pub(crate) fn numbers(heads: &[&str], rows: &[Vec<String>]) -> Markup {
     html! {
         details.numbers {
@@ -26,8 +26,8 @@ pub(crate) fn numbers(heads: &[&str], rows: &[Vec<String>]) -> Markup {
     }
 }
 
-/// A drawing between its axes: the largest value on the left, what begins and what ends on the line below. The words are those of
-/// the page, not of the drawing, which is stretched.
+/// Puts a drawing between its axes: the largest value on the left, start and end below. Labels are HTML outside the
+/// SVG, because the SVG is stretched.
 pub(crate) fn axes(top: &str, from: &Markup, until: &Markup, drawing: &Markup) -> Markup {
     html! {
         div.plot {
@@ -38,19 +38,19 @@ pub(crate) fn axes(top: &str, from: &Markup, until: &Markup, drawing: &Markup) -
     }
 }
 
-/// A coordinate, with the digits that matter.
+/// Coordinate with the digits that matter.
 pub(crate) fn at(value: f64) -> String {
     let value = if value.is_finite() { value } else { 0.0 };
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// The largest of some values, above zero.
+/// Largest of the finite values. At least the smallest positive `f64`, because callers divide by it.
 pub(crate) fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().filter(|value| value.is_finite()).fold(f64::MIN_POSITIVE, f64::max)
 }
 
-/// A number of the kind 1, 2 or 5 × 10ⁿ that is not below a value: the end of an axis.
+/// Rounds up to 1, 2 or 5 × 10ⁿ for the end of an axis; 1 for values that are not positive.
 pub(crate) fn round_up(value: f64) -> f64 {
     if !value.is_finite() || value <= 0.0 {
         return 1.0;
@@ -61,7 +61,7 @@ pub(crate) fn round_up(value: f64) -> f64 {
     step.map_or(value, |step| step * power)
 }
 
-/// End of an axis of bytes, whose units are 1,024 of those before: at least one of 1,024 bytes.
+/// Rounds up to the end of an axis of bytes, in units of powers of 1,024; at least 1,024 bytes.
 pub(crate) fn round_up_bytes(value: f64) -> f64 {
     let value = value.max(1024.0);
     let unit = 1024f64.powf((value.log2() / 10.0 + 1e-9).floor());

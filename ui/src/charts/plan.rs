@@ -1,25 +1,25 @@
-//! A physical plan as a tree of boxes, the root on top.
+//! Physical plans as a tree of boxes, with the root on top.
 
 use crate::text;
 use maud::{Markup, html};
 
-/// Nodes that are drawn; a plan here has 3 to 8.
+/// Limit of drawn nodes: plans of conversions have 3 to 8.
 const MAX_NODES: usize = 60;
-/// Characters of a node's details that are drawn.
+/// Limit of drawn characters of a node's details.
 const MAX_DETAIL: usize = 240;
 
-/// A node of a plan.
+/// Node of a plan.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Depth of the node in the plan, from 0.
+    /// Depth of the node in the plan; 0 for the root.
     pub depth: usize,
     /// Operator of the node.
     pub name: String,
-    /// The rest of its line.
+    /// Rest of the node's line: its details.
     pub detail: String,
 }
 
-/// The nodes of the physical part of an `EXPLAIN`: lines whose indent tells their depth.
+/// Parses the nodes of the physical plan in the output of `EXPLAIN`. Indents give their depths.
 pub fn nodes(plan: &str) -> Vec<Node> {
     let lines: Vec<&str> = plan.lines().collect();
     let begin = lines.iter().rposition(|line| line.trim_start().to_ascii_lowercase().starts_with("physical"));
@@ -37,18 +37,18 @@ pub fn nodes(plan: &str) -> Vec<Node> {
         .collect()
 }
 
-/// Details without the list of files, which has a page of its own; their number instead.
+/// Details with the list of files replaced by their number. Another page lists the files.
 fn without_files(detail: &str) -> String {
     let Some((before, rest)) = detail.split_once("file_groups={") else { return detail.to_owned() };
     let Some((groups, after)) = rest.split_once("]}") else { return detail.to_owned() };
     let Some((number, lists)) = groups.split_once(": ") else { return detail.to_owned() };
-    // Of many groups only some are listed.
+    // Truncated list: DataFusion prints only the first of many groups.
     let (lists, more) = lists.split_once(", ...").map_or((lists, ""), |(lists, _)| (lists, " and more"));
     let files = lists.matches(", ").count() + 1;
     format!("{before}{files} ranges of files{more} in {number}{after}")
 }
 
-/// Draws the tree as nested lists, so that it is read in order, too.
+/// Draws the tree as nested lists, which screen readers read in order.
 pub fn tree(plan: &str) -> Markup {
     let nodes = nodes(plan);
     html! {

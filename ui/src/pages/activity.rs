@@ -1,4 +1,4 @@
-//! Activity: who changed what, and why.
+//! Activity page: audit log of changes, with authors and reasons.
 
 use crate::format;
 use crate::parts::{filters, link, pager, time};
@@ -7,26 +7,26 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use maud::{Markup, html};
 use millwork_api::AuditEntry;
 
-/// Subjects of an entry that are shown at once.
+/// Limit of subjects of an entry that are shown before it is expanded.
 const SUBJECTS: usize = 3;
 
 /// Content of the page.
 pub struct Activity<'a> {
-    /// The time of the page.
+    /// Time at which the page is rendered.
     pub now: DateTime<Utc>,
-    /// The day.
+    /// Day shown.
     pub day: NaiveDate,
-    /// Only of this run or file.
+    /// Run or file to which entries are limited.
     pub subject: Option<&'a str>,
     /// Cursor at which this page begins.
     pub cursor: Option<&'a str>,
-    /// The entries, newest first.
+    /// Entries, newest first.
     pub items: &'a [AuditEntry],
     /// Cursor at which the next page begins.
     pub next: Option<&'a str>,
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(page: &Activity<'_>) -> Markup {
     let day = page.day.to_string();
     let parameters = [("day", Some(day.as_str())), ("subject", page.subject), ("cursor", page.cursor)];
@@ -83,14 +83,14 @@ fn row(entry: &AuditEntry, now: DateTime<Utc>) -> Markup {
     }
 }
 
-/// A subject with its page: files have a place, runs have none.
+/// Link to the page of a subject: a file, a date or a run.
 fn subject_link(subject: &str) -> Markup {
     if subject.contains("://") || subject.starts_with('/') {
         link::file(subject)
     } else if subject.parse::<NaiveDate>().is_ok() {
         link::date(subject)
     } else if subject.contains('/') {
-        // A dead letter: its queue, and its id.
+        // Dead letter, given by its queue and message id: it has no page.
         html! { span.id { (text::shown(subject)) } }
     } else {
         link::run(subject)

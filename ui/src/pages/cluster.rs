@@ -1,4 +1,4 @@
-//! Cluster: the processes and what they do.
+//! Cluster page: processes with their state.
 
 use crate::charts::meter;
 use crate::format;
@@ -10,24 +10,24 @@ use millwork_api::{BuilderInfo, Executors, Held, LockInfo, SchedulerInfo, Stats}
 
 /// Content of the page.
 pub struct Cluster<'a> {
-    /// The time of the page.
+    /// Time at which the page is rendered.
     pub now: DateTime<Utc>,
-    /// Numbers.
+    /// Statistics of the scheduler.
     pub stats: &'a Stats,
-    /// Executors.
+    /// Executors, with their tasks.
     pub executors: &'a Executors,
-    /// Schedulers of the state, the one that runs the manifests first.
+    /// Schedulers that share the state, the active one first.
     pub schedulers: &'a [SchedulerInfo],
-    /// Builders, those that were seen last first.
+    /// Builders, most recently seen first.
     pub builders: &'a [BuilderInfo],
-    /// Locks of the runs and of dates that wait.
+    /// Locks of runs and of dates with pending files.
     pub locks: &'a [LockInfo],
 }
 
-/// Silence after which a builder is shown as gone, in seconds: 120, four of its signs.
+/// Silence in seconds after which a builder is shown as gone: 120, four of its heartbeats.
 const BUILDER_SECONDS: i64 = 120;
 
-/// The page.
+/// Renders the page.
 pub fn page(page: &Cluster<'_>) -> Markup {
     html! {
         div.head { h1 { "Cluster" } p.muted { "Who runs the manifests, and with what." } }

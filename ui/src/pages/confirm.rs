@@ -1,4 +1,4 @@
-//! A change plan: what would change, exactly; after that, what became of it.
+//! Page of a change plan: the exact changes before it is applied, their results afterwards.
 
 use crate::format;
 use crate::frame::{Right, Viewer};
@@ -8,26 +8,26 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use millwork_api::{Action, Change, ChangeResult, Plan, PlanCost, PlanState, SubjectKind};
 
-/// Changes from which on the number has to be typed.
+/// Number of changes from which the user must type the number to confirm.
 pub const TYPED_FROM: usize = 100;
-/// Changes that are shown at once; the others are folded away.
+/// Limit of changes shown; the others are collapsed.
 const SHOWN: usize = 20;
 
 /// Content of the page.
 pub struct Confirm<'a> {
-    /// The time of the page.
+    /// Time at which the page is rendered.
     pub now: DateTime<Utc>,
-    /// Reader of the page.
+    /// User that the page is rendered for.
     pub viewer: &'a Viewer,
     /// The plan.
     pub plan: &'a Plan,
-    /// Address of the page to go back to.
+    /// Address of the page to return to.
     pub back: &'a str,
-    /// Reason for which the try before this one was refused.
+    /// Reason why the last attempt to apply the plan was refused.
     pub refusal: Option<&'a str>,
 }
 
-/// Effect of the action, as a button says it.
+/// Effect of the action, as the label of a button.
 pub fn effect(plan: &Plan) -> String {
     let number = plan.changes.len() as u64;
     let counted = match number {
@@ -49,7 +49,7 @@ pub fn effect(plan: &Plan) -> String {
     }
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(confirm: &Confirm<'_>) -> Markup {
     let plan = confirm.plan;
     html! {
@@ -75,7 +75,7 @@ pub fn page(confirm: &Confirm<'_>) -> Markup {
     }
 }
 
-/// Cost of a plan, in words.
+/// Estimated cost of a plan, as text.
 fn price(cost: &PlanCost, subjects: SubjectKind) -> Markup {
     html! {
         "Converts " (format::bytes(cost.bytes)) " of input"
@@ -112,7 +112,7 @@ fn outcome(plan: &Plan) -> Markup {
 
 fn changes(plan: &Plan) -> Markup {
     let mut changes: Vec<&Change> = plan.changes.iter().collect();
-    // Once it was applied, those first that somebody has to look at.
+    // Order of an applied plan: changes that need attention come first.
     changes.sort_by_key(|change| match change.result {
         Some(ChangeResult::Failed) => 0,
         Some(ChangeResult::Skipped) => 1,

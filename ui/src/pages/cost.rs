@@ -1,4 +1,4 @@
-//! Cost: what was spent, beside what the same would have cost in AWS Glue.
+//! Cost page: actual cost of conversions compared with AWS Glue.
 
 use crate::charts::bars;
 use crate::format;
@@ -6,40 +6,40 @@ use crate::parts::{facts, link, pager, states};
 use chrono::NaiveDate;
 use maud::{Markup, html};
 
-/// Resources that runs took, and their cost.
+/// Resources used by runs, and their cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spent {
     /// Committed runs.
     pub runs: u64,
-    /// Bytes of their input.
+    /// Stored bytes of their input.
     pub input_bytes: u64,
-    /// Seconds that their tasks computed; zero, if that was not counted.
+    /// CPU seconds of their tasks; zero if not measured.
     pub cpu_seconds: f64,
-    /// Requests to storage, by estimate.
+    /// Requests to object storage, estimated.
     pub requests: u64,
-    /// Dollars for computing.
+    /// Cost of computing, in dollars.
     pub compute: f64,
-    /// Dollars for requests.
+    /// Cost of requests, in dollars.
     pub storage: f64,
-    /// The sum.
+    /// Total cost, in dollars.
     pub total: f64,
-    /// Dollars for the same manifests as jobs of AWS Glue.
+    /// Estimated cost of the same manifests as AWS Glue jobs, in dollars.
     pub glue: f64,
 }
 
 /// Content of the page.
 pub struct CostPage<'a> {
-    /// Resources that each date took, with their cost, newest first.
+    /// Resources and cost of each date, newest first.
     pub dates: &'a [(NaiveDate, Spent)],
-    /// First date of the table; the newest if none is named.
+    /// First date of the table; none for the newest.
     pub first: Option<NaiveDate>,
-    /// The sum.
+    /// Total of all dates.
     pub sum: Spent,
-    /// Prices, each with its name.
+    /// Prices with their names.
     pub prices: &'a [(&'a str, f64)],
 }
 
-/// Dates on a page of the table.
+/// Limit of dates on a page of the table.
 const ROWS: usize = 100;
 
 fn times(spent: &Spent) -> String {
@@ -50,13 +50,13 @@ fn times(spent: &Spent) -> String {
     }
 }
 
-/// A ratio of estimates, with the two digits that say something.
+/// Ratio rounded to two significant digits, because estimates are no more exact.
 fn two_digits(ratio: f64) -> u64 {
     let unit = 10f64.powf((ratio.max(1.0).log10().floor() - 1.0).max(0.0));
     ((ratio / unit).round() * unit) as u64
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(page: &CostPage<'_>) -> Markup {
     let mut left = page.dates.iter().filter(|(date, _)| page.first.is_none_or(|first| *date <= first));
     let shown: Vec<_> = left.by_ref().take(ROWS).collect();

@@ -1,4 +1,4 @@
-//! Dates: a calendar, what each holds, and those unlike the others.
+//! Dates page: calendar, totals of each date, and outliers.
 
 use crate::charts::{bars, heatmap, meter};
 use crate::format;
@@ -9,49 +9,49 @@ use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use maud::{Markup, html};
 use millwork_manifest::{FileState, RunState};
 
-/// Weeks of the calendar: a year.
+/// Weeks of the calendar on this page: one year.
 const WEEKS: u32 = 53;
 /// Weeks of the calendar on other pages.
 pub const FEW_WEEKS: u32 = 20;
-/// Dates in the chart of rows.
+/// Limit of dates in the chart of rows.
 const BARS: usize = 60;
-/// Dates on a page of the table: 20. The calendar above it has all of a year; together they are less than 150 kB.
+/// Limit of dates on a page of the table: 20. With the calendar of a year above, the page remains below 150 kB.
 const ROWS: usize = 20;
-/// Same weekdays before a date that it is compared with, and how many of them have to be known.
+/// Number of earlier dates of the same weekday that a date is compared with, and the minimum of them with data.
 const COMPARED: (usize, usize) = (14, 3);
-/// Share of the median below and above which a date is odd.
+/// Shares of the median below and above which a date is an outlier.
 const ODD: (f64, f64) = (0.5, 2.0);
 
-/// A date in numbers.
+/// Totals of a date.
 #[derive(Clone, Debug)]
 pub struct DateNumbers {
     /// The date.
     pub date: NaiveDate,
-    /// Files and bytes in each state.
+    /// States with number and bytes of the files in each.
     pub files: Vec<(FileState, u64, u64)>,
-    /// Runs in each state.
+    /// States with the number of runs in each.
     pub runs: Vec<(RunState, u64)>,
-    /// Refused files by reason.
+    /// Reasons with the number of files refused for each.
     pub refused: Vec<(String, u64)>,
-    /// Rows of its committed runs.
+    /// Rows of the committed runs.
     pub rows: u64,
     /// Lines that the committed runs rejected.
     pub rejected: u64,
-    /// Bytes of Parquet of the committed runs.
+    /// Bytes of Parquet output of the committed runs.
     pub output_bytes: u64,
-    /// Arrival of the oldest pending file.
+    /// Arrival time of the oldest pending file.
     pub oldest_pending: Option<DateTime<Utc>>,
-    /// Moment a run of it was last committed.
+    /// Time of the last commit of a run.
     pub last_commit: Option<DateTime<Utc>>,
 }
 
 impl DateNumbers {
-    /// Files in a state.
+    /// Number of files in a state.
     pub fn of(&self, state: FileState) -> u64 {
         self.files.iter().filter(|(known, ..)| *known == state).map(|(_, files, _)| files).sum()
     }
 
-    /// Files that are input: all but the refused.
+    /// Number of input files: all except refused ones.
     pub fn known(&self) -> u64 {
         self.files.iter().filter(|(state, ..)| *state != FileState::Quarantined).map(|(_, files, _)| files).sum()
     }
@@ -63,7 +63,7 @@ impl DateNumbers {
         self.files.iter().filter(|(state, ..)| counts(*state)).map(|(.., bytes)| bytes).sum()
     }
 
-    /// Share of the known bytes that are in committed output; of files, if none has bytes.
+    /// Converted share of the known bytes; of the files, if all are empty.
     fn done(&self) -> f64 {
         let (part, whole) = match self.bytes(false) {
             0 => (self.of(FileState::Completed), self.known()),
@@ -86,7 +86,7 @@ impl DateNumbers {
         }
     }
 
-    /// State of the date in words.
+    /// State of the date as text.
     pub fn said(&self) -> String {
         let mut parts = vec![format!(
             "{} of {} converted",
@@ -102,7 +102,8 @@ impl DateNumbers {
     }
 }
 
-/// The dates with fewer than half or more than twice the rows of the median of the same weekdays before.
+/// Outliers: dates with less than half or more than twice the median rows of earlier dates of the same weekday, with
+/// their ratio.
 pub fn odd(dates: &[DateNumbers]) -> Vec<(NaiveDate, f64)> {
     let mut found = Vec::new();
     for date in dates {
@@ -115,7 +116,7 @@ pub fn odd(dates: &[DateNumbers]) -> Vec<(NaiveDate, f64)> {
         rows.sort_unstable();
         let Some(median) = rows.get(rows.len() / 2).filter(|_| rows.len() >= COMPARED.1) else { continue };
         let share = date.rows as f64 / *median as f64;
-        // A date that is still in work says nothing yet.
+        // Exception for a date still in conversion: few rows are expected.
         if (share < ODD.0 && date.left() != Some("work")) || share > ODD.1 {
             found.push((date.date, share));
         }
@@ -123,7 +124,7 @@ pub fn odd(dates: &[DateNumbers]) -> Vec<(NaiveDate, f64)> {
     found
 }
 
-/// The calendar of some weeks, up to the last date that is known.
+/// Calendar of a number of weeks, up to the last date with data.
 pub fn calendar(dates: &[DateNumbers], weeks: u32) -> Markup {
     let odd = odd(dates);
     let days: Vec<heatmap::Day> = dates
@@ -142,7 +143,7 @@ pub fn calendar(dates: &[DateNumbers], weeks: u32) -> Markup {
     heatmap::calendar(&days, last, weeks, |date| link::date_path(&date.to_string()))
 }
 
-/// The page of all dates, newest first. Its table begins with the date `first`, or the one before it.
+/// Renders the page of all dates, newest first. The table begins at the date `first`, or at the next older one.
 pub fn page(dates: &[DateNumbers], first: Option<NaiveDate>, now: DateTime<Utc>) -> Markup {
     let odd = odd(dates);
     html! {
@@ -231,7 +232,7 @@ fn bar(date: &DateNumbers) -> Markup {
     meter::bar(&parts, date.known() as f64, "files")
 }
 
-/// The page of one date. `why` is its diagnosis.
+/// Renders the page of one date. `why` is its diagnosis.
 pub fn one(date: &DateNumbers, why: Option<&Markup>, viewer: &Viewer, back: &str, now: DateTime<Utc>) -> Markup {
     let name = date.date.to_string();
     html! {
@@ -245,7 +246,7 @@ pub fn one(date: &DateNumbers, why: Option<&Markup>, viewer: &Viewer, back: &str
     }
 }
 
-/// All that is known of a date: files, runs, what is refused.
+/// Totals of a date: files, runs and refused files.
 fn known(date: &DateNumbers, now: DateTime<Utc>) -> Markup {
     let name = date.date.to_string();
     html! {

@@ -1,4 +1,4 @@
-//! Doctor: what the scheduler stands on, what is wrong with it, and what to do.
+//! Doctor page: health checks with findings and remedies.
 
 use crate::format;
 use crate::parts::{facts, state, time};
@@ -9,15 +9,15 @@ use millwork_api::{Check, Examination, Origin, Setting, Verdict};
 
 /// Content of the page.
 pub struct Doctor<'a> {
-    /// The time of the page.
+    /// Time at which the page is rendered.
     pub now: DateTime<Utc>,
-    /// Checks that were made.
+    /// Results of the checks.
     pub examination: &'a Examination,
     /// Settings in force.
     pub settings: &'a [Setting],
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(page: &Doctor<'_>) -> Markup {
     let of = |verdict| page.examination.checks.iter().filter(move |check: &&Check| check.verdict == verdict);
     let findings: Vec<&Check> = of(Verdict::Broken).chain(of(Verdict::Warning)).collect();
@@ -85,7 +85,7 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Settings in force: those that somebody chose are shown, the others folded away.
+/// Settings in force. Those at their default are collapsed.
 fn settings(all: &[Setting]) -> Markup {
     let (default, chosen): (Vec<&Setting>, Vec<&Setting>) =
         all.iter().partition(|setting| setting.origin == Origin::Default);

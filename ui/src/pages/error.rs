@@ -1,22 +1,22 @@
-//! Answers that are no page of their own: errors.
+//! Error pages.
 
 use crate::parts::{link, states};
 use crate::text;
 use maud::{Markup, html};
 
-/// Error that the page tells.
+/// Error to show.
 pub struct ErrorPage<'a> {
-    /// The status of the answer.
+    /// HTTP status of the response.
     pub status: u16,
-    /// The code of the API.
+    /// Error code of the API.
     pub code: &'a str,
-    /// The sentence.
+    /// Error message.
     pub message: &'a str,
-    /// Address at which to try again.
+    /// Address for another attempt.
     pub again: &'a str,
 }
 
-/// Beginning of the id of a run that is not known, as others could have it, too.
+/// Prefix of the id of an unknown run, for a search of similar ids.
 fn unknown_run<'a>(error: &ErrorPage<'a>) -> Option<&'a str> {
     const BEGINNING: usize = 16;
     let id = error.again.strip_prefix("/ui/runs/").filter(|_| error.code == "no-such-run")?;
@@ -24,7 +24,7 @@ fn unknown_run<'a>(error: &ErrorPage<'a>) -> Option<&'a str> {
     Some(id.get(..BEGINNING).unwrap_or(id))
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(error: &ErrorPage<'_>) -> Markup {
     let title = match error.status {
         404 if error.code == "no-such-run" => "There is no such run",

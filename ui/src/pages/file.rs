@@ -1,4 +1,4 @@
-//! Page of one file: why the file is not done, and its life.
+//! Page of one file: diagnosis, state and timeline.
 
 use super::preview;
 use crate::format;
@@ -9,22 +9,22 @@ use maud::{Markup, html};
 use millwork_api::{FileDetail, FileMoment};
 use millwork_manifest::{FileState, ManifestId};
 
-/// Entries of a story that are shown, of the beginning and of the end.
+/// Numbers of entries shown from the beginning and the end of a timeline.
 const SHOWN: (usize, usize) = (20, 50);
 
 /// Content of the page.
 pub struct FilePage<'a> {
-    /// The time of the page.
+    /// Time at which the page is rendered.
     pub now: DateTime<Utc>,
-    /// The address that was asked for.
+    /// URI in the request.
     pub uri: &'a str,
-    /// File with its timeline, if the file is known.
+    /// File with its timeline; none if unknown.
     pub file: Option<&'a FileDetail>,
-    /// Diagnosis of the file that is not done.
+    /// Diagnosis of an unconverted file.
     pub why: Option<Markup>,
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(page: &FilePage<'_>) -> Markup {
     let (place, name) = link::split(page.uri);
     html! {
@@ -85,7 +85,7 @@ fn known(page: &FilePage<'_>, detail: &FileDetail) -> Markup {
     }
 }
 
-/// The way of a file, with the time at which it came to each state last.
+/// States that a file passes through, each with the time at which the file last reached it.
 fn steps(detail: &FileDetail, now: DateTime<Utc>) -> Markup {
     let way = [FileState::Pending, FileState::Manifested, FileState::Processing, FileState::Completed];
     let last = |of: FileState| detail.timeline.iter().rev().find(|moment| moment.state == of);
@@ -107,7 +107,7 @@ fn steps(detail: &FileDetail, now: DateTime<Utc>) -> Markup {
     }
 }
 
-/// A detail of the story: of a file that is in a manifest the name of that, of others a sentence.
+/// Detail of a timeline entry: a link to the run for files in a manifest, otherwise text.
 fn said(moment: &FileMoment) -> Markup {
     let is_in_manifest = matches!(moment.state, FileState::Manifested | FileState::Processing | FileState::Completed);
     match moment.detail.as_deref() {

@@ -1,4 +1,4 @@
-//! Files: a list with filters.
+//! Files page: list with filters.
 
 use crate::parts::{filters, link, pager, state, states, time};
 use crate::text;
@@ -9,21 +9,21 @@ use millwork_manifest::FileState;
 
 /// Content of the page.
 pub struct Files<'a> {
-    /// The time of the page.
+    /// Time at which the page is rendered.
     pub now: DateTime<Utc>,
-    /// Numbers, for those in each state.
+    /// Statistics of the scheduler, with the number of files in each state.
     pub stats: &'a Stats,
-    /// The chosen states.
+    /// States selected by the filter.
     pub state: &'a AnyOf<FileState>,
-    /// The chosen states as they stand in the address.
+    /// State filter, as written in the query.
     pub chosen: Option<&'a str>,
-    /// Beginning of their addresses.
+    /// Prefix of URIs to which files are limited.
     pub prefix: Option<&'a str>,
-    /// The chosen date.
+    /// Date selected by the filter.
     pub date: Option<String>,
     /// Cursor at which this page begins.
     pub cursor: Option<String>,
-    /// The files.
+    /// Files of this page.
     pub items: &'a [File],
     /// Cursor at which the next page begins.
     pub next: Option<&'a str>,
@@ -40,7 +40,7 @@ impl Files<'_> {
     }
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(files: &Files<'_>) -> Markup {
     let parameters = files.parameters();
     let active: Vec<(&str, &str)> = parameters
@@ -72,7 +72,7 @@ pub fn page(files: &Files<'_>) -> Markup {
 }
 
 fn tabs(files: &Files<'_>) -> Markup {
-    // Refused files are counted by date, and many have none: their number would be below that of the list.
+    // Exception for refused files: the counts are by date and omit files without one, so they would be too low.
     let count = |of: FileState| {
         let counted = |count: &&FilesInState| count.state == of && of != FileState::Quarantined;
         files.stats.files.iter().find(counted).map_or(0, |count| count.files)
@@ -95,7 +95,7 @@ fn tabs(files: &Files<'_>) -> Markup {
     }
 }
 
-/// The state, if it is one alone.
+/// Name of the state, if exactly one is selected.
 fn one(states: &AnyOf<FileState>) -> Option<&'static str> {
     match states.words() {
         [state] => Some(state.as_str()),
@@ -119,7 +119,7 @@ fn nothing(files: &Files<'_>, active: &[(&str, &str)]) -> Markup {
     }
 }
 
-/// A file's row.
+/// Row of a file.
 pub(super) fn row(file: &File, now: DateTime<Utc>) -> Markup {
     html! {
         tr id=(format!("file-{}", file.uri)) data-id=(file.uri) {

@@ -1,4 +1,4 @@
-//! Find: what a text could mean.
+//! Search page: runs and files that match a text.
 
 use crate::parts::{facts, link, state, time};
 use crate::text;
@@ -8,19 +8,19 @@ use millwork_api::{File, Run};
 
 /// Content of the page.
 pub struct Found<'a> {
-    /// The time of the page.
+    /// Time at which the page is rendered.
     pub now: DateTime<Utc>,
-    /// The text that was looked for.
+    /// Text to search for.
     pub text: &'a str,
-    /// Runs that it could mean.
+    /// Matching runs.
     pub runs: &'a [Run],
-    /// Files that it could mean.
+    /// Matching files.
     pub files: &'a [File],
-    /// Number of each that is shown at most.
+    /// Limit of runs and of files shown.
     pub shown: usize,
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(found: &Found<'_>) -> Markup {
     html! {
         div.head { h1 { "Find" } p.muted { "What " code { (text::begun(found.text)) } " could mean." } }

@@ -1,4 +1,4 @@
-//! The flow over time: what came, what was converted, what is left.
+//! Charts of the flow over time: input arrived and converted, and the backlog.
 
 use crate::charts::area::{Area, Line, Point, area};
 use crate::charts::round_up_bytes;
@@ -6,20 +6,20 @@ use crate::format;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-/// Measurements of one span of time.
+/// Measurements of one interval.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
-    /// Beginning of the span.
+    /// Start of the interval.
     pub at: DateTime<Utc>,
-    /// Bytes that came a second; none, if nobody watched.
+    /// Bytes per second that arrived; none if not measured.
     pub arrived: Option<f64>,
-    /// Bytes of input converted a second.
+    /// Input bytes per second converted; none if not measured.
     pub converted: Option<f64>,
-    /// Bytes that were left at its end.
+    /// Bytes of the backlog at the end of the interval; none if not measured.
     pub backlog: Option<f64>,
 }
 
-/// Charts of the flow; `drained` is when the backlog is expected to be done, at the earliest and at the latest.
+/// Draws the charts. `drained` is the earliest and latest expected end of the backlog.
 pub fn charts(measured: &[Measured], drained: Option<(DateTime<Utc>, DateTime<Utc>)>) -> Markup {
     let line =
         |of: fn(&Measured) -> Option<f64>| -> Vec<Point> { measured.iter().map(|span| (span.at, of(span))).collect() };

@@ -1,10 +1,10 @@
-//! Help: keys, words, and where more is said.
+//! Help page: keyboard shortcuts, terms and links to the documentation.
 
 use crate::parts::{copy, state};
 use maud::{Markup, html};
 use millwork_manifest::{FileState, RunState};
 
-/// Keys, each with what it does.
+/// Keyboard shortcuts with their actions.
 const KEYS: [(&str, &str); 20] = [
     ("g o", "overview"),
     ("g r", "runs"),
@@ -28,7 +28,7 @@ const KEYS: [(&str, &str); 20] = [
     ("?", "this page"),
 ];
 
-/// The page.
+/// Renders the page.
 pub fn page() -> Markup {
     html! {
         div.head { h1 { "Help" } }

@@ -1,4 +1,4 @@
-//! Rejected lines of a run, to be mended and put back.
+//! Page to edit rejected lines of a run and put them back into the output.
 
 use super::run::Tab;
 use crate::format;
@@ -10,33 +10,33 @@ use millwork_api::PutBack;
 
 /// Content of the page.
 pub struct MendPage<'a> {
-    /// Reader of the page.
+    /// User that the page is rendered for.
     pub viewer: &'a Viewer,
     /// Id of the run.
     pub id: &'a str,
-    /// Lines as they are in the field.
+    /// Content of the form field for lines.
     pub lines: &'a str,
-    /// Reason as it is in the field.
+    /// Content of the form field for the reason.
     pub reason: &'a str,
-    /// Lines of the piece that are not in the field, each with the reason.
+    /// Lines of the shown part of the file that the form field omits, each with the reason.
     pub left_out: &'a [String],
-    /// Step that was taken last.
+    /// Last step taken.
     pub step: Step<'a>,
 }
 
-/// Step on the way of mended lines.
+/// Step in putting back mended lines.
 pub enum Step<'a> {
-    /// Lines as they were rejected.
+    /// Editing: lines as they were rejected.
     Mend,
-    /// Lines that cannot be put back, for this reason.
+    /// Lines that cannot be put back, with the reason.
     Refused(&'a str),
-    /// Lines that are rows by now, and what would be made of them.
+    /// Valid lines, with a preview of the result.
     Checked(&'a PutBack),
-    /// Lines that are rows, but were changed after a check: they were not put back.
+    /// Valid lines that were edited after the check, and therefore not put back.
     Changed(&'a PutBack),
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(page: &MendPage<'_>) -> Markup {
     let back = Tab::Rejected.path(page.id);
     html! {
@@ -67,7 +67,7 @@ pub fn page(page: &MendPage<'_>) -> Markup {
     }
 }
 
-/// The reason, with a line of its own for each line that it names.
+/// Reason, with each rejected line on a separate line.
 fn refused(reason: &str) -> Markup {
     let (all, lines) = reason.split_once(": line ").unwrap_or((reason, ""));
     html! {
@@ -104,7 +104,7 @@ fn form(page: &MendPage<'_>, back: &str) -> Markup {
         form method="post" action=(path(page.id, None)) {
             div.line.tall {
                 label for="lines" { "Lines, each one JSON object; delete what is to stay out" }
-                // Newline that a browser drops at the beginning.
+                // Extra newline: browsers drop the first one in a `textarea`.
                 textarea #lines name="lines" rows="14" required spellcheck="false" autocomplete="off" autocapitalize="off" wrap="off" { "\n" (page.lines) }
             }
             div.line {
@@ -121,7 +121,7 @@ fn form(page: &MendPage<'_>, back: &str) -> Markup {
     }
 }
 
-/// Address of the page, for the lines of one piece.
+/// Address of the page for the lines of one part of the file.
 pub fn path(id: &str, from: Option<&str>) -> String {
     link::query(&format!("{}/mend", link::run_path(id)), &[("from", from)])
 }

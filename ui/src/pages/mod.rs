@@ -1,4 +1,4 @@
-//! Pages, a module each: what the page shows, as a type, and the function that makes HTML of it.
+//! Pages, one per module. Each module has a type for the content, and a function that renders it as HTML.
 
 pub mod activity;
 pub mod cluster;

@@ -1,4 +1,4 @@
-//! Overview: is the day fine, what needs somebody, how does it flow.
+//! Overview page: overall state, concerns that need attention, and flow.
 
 use crate::charts::meter;
 use crate::format;
@@ -10,53 +10,53 @@ use maud::{Markup, html};
 use millwork_api::{Executors, Run, Stats};
 use millwork_manifest::{FileState, RunState};
 
-/// Something that needs somebody.
+/// Problem that needs attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concern {
-    /// Gravity of the concern.
+    /// Severity of the concern.
     pub tone: Tone,
-    /// The sentence.
+    /// Summary, one sentence.
     pub title: String,
-    /// More of it.
+    /// Details of the concern.
     pub detail: String,
-    /// Since when.
+    /// Start of the concern.
     pub since: Option<DateTime<Utc>>,
-    /// The page that says more.
+    /// Address of a page with details.
     pub link: String,
 }
 
 /// Content of the page.
 pub struct Overview<'a> {
-    /// The time of the page.
+    /// Time at which the page is rendered.
     pub now: DateTime<Utc>,
-    /// Numbers.
+    /// Statistics of the scheduler.
     pub stats: &'a Stats,
-    /// Concerns that need somebody, the gravest first.
+    /// Concerns that need attention, most severe first.
     pub concerns: &'a [Concern],
-    /// Runs in work.
+    /// Runs in progress.
     pub running: &'a [Run],
-    /// Runs that changed last.
+    /// Runs that changed most recently.
     pub latest: &'a [Run],
-    /// Executors.
+    /// Executors, with their tasks.
     pub executors: &'a Executors,
-    /// Place where input is looked for, if that is one place.
+    /// Prefix of input; none unless it is the only one.
     pub input: Option<&'a str>,
-    /// Parts that other pages have made: charts of the flow, the calendar.
+    /// Charts of the flow, rendered.
     pub flow: Option<Markup>,
-    /// The calendar.
+    /// Calendar of the dates, rendered.
     pub calendar: Option<Markup>,
-    /// The newest date, and how much of it is converted.
+    /// Newest date, and its converted share as text.
     pub newest: Option<(String, String)>,
-    /// The expectation of when it is done, in words.
+    /// Forecast of the end of the backlog, as text.
     pub forecast: Option<String>,
 }
 
-/// The tone of the day: that of the icon, too.
+/// Overall severity, which the window's icon shows, too.
 pub fn tone(overview: &Overview<'_>) -> Tone {
     overview.concerns.iter().map(|concern| concern.tone).max().unwrap_or(Tone::Good)
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(overview: &Overview<'_>) -> Markup {
     let is_empty = overview.stats.files_counted_at.is_some()
         && overview.stats.files.iter().all(|count| count.files == 0)
@@ -104,7 +104,7 @@ fn verdict(overview: &Overview<'_>) -> Markup {
     }
 }
 
-/// The one sentence.
+/// Summary of the overall state in one sentence.
 pub fn sentence(overview: &Overview<'_>) -> String {
     let files = |state: FileState| {
         overview.stats.files.iter().filter(|count| count.state == state).map(|count| count.files).sum::<u64>()
@@ -121,7 +121,7 @@ pub fn sentence(overview: &Overview<'_>) -> String {
     let done = files(FileState::Completed);
     let progress = match (all, overview.stats.files_counted_at) {
         (_, None) => String::new(),
-        // Something was seen since the count.
+        // Stale count: files were seen after it.
         (0, _) if open + grave > 0 => String::new(),
         (0, _) => "No file has been seen yet".to_owned(),
         (all, _) if done == all => format!("All {} known are converted", format::counted(all, "file")),
@@ -210,7 +210,7 @@ fn flow(overview: &Overview<'_>) -> Markup {
             span.push {}
             @for of in aside { (step(of)) }
         }
-        // A file without a date is refused, and in none of the numbers of dates.
+        // Hint on refused files without a date: no count by date includes them.
         p.muted { "Counted by date. Files that were refused for having none are listed in the " a href="/ui/quarantine" { "quarantine" } ", too." }
         @if let Some(flow) = &overview.flow { (flow) }
         (facts::facts(&[
@@ -223,10 +223,11 @@ fn flow(overview: &Overview<'_>) -> Markup {
     }
 }
 
-/// Rows that a list of the page has at most.
+/// Limit of rows of a list on this page.
 const ROWS: usize = 8;
 
-/// Runs in work, of which the first are at hand. Of few, all are; more are counted from time to time.
+/// Number of runs in progress: that of the listed runs if all fit, otherwise the periodic count, at least the listed
+/// ones.
 fn in_work(overview: &Overview<'_>) -> u64 {
     if overview.running.len() <= ROWS {
         return overview.running.len() as u64;

@@ -1,4 +1,4 @@
-//! A file in pieces: each line with whether it would be a row, and a mark below the byte at which it is wrong.
+//! Preview page of a file in parts: each line with its validity, and a mark below the first invalid byte.
 
 use super::rejected::{excerpt, mark};
 use crate::format;
@@ -11,19 +11,19 @@ use millwork_manifest::FileState;
 
 /// Content of the page.
 pub struct PreviewPage<'a> {
-    /// Reader of the page.
+    /// User that the page is rendered for.
     pub viewer: &'a Viewer,
-    /// The file.
+    /// File to preview.
     pub file: &'a File,
-    /// The piece of it.
+    /// Part of the file to show.
     pub piece: &'a FilePreview,
-    /// Byte of the content at which the piece begins.
+    /// Offset of the part in the decompressed content, in bytes.
     pub from: u64,
     /// Path and query of this page.
     pub back: &'a str,
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(page: &PreviewPage<'_>) -> Markup {
     let (file, piece) = (page.file, page.piece);
     let (place, name) = link::split(&file.uri);
@@ -59,13 +59,13 @@ pub fn page(page: &PreviewPage<'_>) -> Markup {
     }
 }
 
-/// The path of the page of a file, from a byte on.
+/// Path of the preview of a file from a byte offset on.
 pub fn path(uri: &str, from: u64) -> String {
     let from = (from > 0).then(|| from.to_string());
     link::query("/ui/preview", &[("uri", Some(uri)), ("from", from.as_deref())])
 }
 
-/// The way back, through a plan; a plan says whether today's rules accept the file.
+/// Button that creates a plan to take back the file. The plan tells if the present rules accept it.
 fn take_back(page: &PreviewPage<'_>) -> Markup {
     html! {
         form.actions method="post" action="/ui/plans" {
@@ -90,7 +90,7 @@ fn one(line: &PreviewLine) -> Markup {
         }
         (excerpt(&line.text, at))
     };
-    // Only what is wrong is a place to go to.
+    // Landmark only for invalid lines: users of screen readers navigate between these.
     html! {
         @if defect.is_some() { section.lines.panel aria-label=(format!("line at byte {}", line.offset)) { (body) } }
         @else { div.lines.plain { (body) } }

@@ -1,4 +1,4 @@
-//! Quarantine: files that were refused on arrival.
+//! Quarantine page: files that were refused on arrival.
 
 use super::preview;
 use super::run::Tab;
@@ -15,25 +15,25 @@ use millwork_manifest::QuarantineReason;
 
 /// Content of the page.
 pub struct Quarantine<'a> {
-    /// The time of the page.
+    /// Time at which the page is rendered.
     pub now: DateTime<Utc>,
-    /// Reader of the page.
+    /// User that the page is rendered for.
     pub viewer: &'a Viewer,
-    /// The chosen date.
+    /// Date selected by the filter.
     pub date: Option<String>,
-    /// The chosen reason.
+    /// Reason selected by the filter.
     pub reason: Option<&'a str>,
     /// Cursor at which this page begins.
     pub cursor: Option<String>,
-    /// The files.
+    /// Refused files of this page.
     pub items: &'a [File],
     /// Cursor at which the next page begins.
     pub next: Option<&'a str>,
-    /// Files refused in all, if they were counted.
+    /// Number of all refused files; none if not counted.
     pub all: Option<u64>,
-    /// Newest runs of which lines were rejected, of those that were looked at.
+    /// Recent runs with rejected lines. Only a limited number of runs is examined.
     pub runs: &'a [Run],
-    /// Path and query of this page, to come back to.
+    /// Path and query of this page, as the return address.
     pub back: &'a str,
 }
 
@@ -43,7 +43,7 @@ impl Quarantine<'_> {
     }
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(page: &Quarantine<'_>) -> Markup {
     let parameters = page.parameters();
     let active: Vec<(&str, &str)> = parameters
@@ -116,7 +116,7 @@ fn row(file: &File, now: DateTime<Utc>) -> Markup {
     }
 }
 
-/// Runs of which lines were rejected: from there they are read in pieces.
+/// Runs with rejected lines, with links to them.
 fn rejected(page: &Quarantine<'_>) -> Markup {
     html! {
         @if page.runs.is_empty() {
@@ -141,7 +141,7 @@ fn rejected(page: &Quarantine<'_>) -> Markup {
     }
 }
 
-/// Reasons of the files of this page, the most frequent first.
+/// Reasons of the files on this page, most frequent first.
 fn reasons(items: &[File]) -> Markup {
     let mut counts: Vec<(&str, u64)> = Vec::new();
     for file in items {

@@ -1,4 +1,4 @@
-//! Queues of events, and the messages that nobody could process.
+//! Queues page: event queues and their dead letters.
 
 use crate::frame::Viewer;
 use crate::parts::{actions, facts, link, state, time};
@@ -9,21 +9,21 @@ use millwork_api::{DeadLetter, DeadLetters, EventQueue, QueueInfo};
 
 /// Content of the page.
 pub struct QueuesPage<'a> {
-    /// The time of the page.
+    /// Time at which the page is rendered.
     pub now: DateTime<Utc>,
-    /// Reader of the page.
+    /// User that the page is rendered for.
     pub viewer: &'a Viewer,
-    /// Queues of the builder that was seen last, counted.
+    /// Queues of the most recently seen builder, with their message counts.
     pub queues: &'a [QueueInfo],
     /// Dead letters of one queue.
     pub letters: &'a DeadLetters,
-    /// True if there may be more than are shown.
+    /// True if there may be more dead letters than shown.
     pub is_full: bool,
-    /// Address of the page itself, to come back to.
+    /// Address of this page, as the return address.
     pub back: &'a str,
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(page: &QueuesPage<'_>) -> Markup {
     let queue = page.letters.queue;
     html! {

@@ -1,4 +1,4 @@
-//! Rejected lines of a run, each with a mark below the byte at which it stopped to be JSON.
+//! Rejected lines of a run, each with a mark below the byte at which parsing failed.
 
 use super::mend;
 use crate::format;
@@ -8,30 +8,30 @@ use maud::{Markup, html};
 use millwork_api::RejectedLine;
 use std::collections::BTreeMap;
 
-/// Characters of a line that are shown before and behind the mark.
+/// Limit of characters shown before and after the mark.
 const AROUND: usize = 160;
 
-/// Content of a page of a file of rejected lines.
+/// Content of a page of the file of rejected lines.
 pub struct RejectedPage<'a> {
     /// Id of the run.
     pub run: &'a str,
-    /// Manifests of lines of this run that were put back.
+    /// Manifests of lines of this run that were put back earlier.
     pub earlier: &'a [String],
-    /// Place at which this piece of the file begins, in bytes.
+    /// Offset of this part in the file of rejected lines, in bytes.
     pub from: u64,
-    /// Address of the file.
+    /// URI of the file of rejected lines.
     pub place: &'a str,
-    /// Lines in it.
+    /// Number of lines in the file.
     pub all: u64,
-    /// Lines that were read for this page.
+    /// Lines of this page.
     pub lines: &'a [RejectedLine],
-    /// Path and query of the page of those that follow.
+    /// Path and query of the next page.
     pub next: Option<&'a str>,
-    /// Path of the first page, if this is another.
+    /// Path of the first page; none on the first page itself.
     pub first: Option<&'a str>,
 }
 
-/// The lines.
+/// Renders the lines.
 pub fn page(page: &RejectedPage<'_>) -> Markup {
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     for line in page.lines {
@@ -53,7 +53,7 @@ pub fn page(page: &RejectedPage<'_>) -> Markup {
     }
 }
 
-/// The way of mended lines into the output: the rows that are there already are in no line of it.
+/// Link to the page that puts mended lines back. Those lines become rows of an additional run and duplicate none.
 fn put_back(page: &RejectedPage<'_>) -> Markup {
     let from = page.from.to_string();
     let here = mend::path(page.run, (page.from > 0).then_some(from.as_str()));
@@ -98,14 +98,15 @@ fn cut(text: &str) -> String {
     if cut.len() < text.len() { cut + " …" } else { cut }
 }
 
-/// The byte of the line that a message names, from 0.
+/// Offset of the byte in the line that an error message names, from 0.
 pub(super) fn mark(message: &str) -> Option<usize> {
     let (_, after) = message.split_once("at byte ")?;
     let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
     digits.parse::<usize>().ok()?.checked_sub(1)
 }
 
-/// The line around the mark, and the mark below it. Signs stand for what cannot be seen, so that one column is one sign.
+/// Part of the line around the mark, with the mark below. Symbols replace invisible characters, which keeps one
+/// character per column.
 pub(super) fn excerpt(raw: &str, mark: Option<usize>) -> Markup {
     let at = mark.map_or(0, |mark| raw.char_indices().take_while(|(index, _)| *index < mark).count());
     let from = at.saturating_sub(AROUND);

@@ -1,4 +1,4 @@
-//! Page of one run: what the run does, how far it is, what came of it.
+//! Page of one run: state, progress and results.
 
 use super::run_parts;
 use crate::charts::conservation::{Lines, conservation};
@@ -12,10 +12,10 @@ use maud::{Markup, html};
 use millwork_api::{Attempt, Moment, MomentKind, Run, RunDetail, RunOutput};
 use millwork_manifest::RunState;
 
-/// A part of the page: each has its own address.
+/// Tab of the page, with an address of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tab {
-    /// Timeline, ledger, attempts.
+    /// Timeline, ledger and attempts.
     Summary,
     /// Tasks over time.
     Tasks,
@@ -23,17 +23,17 @@ pub enum Tab {
     Files,
     /// Rejected lines.
     Rejected,
-    /// The plan.
+    /// Physical plan.
     Plan,
     /// Output files.
     Output,
 }
 
 impl Tab {
-    /// All tabs.
+    /// All tabs, in the order shown.
     pub const ALL: [Self; 6] = [Self::Summary, Self::Tasks, Self::Files, Self::Rejected, Self::Plan, Self::Output];
 
-    /// The last part of its path.
+    /// Name of the tab: the last segment of its path, except for the summary.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Summary => "summary",
@@ -45,7 +45,7 @@ impl Tab {
         }
     }
 
-    /// The path of it.
+    /// Path of the tab for a run.
     pub fn path(self, id: &str) -> String {
         match self {
             Self::Summary => link::run_path(id),
@@ -56,23 +56,23 @@ impl Tab {
 
 /// Content of the page.
 pub struct RunPage<'a> {
-    /// The time of the page.
+    /// Time at which the page is rendered.
     pub now: DateTime<Utc>,
-    /// Reader of the page.
+    /// User that the page is rendered for.
     pub viewer: &'a Viewer,
-    /// The run.
+    /// Run to show.
     pub run: &'a RunDetail,
-    /// Diagnosis of the run that is not done.
+    /// Diagnosis of an uncompleted run.
     pub why: Option<Markup>,
-    /// The chosen part.
+    /// Selected tab.
     pub tab: Tab,
-    /// Content of that part, but for the summary.
+    /// Content of the selected tab, unless it is the summary.
     pub part: run_parts::Part<'a>,
-    /// Path and query of this page.
+    /// Path and query of this page, as the return address.
     pub back: &'a str,
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(page: &RunPage<'_>) -> Markup {
     let run = &page.run.run;
     let id = run.manifest_id.as_str();
@@ -111,7 +111,7 @@ fn tab_count(tab: Tab, run: &RunDetail) -> Option<u64> {
     }
 }
 
-/// Outcome of the run, in the words of its failure, and what comes now.
+/// Outcome of the run: cause of a failure, and the next step.
 fn outcome(page: &RunPage<'_>) -> Markup {
     let run = &page.run.run;
     html! {
@@ -204,7 +204,7 @@ fn summary(page: &RunPage<'_>) -> Markup {
     }
 }
 
-/// True of a single attempt that did not fail: a table of it would repeat the timeline.
+/// True of a single attempt without failure: the timeline already shows it.
 fn is_told_by_the_timeline(history: &[Attempt]) -> bool {
     history.len() <= 1 && history.iter().all(|attempt| attempt.failure.is_none())
 }

@@ -1,4 +1,4 @@
-//! Parts of a run's page that have an address of their own.
+//! Tabs of a run's page.
 
 use super::run::{RunPage, Tab};
 use crate::charts::plan;
@@ -8,24 +8,24 @@ use crate::text;
 use maud::{Markup, html};
 use millwork_api::{LedgerEntry, Page, RunFile};
 
-/// Content of such a part, beside the run itself.
+/// Content of a tab, in addition to the run.
 pub enum Part<'a> {
-    /// Nothing more.
+    /// No further content.
     Run,
-    /// Files of the manifest, with what became of them, if that is known.
+    /// Files of the manifest, with their ledger entries if known.
     Files {
-        /// The files.
+        /// Files of this page.
         files: &'a Page<RunFile>,
-        /// Their lines, in the same order; empty until the run is committed.
+        /// Ledger entries, in the order of the files; empty until the commit of the run.
         ledger: &'a [LedgerEntry],
         /// Cursor at which this page begins.
         cursor: Option<String>,
     },
-    /// Rejected lines, made elsewhere.
+    /// Rendered page of rejected lines.
     Rejected(Markup),
 }
 
-/// The chosen part.
+/// Renders the selected tab.
 pub(super) fn part(page: &RunPage<'_>) -> Markup {
     match (page.tab, &page.part) {
         (Tab::Files, Part::Files { files, ledger, cursor }) => self::files(page, files, ledger, cursor.as_deref()),

@@ -1,4 +1,4 @@
-//! Tasks of a run: those of an attempt that goes on, or of the one that was committed.
+//! Tasks of a run: those of the current attempt, or of the committed one.
 
 use crate::charts::gantt;
 use crate::format;
@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use millwork_api::{RunDetail, TaskProgress, TaskRecord, TaskState};
 
-/// Tasks on a page: 200, those that ended last, so that the page stays below 3,000 elements.
+/// Limit of tasks on the page: the 200 that ended last. More would exceed 3,000 HTML elements.
 const SHOWN: usize = 200;
 
-/// A task, with its times in milliseconds since 1970.
+/// Task with its times in milliseconds since 1970 (UTC).
 struct Task {
     name: String,
     who: String,
@@ -21,7 +21,7 @@ struct Task {
     said: String,
 }
 
-/// The page's part.
+/// Renders the tab.
 pub fn page(run: &RunDetail, now: DateTime<Utc>) -> Markup {
     let mut tasks: Vec<Task> = running(run).collect();
     if tasks.is_empty() {
@@ -60,7 +60,7 @@ pub fn page(run: &RunDetail, now: DateTime<Utc>) -> Markup {
     }
 }
 
-/// The task that took longest, in a sentence, and whether that is more than usual.
+/// Sentence about the longest task, and if it is an outlier.
 fn slowest(spans: &[gantt::Span], until: f64) -> Markup {
     let took = |span: &gantt::Span| span.to.unwrap_or(until) - span.from;
     let Some(slow) = spans.iter().max_by(|a, b| took(a).total_cmp(&took(b))).filter(|_| spans.len() > 1) else {

@@ -1,4 +1,4 @@
-//! Runs: a list with filters, and what can be done with those that are chosen.
+//! Runs page: list with filters, and actions on selected runs.
 
 use crate::format;
 use crate::frame::Viewer;
@@ -12,36 +12,36 @@ use millwork_manifest::{FailureClass, RunState};
 
 /// Content of the page.
 pub struct Runs<'a> {
-    /// The time of the page.
+    /// Time at which the page is rendered.
     pub now: DateTime<Utc>,
-    /// Reader of the page.
+    /// User that the page is rendered for.
     pub viewer: &'a Viewer,
-    /// Numbers, for those in each state.
+    /// Statistics of the scheduler, with the number of runs in each state.
     pub stats: &'a Stats,
-    /// The chosen states.
+    /// States selected by the filter.
     pub state: &'a AnyOf<RunState>,
-    /// The chosen date.
+    /// Date selected by the filter.
     pub date: Option<String>,
-    /// The chosen classes of failure.
+    /// Failure classes selected by the filter.
     pub class: &'a AnyOf<FailureClass>,
-    /// The chosen states and classes as they stand in the address.
+    /// Filters of states and classes, as written in the query.
     pub chosen: (Option<&'a str>, Option<&'a str>),
-    /// Beginning of their ids.
+    /// Prefix of manifest ids to which runs are limited.
     pub prefix: Option<&'a str>,
     /// Cursor at which this page begins.
     pub cursor: Option<String>,
-    /// The runs.
+    /// Runs of this page.
     pub items: &'a [Run],
     /// Cursor at which the next page begins.
     pub next: Option<&'a str>,
-    /// Path and query of this page, to come back to.
+    /// Path and query of this page, as the return address.
     pub back: &'a str,
 }
 
-/// States of runs that have a turn, as they stand in the address.
+/// States of runs in progress, as written in the query.
 const IN_WORK: &str = "planning,running,committing";
 
-/// Address of the list of runs that have a turn.
+/// Address of the list of runs in progress.
 pub fn in_work() -> String {
     link::query("/ui/runs", &[("state", Some(IN_WORK))])
 }
@@ -58,7 +58,7 @@ impl Runs<'_> {
     }
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(runs: &Runs<'_>) -> Markup {
     html! {
         div.head {
@@ -112,10 +112,10 @@ fn form(runs: &Runs<'_>) -> Markup {
     filters::form("/ui/runs", &fields, &active, &parameters)
 }
 
-/// States that have a tab of their own, beside those in work.
+/// States with a tab of their own, in addition to the tab for runs in progress.
 const TABS: [RunState; 4] = [RunState::Queued, RunState::Completed, RunState::Failed, RunState::Cancelled];
 
-/// Tells whether a tab shows which states are chosen.
+/// True if a tab exists for exactly the selected states.
 fn has_tab(runs: &Runs<'_>) -> bool {
     runs.chosen.0 == Some(IN_WORK) || matches!(runs.state.words(), [state] if TABS.contains(state))
 }
@@ -180,7 +180,7 @@ fn list(runs: &Runs<'_>) -> Markup {
     }
 }
 
-/// A run's row. Its id is that of the run, so that it is changed in place.
+/// Row of a run. The element id contains that of the run, so that refreshes update the row in place.
 fn row(run: &Run, now: DateTime<Utc>) -> Markup {
     let id = run.manifest_id.as_str();
     html! {
@@ -202,7 +202,7 @@ fn row(run: &Run, now: DateTime<Utc>) -> Markup {
     }
 }
 
-/// Time that the newest attempt took, or has taken so far.
+/// Duration of the newest attempt, so far if it still runs.
 pub fn took(run: &Run, now: DateTime<Utc>) -> Markup {
     match (run.started_at, run.ended_at) {
         (Some(started), Some(ended)) if ended >= started => html! { (format::between(started, ended)) },
@@ -213,7 +213,7 @@ pub fn took(run: &Run, now: DateTime<Utc>) -> Markup {
     }
 }
 
-/// Input bytes a second of a completed run.
+/// Input bytes per second of a completed run.
 fn rate(run: &Run) -> Option<f64> {
     let seconds = (run.ended_at? - run.started_at?).as_seconds_f64();
     (run.state == RunState::Completed && seconds > 0.0).then_some(run.bytes? as f64 / seconds)

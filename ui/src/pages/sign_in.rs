@@ -1,4 +1,4 @@
-//! Sign-in.
+//! Sign-in page.
 
 use crate::frame;
 use crate::text;
@@ -6,15 +6,15 @@ use maud::{Markup, html};
 
 /// Content of the page.
 pub struct SignIn<'a> {
-    /// Address of the page to go to after the sign-in.
+    /// Address of the page to open after sign-in.
     pub back: &'a str,
-    /// Reason for which the try before this one was refused.
+    /// Reason why the last attempt was refused.
     pub refusal: Option<&'a str>,
-    /// True if the scheduler made its own token for the user who started it.
+    /// True if the scheduler generated a token for the user who started it.
     pub is_owners: bool,
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(page: &SignIn<'_>) -> Markup {
     html! {
         section.sign-in {

@@ -1,20 +1,20 @@
-//! Buttons of what can be done. Each leads to a page that shows what would change; nothing is done by a click alone.
+//! Buttons for actions. Each opens a page that shows the changes; a click alone changes nothing.
 
 use crate::frame::{Right, Viewer};
 use maud::{Markup, html};
 use millwork_api::Run;
 use millwork_manifest::RunState;
 
-/// Something that can be asked of runs.
+/// Action on runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunAction {
-    /// Queue again what failed or was cancelled.
+    /// Queue a failed or cancelled run again.
     Retry,
-    /// End.
+    /// Cancel an unfinished run.
     Cancel,
-    /// Convert a completed run once more.
+    /// Convert a completed run again.
     Force,
-    /// Change the place in the queue.
+    /// Change the priority in the queue.
     Prioritise,
 }
 
@@ -47,7 +47,7 @@ impl RunAction {
         }
     }
 
-    /// Reason why it cannot be asked of a run, if it cannot.
+    /// Reason why the action is unavailable for a run; none if available.
     fn refusal(self, run: &Run) -> Option<&'static str> {
         match self {
             Self::Retry if matches!(run.state, RunState::Failed | RunState::Cancelled | RunState::Committing) => None,
@@ -63,7 +63,7 @@ impl RunAction {
     }
 }
 
-/// A button of a form, or why there is none to press.
+/// Button of a form, or the reason why it is unavailable.
 fn button(action: RunAction, refusal: Option<&str>) -> Markup {
     html! {
         @match refusal {
@@ -86,7 +86,7 @@ fn lacks(viewer: &Viewer) -> Option<String> {
     (viewer.right < Right::Operate).then(|| format!("needs the role operate, you have {}", viewer.right.as_str()))
 }
 
-/// Actions on the runs that are chosen in a list; `has_more` tells whether the list is longer than the page.
+/// Actions on the selected runs of a list. `has_more` is true if the list continues beyond the page.
 pub fn of_selection(viewer: &Viewer, has_more: bool) -> Markup {
     let lacks = lacks(viewer);
     html! {
@@ -99,7 +99,7 @@ pub fn of_selection(viewer: &Viewer, has_more: bool) -> Markup {
     }
 }
 
-/// Taking back refused files that are chosen in a list; `has_more` tells whether the list is longer than the page.
+/// Form to take back the selected refused files. `has_more` is true if the list continues beyond the page.
 pub fn of_files(viewer: &Viewer, has_more: bool) -> Markup {
     let lacks = lacks(viewer);
     html! {
@@ -115,7 +115,7 @@ pub fn of_files(viewer: &Viewer, has_more: bool) -> Markup {
     }
 }
 
-/// Putting back dead letters that are chosen in a list; `has_more` tells whether there may be more than the page shows.
+/// Form to put back the selected dead letters. `has_more` is true if there may be more than on the page.
 pub fn of_letters(viewer: &Viewer, has_more: bool) -> Markup {
     html! {
         div.bulk role="group" aria-label="With the chosen messages" {
@@ -130,7 +130,7 @@ pub fn of_letters(viewer: &Viewer, has_more: bool) -> Markup {
     }
 }
 
-/// Rounds of builders for a date: a manifest of what waits, a sweep, a new count.
+/// Requests to builders for a date: cut a manifest of pending files, sweep, recount.
 pub fn of_date(date: &str, has_pending: bool, viewer: &Viewer, back: &str) -> Markup {
     if let Some(lacks) = lacks(viewer) {
         return html! { p.actions.muted { "Changing it " (lacks) } };
@@ -147,7 +147,7 @@ pub fn of_date(date: &str, has_pending: bool, viewer: &Viewer, back: &str) -> Ma
     }
 }
 
-/// Actions on one run: those that can be asked of it, and, folded away, why the others cannot.
+/// Actions on one run. Unavailable ones are collapsed.
 pub fn of_run(run: &Run, viewer: &Viewer, back: &str) -> Markup {
     const ALL: [RunAction; 4] = [RunAction::Retry, RunAction::Cancel, RunAction::Force, RunAction::Prioritise];
     if let Some(lacks) = lacks(viewer) {

@@ -1,8 +1,8 @@
-//! Buttons that copy. They show themselves when the script is there.
+//! Buttons that copy text to the clipboard. They are hidden without JavaScript.
 
 use maud::{Markup, html};
 
-/// Copies a text. `what` completes "copy …".
+/// Button that copies a text. `what` completes the label "copy …".
 pub fn button(text: &str, what: &str) -> Markup {
     html! {
         button.copy type="button" data-copy=(text) aria-label=(format!("copy {what}")) title=(format!("copy {what}")) {
@@ -13,12 +13,12 @@ pub fn button(text: &str, what: &str) -> Markup {
     }
 }
 
-/// A command, in a box, with its button.
+/// Command in a box with a copy button.
 pub fn command(text: &str) -> Markup {
     html! { div.command { code { (text) } (button(text, "command")) } }
 }
 
-/// Several lines, in a box, with their button.
+/// Several lines in a box with a copy button.
 pub fn block(text: &str, what: &str) -> Markup {
     html! { div.command.block { pre tabindex="0" { code { (text) } } (button(text, what)) } }
 }

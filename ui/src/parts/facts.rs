@@ -1,8 +1,8 @@
-//! Numbers with their names.
+//! Lists of named values, and panels.
 
 use maud::{Markup, html};
 
-/// A list of names and values.
+/// List of names and values.
 pub fn facts(items: &[(&str, Markup)]) -> Markup {
     html! {
         dl.facts {
@@ -11,7 +11,7 @@ pub fn facts(items: &[(&str, Markup)]) -> Markup {
     }
 }
 
-/// A panel with its heading; `more` stands beside that.
+/// Panel with a heading; `more` is placed beside it.
 pub fn panel(id: &str, title: &str, more: Option<Markup>, body: &Markup) -> Markup {
     html! {
         section.panel aria-labelledby=(id) {

@@ -1,17 +1,17 @@
-//! Filters: forms that only change the address.
+//! Filter forms. They only change the query of the address.
 
 use super::link;
 use maud::{Markup, html};
 
-/// Value of a choice.
+/// Option of a select field.
 pub struct Choice<'a> {
-    /// Text of the value in the address.
+    /// Value in the query.
     pub value: &'a str,
-    /// Name of the value, as people read it.
+    /// Label of the value.
     pub name: &'a str,
 }
 
-/// A choice among values, with "any" first.
+/// Select field with the options, preceded by "any".
 pub fn select(name: &str, label: &str, chosen: Option<&str>, choices: &[Choice<'_>]) -> Markup {
     let id = format!("f-{name}");
     html! {
@@ -25,7 +25,7 @@ pub fn select(name: &str, label: &str, chosen: Option<&str>, choices: &[Choice<'
     }
 }
 
-/// A text.
+/// Text field.
 pub fn text(name: &str, label: &str, value: Option<&str>, placeholder: &str) -> Markup {
     let id = format!("f-{name}");
     html! {
@@ -36,7 +36,7 @@ pub fn text(name: &str, label: &str, value: Option<&str>, placeholder: &str) -> 
     }
 }
 
-/// A date.
+/// Date field.
 pub fn date(name: &str, label: &str, value: Option<&str>) -> Markup {
     let id = format!("f-{name}");
     html! {
@@ -47,7 +47,7 @@ pub fn date(name: &str, label: &str, value: Option<&str>) -> Markup {
     }
 }
 
-/// The filters of a list, and how to take each away.
+/// Filters of a list, with links that remove each active one.
 pub fn form(path: &str, fields: &Markup, active: &[(&str, &str)], parameters: &[(&str, Option<&str>)]) -> Markup {
     html! {
         form.filters action=(path) method="get" {
@@ -69,7 +69,7 @@ pub fn form(path: &str, fields: &Markup, active: &[(&str, &str)], parameters: &[
     }
 }
 
-/// Parameters but one; the page begins anew.
+/// Parameters except one. The cursor is dropped, too: the list starts at its first page.
 pub fn without<'a>(parameters: &[(&'a str, Option<&'a str>)], name: &str) -> Vec<(&'a str, Option<&'a str>)> {
     parameters.iter().filter(|(known, _)| *known != name && *known != "cursor").copied().collect()
 }

@@ -1,24 +1,24 @@
-//! Links to what the UI has a page of.
+//! Links to pages of the UI.
 
 use crate::format;
 use crate::text;
 use maud::{Markup, html};
 use std::fmt::Write;
 
-/// A text as the value of a parameter of a query, or as a segment of a path.
+/// Text, percent-encoded for the value of a query parameter or a path segment.
 pub fn escaped(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     for byte in value.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
-            // A `String` takes all that is written to it.
+            // Infallible: writing to a `String` cannot fail.
             byte => drop(write!(text, "%{byte:02X}")),
         }
     }
     text
 }
 
-/// A path with parameters; those without a value are left out.
+/// Path with query parameters; those without a value are omitted.
 pub fn query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
     let mut text = path.to_owned();
     let mut mark = '?';
@@ -34,54 +34,54 @@ pub fn query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
     text
 }
 
-/// The path of a run's page.
+/// Path of the page of a run.
 pub fn run_path(id: &str) -> String {
     format!("/ui/runs/{}", escaped(id))
 }
 
-/// A run.
+/// Link to a run.
 pub fn run(id: &str) -> Markup {
     html! { a.id href=(run_path(id)) { (text::shown(id)) } }
 }
 
-/// The path of a file's page.
+/// Path of the page of a file.
 pub fn file_path(uri: &str) -> String {
     format!("/ui/file?uri={}", escaped(uri))
 }
 
-/// A file: its name is what one looks for, its place stands behind.
+/// Link to a file: the name first, because users look for it, then the prefix.
 pub fn file(uri: &str) -> Markup {
     let (place, name) = split(uri);
     html! { a.uri href=(file_path(uri)) { span.name { (text::shown(name)) } @if !place.is_empty() { span.place { (text::shown(place)) } } } }
 }
 
-/// Splits a URI into its place and its name.
+/// Splits a URI into its prefix and the file name.
 pub fn split(uri: &str) -> (&str, &str) {
     uri.rfind('/').map_or(("", uri), |at| uri.split_at(at + 1))
 }
 
-/// The path of a date's page.
+/// Path of the page of a date.
 pub fn date_path(date: &str) -> String {
     format!("/ui/dates/{}", escaped(date))
 }
 
-/// A date of data.
+/// Link to a date of data.
 pub fn date(date: &str) -> Markup {
     html! { a.num href=(date_path(date)) { (date) } }
 }
 
-/// Bytes, exact in the title.
+/// Size in bytes, with the exact number in the title.
 pub fn size(bytes: u64) -> Markup {
     html! { span.num title=(format!("{} bytes", format::count(bytes))) { (format::bytes(bytes)) } }
 }
 
-/// Bytes of the input of a run; none where its manifest tells no sizes.
+/// Size of the input of a run; unknown if the manifest contains no sizes.
 pub fn input_size(bytes: Option<u64>) -> Markup {
     let unknown = || html! { span.muted title="the manifest tells no sizes; they are known when the run is committed" { "unknown" } };
     bytes.map_or_else(unknown, size)
 }
 
-/// A number, exact.
+/// Exact number, with thousands separators.
 pub fn count(n: u64) -> Markup {
     html! { span.num { (format::count(n)) } }
 }

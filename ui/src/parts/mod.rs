@@ -1,4 +1,4 @@
-//! Parts that pages are made of.
+//! Building blocks of pages.
 
 pub mod actions;
 pub mod copy;

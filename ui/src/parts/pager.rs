@@ -1,9 +1,10 @@
-//! Pages of a listing.
+//! Links between the pages of a listing.
 
 use super::link;
 use maud::{Markup, html};
 
-/// Links to the first and the next page. A cursor knows no way back: the browser does.
+/// Links to the first and the next page. Cursors only lead forwards; the browser's back button leads to the previous
+/// page.
 pub fn pager(path: &str, parameters: &[(&str, Option<&str>)], next: Option<&str>, shown: usize, noun: &str) -> Markup {
     let base: Vec<_> = parameters.iter().filter(|(name, _)| *name != "cursor").copied().collect();
     let is_first = !parameters.iter().any(|(name, value)| *name == "cursor" && value.is_some());

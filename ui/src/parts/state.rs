@@ -1,38 +1,38 @@
-//! States, as a sign, a word and a colour.
+//! States as icon, word and colour.
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use millwork_api::Run;
 use millwork_manifest::{FileState, RunState};
 
-/// The sign of a state: each differs in shape, not only in colour.
+/// Icon of a state. Icons differ in shape, not only in colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// Nothing yet.
+    /// Empty circle: nothing done.
     Empty,
-    /// A quarter.
+    /// Quarter-filled circle.
     Quarter,
-    /// Half.
+    /// Half-filled circle.
     Half,
-    /// Three quarters.
+    /// Three-quarter-filled circle.
     Most,
-    /// A tick.
+    /// Check mark.
     Tick,
-    /// A cross.
+    /// Cross.
     Cross,
-    /// A bar across.
+    /// Circle with a bar across.
     Barred,
-    /// An arrow that comes back.
+    /// Arrow that turns back.
     Again,
-    /// A small dot.
+    /// Small dot.
     Dot,
     /// Lines of a list.
     List,
-    /// An exclamation mark.
+    /// Exclamation mark.
     Mark,
 }
 
-/// A sign as a picture.
+/// Icon as SVG.
 pub fn sign(sign: Sign) -> Markup {
     let pie = |d: &'static str| {
         html! { circle cx="8" cy="8" r="5.75" fill="none" stroke="currentColor" stroke-width="1.5" {} path d=(d) fill="currentColor" {} }
@@ -60,18 +60,18 @@ pub fn sign(sign: Sign) -> Markup {
     html! { svg.sign viewBox="0 0 16 16" width="14" height="14" aria-hidden="true" focusable="false" { (drawing) } }
 }
 
-/// A state: sign, word, class of its colour.
+/// State as icon and word, in the colour of a CSS class.
 pub fn state(what: Sign, word: &str, class: &str) -> Markup {
     html! { span.state.(class) { (sign(what)) span { (word) } } }
 }
 
-/// The state of a run by its name.
+/// State of a run, by the state alone.
 pub fn of_run_state(state: RunState) -> Markup {
     let (sign, class) = run_sign(state);
     self::state(sign, state.as_str(), class)
 }
 
-/// The state of a run, which tells when it only waits for another attempt, or is about to be cancelled.
+/// State of a run, which also tells if it waits for another attempt or is about to be cancelled.
 pub fn of_run(run: &Run, now: DateTime<Utc>) -> Markup {
     if run.cancel_requested && !run.state.is_final() {
         return state(Sign::Barred, "cancelling", "s-retry");
@@ -83,7 +83,7 @@ pub fn of_run(run: &Run, now: DateTime<Utc>) -> Markup {
     of_run_state(run.state)
 }
 
-/// Tells whether a run waits because an attempt failed.
+/// True if a run is queued because an attempt failed.
 pub fn is_retrying(run: &Run) -> bool {
     run.state == RunState::Queued && run.failures > 0
 }
@@ -101,13 +101,13 @@ fn run_sign(state: RunState) -> (Sign, &'static str) {
     }
 }
 
-/// The state of a file.
+/// State of a file.
 pub fn of_file(state: FileState) -> Markup {
     let (sign, class) = file_sign(state);
     self::state(sign, state.as_str(), class)
 }
 
-/// Sign and colour of a file's state.
+/// Icon and colour class of a file's state.
 pub fn file_sign(state: FileState) -> (Sign, &'static str) {
     match state {
         FileState::Pending => (Sign::Dot, "s-idle"),

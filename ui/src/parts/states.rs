@@ -1,10 +1,10 @@
-//! Pages, and parts of pages, on which there is nothing to show.
+//! Placeholders for pages, and parts of pages, without content.
 
 use crate::parts::copy;
 use crate::text;
 use maud::{Markup, html};
 
-/// Nothing here yet: what it is for, and the command that fills it.
+/// Placeholder for an empty list: its purpose, and a command that fills it.
 pub fn empty(title: &str, body: &str, command: Option<&str>) -> Markup {
     html! {
         div.empty {
@@ -15,7 +15,7 @@ pub fn empty(title: &str, body: &str, command: Option<&str>) -> Markup {
     }
 }
 
-/// Something could not be found out; the rest of the page stands.
+/// Error in place of one part of a page; the rest of the page is shown.
 pub fn failed(what: &str, code: &str, message: &str, again: &str) -> Markup {
     html! {
         div.banner.bad role="alert" {
@@ -26,7 +26,7 @@ pub fn failed(what: &str, code: &str, message: &str, again: &str) -> Markup {
     }
 }
 
-/// Notice in place of what is known only where the manifests are run.
+/// Notice in place of data that only the active scheduler has.
 pub fn standby(what: &str) -> Markup {
     html! {
         div.banner.warn role="status" {
@@ -36,7 +36,7 @@ pub fn standby(what: &str) -> Markup {
     }
 }
 
-/// A right that is missing.
+/// Notice about a missing right.
 pub fn forbidden(what: &str, needed: &str, has: &str) -> Markup {
     html! {
         div.banner.warn role="status" {

@@ -1,4 +1,4 @@
-//! Times: UTC with the zone written, turned into local ones by the script if the reader wants that.
+//! Times in UTC, with the zone. A script converts them to local time if the user chose that.
 
 use crate::format;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -13,7 +13,7 @@ pub fn moment(at: DateTime<Utc>) -> Markup {
     html! { time datetime=(exact(at)) data-show="full" title=(exact(at)) { (at.format("%Y-%m-%d %H:%M:%S").to_string()) " UTC" } }
 }
 
-/// The time of day with its zone, and the date unless it is today's.
+/// Time of day with its zone; the date only if it is not today.
 pub fn moment_short(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     if at.date_naive() != now.date_naive() {
         return moment(at);
@@ -21,17 +21,17 @@ pub fn moment_short(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     html! { time datetime=(exact(at)) data-show="short" title=(exact(at)) { (at.format("%H:%M:%S").to_string()) " UTC" } }
 }
 
-/// The minute of the day with its zone, for the ends of an axis.
+/// Hour and minute with the zone, for the ends of an axis.
 pub fn minute(at: DateTime<Utc>) -> Markup {
     html! { time datetime=(exact(at)) data-show="minute" title=(exact(at)) { (at.format("%H:%M").to_string()) " UTC" } }
 }
 
-/// Moment as [`moment_short`] shows it, and how far it is from now.
+/// Time as [`moment_short`] formats it, followed by the time relative to now.
 pub fn moment_and_ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     html! { (moment_short(at, now)) " " span.muted { "· " (ago_text(at, now)) } }
 }
 
-/// Only how far it is from now; the moment is its title.
+/// Time relative to now, with the absolute time in the title.
 pub fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     html! { time datetime=(exact(at)) data-show="none" title=(exact(at)) { (ago_text(at, now)) } }
 }

@@ -1,4 +1,4 @@
-//! A diagnosis: why something is as it is, what comes next, and what may be done.
+//! Box with a diagnosis: cause, next step and safe actions.
 
 use crate::frame::{Right, Viewer};
 use crate::parts::{copy, time};
@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use millwork_diagnosis::{ActionKind, Code, Diagnosis, SafeAction, Standing, Subject};
 
-/// The class of a diagnosis. What is not known at all is no good news.
+/// CSS class of a diagnosis. Unknown causes are not shown as good.
 fn tone(diagnosis: &Diagnosis) -> &'static str {
     match diagnosis.standing {
         Standing::Settled if diagnosis.code == Code::Foreign => "plain",
@@ -17,7 +17,7 @@ fn tone(diagnosis: &Diagnosis) -> &'static str {
     }
 }
 
-/// The box with a diagnosis.
+/// Renders the box of a diagnosis.
 pub fn why(diagnosis: &Diagnosis, title: &str, viewer: &Viewer, back: &str, now: DateTime<Utc>) -> Markup {
     html! {
         section.banner.why-box.(tone(diagnosis)) aria-labelledby="why" {
@@ -45,7 +45,7 @@ pub fn why(diagnosis: &Diagnosis, title: &str, viewer: &Viewer, back: &str, now:
     }
 }
 
-/// A button, where a plan can do it; the command in any case.
+/// Safe action: always as a command, and as a button if a change plan supports it.
 fn action(action: &SafeAction, diagnosis: &Diagnosis, viewer: &Viewer, back: &str) -> Markup {
     let planned = match (action.kind, &diagnosis.subject) {
         (ActionKind::Retry, Subject::Run(id)) => Some(("retry", "run", id)),
@@ -53,7 +53,7 @@ fn action(action: &SafeAction, diagnosis: &Diagnosis, viewer: &Viewer, back: &st
         (ActionKind::RaisePriority, Subject::Run(id)) => Some(("prioritise", "run", id)),
         (ActionKind::Redrive, Subject::File(uri)) => Some(("redrive", "file", uri)),
         (ActionKind::CutNow, Subject::Date(date)) => Some(("cut", "date", date)),
-        // A wish needs somebody to take it.
+        // Sweeps only if a builder is running: none would carry out the request otherwise.
         (ActionKind::SweepNow, Subject::Date(date)) if diagnosis.next.by_itself => Some(("sweep", "date", date)),
         _ => None,
     };

@@ -11,19 +11,19 @@ use millwork_tracking::{Run, RunFilter, TrackedFile, TrackingResult};
 use serde::Deserialize;
 use std::collections::HashMap;
 
-/// Limit of the files that one finding names: 3. The rest is a number.
+/// Limit of the files that one finding names: 3. The rest is given as a number.
 const MAX_NAMED: usize = 3;
-/// Limit of the outputs of one run that are looked at: 1000.
+/// Limit of the outputs of one run that are checked: 1000.
 const MAX_OUTPUTS: usize = 1000;
 
-/// Advice where the store itself no longer tells what is true.
+/// Remedy where the store no longer contains the truth.
 const RESTORE: &str = "somebody has changed the store by hand: restore it from a backup, or find out what is true";
-/// Advice where the account of an output is wrong, and its input may still be there.
+/// Remedy where the record of an output is wrong, and its input may still exist.
 const CONVERT_AGAIN: &str =
     "`millwork runs force`, which converts it once more, with a new account in place of this one";
-/// Advice where a number is wrong that only lists show.
+/// Remedy where a wrong number is only displayed.
 const SHOWN_ALONE: &str = "nothing: lists show it, and nothing is decided by it";
-/// Advice where a run cannot be tried.
+/// Remedy where a run cannot be retried.
 const CANCEL: &str =
     "`millwork runs cancel`, then `millwork state reset-stuck-files`: its files go into a new manifest";
 
@@ -44,7 +44,7 @@ impl Operations {
                     return Ok(());
                 }
                 found.runs += 1;
-                // As it is now, with what it produced.
+                // Read again for its current state and result.
                 let Some(run) = self.store().run(&listed.manifest_id).await? else { continue };
                 self.check_run(found, &run, &mut holders, scope, before).await?;
             }
@@ -106,7 +106,7 @@ impl Operations {
         Ok(())
     }
 
-    /// The files of a run are where its state says.
+    /// Invariant: the files of a run are in a state that fits the state of the run.
     async fn check_files_of(
         &self,
         found: &mut Consistency,
@@ -129,7 +129,7 @@ impl Operations {
         if odd.is_empty() && (lost.is_empty() || !is_open) {
             return Ok(());
         }
-        // Findings count only if the run has not changed since.
+        // Findings count only if the run has not changed meanwhile.
         let now = self.store().run_head(&run.manifest_id).await?;
         if now.is_none_or(|now| now.updated_at != run.updated_at || now.state != run.state) {
             return Ok(());
@@ -151,7 +151,7 @@ impl Operations {
         Ok(())
     }
 
-    /// No file is in two manifests that have not ended.
+    /// Invariant: no file is in two unfinished manifests.
     async fn check_holders(
         &self,
         found: &mut Consistency,
@@ -159,7 +159,7 @@ impl Operations {
         manifest: &Manifest,
         holders: &mut HashMap<ObjectUri, ManifestId>,
     ) -> TrackingResult<()> {
-        // A draft names files that it may not have got.
+        // A draft can name files that it has not claimed.
         if run.state == RunState::Draft {
             return Ok(());
         }
@@ -185,10 +185,11 @@ impl Operations {
         Ok(())
     }
 
-    /// The document in its place says what the store's copy says. One that was moved away, or is elsewhere, says nothing.
+    /// Invariant: a manifest document equals the store's copy. A document that was moved, or has another place, is not
+    /// checked.
     async fn check_document(&self, found: &mut Consistency, run: &Run, manifest: &Manifest) {
         let Ok(uri) = run.manifest_uri.parse::<ObjectUri>() else { return };
-        // Only what Millwork wrote itself: others may change what they have submitted.
+        // Only documents that Millwork wrote are checked: others may be changed by their owners.
         if run.state == RunState::Draft || !run.manifest_uri.contains("/manifests/") {
             return;
         }
@@ -204,10 +205,10 @@ impl Operations {
     }
 }
 
-/// Tells whether a file that has a run as its last can be in this state.
+/// Tells whether a file whose last run is this one can be in this state.
 fn fits(run: &Run, state: FileState) -> bool {
     use FileState::{Completed, Failed, Manifested, Pending, Processing};
-    // A forced run has its files completed, until its end and after.
+    // A forced run keeps its files completed, during and after the run.
     if run.committed_at.is_some() && state == Completed {
         return true;
     }
@@ -264,7 +265,7 @@ fn check_totals(found: &mut Consistency, run: &Run, result: &RunResult) {
     differs("rows", result.rows.saturating_add(result.left_out), rows);
 }
 
-/// The outputs of a completed run are there, with their sizes.
+/// Invariant: the outputs of a completed run exist, with their sizes.
 async fn check_outputs(found: &mut Consistency, run: &Run, result: &RunResult) {
     let outputs = result.outputs.iter().take(MAX_OUTPUTS);
     let outputs: Vec<(ObjectUri, u64)> =

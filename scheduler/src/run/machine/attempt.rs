@@ -1,4 +1,4 @@
-//! Life of an attempt: started, converted, failed, given up.
+//! Attempts: start, conversion, failure and cancellation.
 
 use super::{Machine, cancelled};
 use crate::run::active::Activity;
@@ -7,8 +7,8 @@ use crate::run::words::Action;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FailureClass, ManifestId};
 
-/// Limit of the times that an attempt is planned again because columns turned up that its plan did not know. One pass finds
-/// them all; more would mean that the input changes.
+/// Limit of how often an attempt is planned again because of columns that its plan did not know. One pass finds all
+/// columns; more would mean that the input changes.
 const MAX_REPLANS: u32 = 2;
 
 impl Machine {
@@ -17,7 +17,7 @@ impl Machine {
         run.attempt = attempt;
         run.refusals = 0;
         if self.stops {
-            // The next scheduler finds it planning.
+            // The store still has it in planning, from where the next scheduler continues.
             self.forget(id, actions);
         } else {
             run.deadline = Some(now + self.limits.run_timeout);
@@ -30,7 +30,7 @@ impl Machine {
             Some(Activity::Converting) => {
                 self.ask(&id, Activity::Committing, Action::Commit(id.clone(), attempt), actions)
             }
-            // The conversion was told to stop just when it was complete.
+            // The conversion completed just before it was told to stop.
             Some(Activity::Aborting(reason)) => {
                 let reason = reason.clone();
                 self.discard(&id, reason, actions);
@@ -54,7 +54,7 @@ impl Machine {
             let message = "the columns keep changing: the input changes while it is read";
             return self.discard(&id, Some(Failure::new(FailureClass::Input, message)), actions);
         }
-        // Files that the attempt left are removed at the start of the next.
+        // Files left by the attempt are removed at the start of the next.
         self.ask(&id, Activity::Starting, Action::Start(id.clone()), actions);
     }
 
@@ -81,8 +81,8 @@ impl Machine {
         self.ask(&id, Activity::Ending, action, actions);
     }
 
-    /// Has the run converted anew, as its committed output cannot be shown any more. The more often that happens, the rarer it
-    /// is tried: whatever removes private files may do so again.
+    /// Converts the run again, since its committed output is lost. The pause grows with each time, since whatever
+    /// removed private files may do so again.
     pub(super) fn lost(&mut self, id: &ManifestId, failure: Failure, now: DateTime<Utc>, actions: &mut Vec<Action>) {
         let Some(run) = self.runs.get(id).filter(|run| run.activity == Activity::Publishing) else { return };
         let not_before = now + pauses::before_converting_anew(run.generation);

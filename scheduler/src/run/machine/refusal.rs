@@ -1,4 +1,4 @@
-//! Refusals of the store: the run is looked at, and goes on from how it is.
+//! Handling of requests that the store refused: the run is read again, and continues from its present state.
 
 use super::{Machine, cancelled};
 use crate::run::active::{Activity, Refusal};
@@ -24,7 +24,8 @@ impl Machine {
         let is_again = run.refusals > 1;
         self.ask(&id, Activity::Inspecting(refusal), Action::Inspect(id.clone()), actions);
         if is_again {
-            // A run that is refused again, for no reason that can be seen, is looked at after a pause: nothing asks in a circle.
+            // A run that is refused repeatedly, for no apparent reason, is read again only after a pause, to avoid a
+            // busy loop.
             actions.pop();
             self.again(&id, now, pauses::before_asking_again);
         }
@@ -44,7 +45,8 @@ impl Machine {
                 self.discard(&id, Some(cancelled()), actions);
             }
             RunState::Queued | RunState::Planning | RunState::Running => match refusal {
-                // As it can be started and was not, it never can: its files are in another manifest.
+                // The run is ready to start and the store refuses, so that it can never start: its files are in another
+                // manifest.
                 Refusal::Start(failure) => {
                     self.ask(&id, Activity::Ending, Action::Fail(id.clone(), seen.attempts, failure), actions);
                 }

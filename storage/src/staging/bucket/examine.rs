@@ -1,9 +1,9 @@
-//! Looking at uploads that are not completed, of which an executor reported ids, parts and ends.
+//! Checks of incomplete uploads, whose ids, parts and last bytes an executor reported.
 //!
-//! The store tells an upload's parts, with sizes and entity tags, but not what stands in them. So it is proved here that the upload is
-//! one of the output's own key, and has these parts, of the reported size together; that its last part is the end which was
-//! reported, if its entity tag is an MD5, or else by uploading that end again. What stands before the end is the executor's word: it
-//! can be read only once the upload is completed, which is after the commit.
+//! The store lists the parts of an upload with sizes and entity tags, but not their content. Checked here are: the
+//! upload has the key of this output; its parts are those reported, and have the reported size together; its last part
+//! is the reported one, by its entity tag if that is an MD5, or else by uploading that part again. Content before the
+//! last part is not checked: it can be read only once the upload is completed, which is after the commit.
 
 use super::{BucketStaging, REQUESTS_AT_ONCE, StagedFile, Tail, Upload};
 use crate::bucket::{fail, status};
@@ -14,9 +14,9 @@ use futures::stream::{self, StreamExt};
 use md5::{Digest, Md5};
 use std::io;
 
-/// Limit of the bytes of an upload's id. Stores have a few hundred.
+/// Limit of an upload's id, in bytes. Stores use a few hundred.
 const MAX_ID_BYTES: usize = 2048;
-/// Limit of the bytes of an entity tag. Stores have up to some dozens.
+/// Limit of an entity tag, in bytes. Stores use a few dozen.
 const MAX_ETAG_BYTES: usize = 256;
 
 impl BucketStaging {
@@ -44,7 +44,7 @@ impl BucketStaging {
     }
 }
 
-/// The upload of an output and where the end that was reported starts.
+/// The upload of an output, and the offset of its reported tail.
 fn end_of(file: &StagedFile) -> io::Result<(&Upload, u64)> {
     let upload = file.upload.as_ref().ok_or_else(|| untrue("no upload was reported".to_owned()))?;
     let is_short = upload.id.len() <= MAX_ID_BYTES && upload.parts.iter().all(|etag| etag.len() <= MAX_ETAG_BYTES);
@@ -55,7 +55,7 @@ fn end_of(file: &StagedFile) -> io::Result<(&Upload, u64)> {
     Ok((upload, offset.ok_or_else(|| untrue(format!("its end is longer than its {} bytes", file.size_bytes)))?))
 }
 
-/// Compares what was reported of an upload with what the store has.
+/// Compares a reported upload with the store's list of its parts.
 async fn check_parts(bucket: String, key: String, upload: Upload, size_bytes: u64) -> StorageResult<()> {
     let what = format!("s3://{bucket}/{key}");
     let no_match = |why: String| StorageError::new("look at the upload of", &what, untrue(why));
@@ -86,7 +86,8 @@ async fn check_parts(bucket: String, key: String, upload: Upload, size_bytes: u6
     Ok(())
 }
 
-/// True if an entity tag proves that a part has this content. Where a store encrypts with keys of its own, none does.
+/// Tells whether an entity tag proves the content of a part. Not the case where a store encrypts with keys of its own,
+/// since the tag is then not an MD5.
 pub(super) fn is_proved(etag: &str, content: &[u8]) -> bool {
     let digest: String = Md5::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
     unquoted(etag).eq_ignore_ascii_case(&digest)

@@ -1,12 +1,15 @@
 //! Publication in a bucket: multipart uploads that only the commit completes.
 //!
-//! An executor uploads the parts of an output, and looks whether its place is free. The last part, its end with the footer, also
-//! travels in the task's report: it may change until the commit, and is uploaded again then. For each upload a private object notes
-//! its key, before it is begun, then its id, so that an attempt's uploads are aborted, and no others. An attempt that gives up
-//! aborts its own by id, and leaves notes without one. Later ones, publication and the sweep find an upload that was begun, and
-//! whose id was not noted any more, by its key. Since outputs of all attempts have the same keys, they do so only while no later
-//! attempt has noted uploads. The record of a commit has the ids itself: the notes of its uploads go while these are completed,
-//! and who goes on after a death completes the rest.
+//! An executor uploads the parts of an output, and checks that its key is free. The last part, the tail with the
+//! footer, also travels in the task's report: it may change until the commit, and is then uploaded again.
+//!
+//! Each upload is recorded in a private object, its note: the key before the upload is begun, the id after that. So an
+//! attempt can abort its own uploads and no others. An attempt that gives up aborts its uploads by id, and leaves notes
+//! without an id. For these, later attempts, publication and the sweep find the upload by its key. Outputs of all
+//! attempts have the same keys, so that this happens only while no later attempt has noted uploads.
+//!
+//! The commit record contains the ids of its uploads: their notes are removed while the uploads are completed, and
+//! after a crash the remaining uploads are completed from the record.
 
 mod examine;
 mod notes;
@@ -29,20 +32,20 @@ use std::io::{self, ErrorKind, Read, Write};
 pub(super) use writer::BucketWriter;
 use writer::Part;
 
-/// The metadata that tells which upload became an object.
+/// Metadata key that tells which upload an object was made by.
 const MARK: &str = "millwork-upload";
-/// Number of requests about different objects that are made at once.
+/// Limit of the concurrent requests for different objects.
 const REQUESTS_AT_ONCE: usize = 16;
 
-/// The keys of one attempt.
+/// Keys of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct BucketStaging {
     bucket: String,
     manifest: String,
-    /// Private keys of the manifest start with this, and those of the attempt go on with its number.
+    /// Prefix of the private keys of the manifest; the attempt number follows.
     private: String,
     attempt: u32,
-    /// The key of an output, with `{part}` for its number.
+    /// Key of an output, with `{part}` in place of its number.
     output: String,
 }
 
@@ -75,7 +78,7 @@ impl BucketStaging {
         format!("s3://{}/{key}", self.bucket).parse()
     }
 
-    /// The key of a private file; of an output, the final one.
+    /// Key of a private file; for an output, its final key.
     pub(super) fn key(&self, name: &PrivateName) -> String {
         match name.kind() {
             PrivateKind::Output => self.output.replace("{part}", &format!("{:05}", name.number())),
@@ -91,7 +94,7 @@ impl BucketStaging {
         }
     }
 
-    /// Opens a private object of rejected lines, of the size that was reported.
+    /// Opens a private object of rejected lines, and checks its reported size.
     pub(super) fn open_rejects(&self, file: &StagedFile) -> StorageResult<Box<dyn Read>> {
         let key = self.key(&file.name);
         let open = || -> io::Result<ObjectReader> {
@@ -105,13 +108,13 @@ impl BucketStaging {
         Ok(Box::new(open().map_err(|e| StorageError::new("read", &key, e))?))
     }
 
-    /// Returns the place in which the attempt's open uploads are noted.
+    /// The notes of the attempt's open uploads.
     fn notes(&self) -> Notes {
         Notes::new(&self.bucket, format!("{}{}/", self.private, self.attempt))
     }
 
-    /// Uploads the ends of outputs again if they change, or if their entity tags do not prove that they are those which were
-    /// reported.
+    /// Uploads the tails of outputs again, if they change, or if their entity tags do not prove that they are the
+    /// reported ones.
     pub(super) fn settle(&self, files: Vec<&mut StagedFile>, rewrite: Option<RewriteTail<'_>>) -> StorageResult<()> {
         let mut changed = Vec::new();
         for (file, StagedFile { name, size_bytes, upload }) in files.into_iter().enumerate() {
@@ -142,8 +145,9 @@ impl BucketStaging {
         Ok(())
     }
 
-    /// Completes the uploads of outputs; meanwhile their notes go, since the record of the commit knows them. Then removes
-    /// what else is left of this attempt and earlier ones, of which none is alive, and returns what came of that.
+    /// Completes the uploads of outputs, and removes their notes meanwhile, since the commit record has the ids. Then
+    /// removes everything else left by this attempt and earlier ones, all of which have ended, and returns the result
+    /// of that clean-up.
     pub(super) fn publish<'a>(&self, files: impl Iterator<Item = &'a StagedFile>) -> StorageResult<StorageResult<()>> {
         let (mut notes, mut completing, place) = (Vec::new(), Vec::new(), self.notes());
         for file in files {
@@ -160,7 +164,7 @@ impl BucketStaging {
     }
 
     pub(super) fn publish_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
-        // Files are copied one after the other: each holds some megabytes.
+        // Files are copied one after the other: each has a few megabytes.
         let copy_all = |into: &mut dyn Write| -> io::Result<()> {
             for file in files {
                 let uri = self.uri(&self.key(&file.name)).map_err(io::Error::other)?;
@@ -187,12 +191,13 @@ impl BucketStaging {
         files.iter().any(is_gone)
     }
 
-    /// Aborts the open uploads and removes the private objects of this attempt, while others may be alive.
+    /// Aborts the open uploads and removes the private objects of this attempt alone; others may be running.
     pub(super) fn discard(&self) -> StorageResult<()> {
         self.discard_all(Reach::Own)
     }
 
-    /// Aborts the open uploads and removes the private objects of this attempt and earlier ones, of which none is alive.
+    /// Aborts the open uploads and removes the private objects of this attempt and earlier ones, all of which have
+    /// ended.
     pub(super) fn clear(&self) -> StorageResult<()> {
         self.discard_all(Reach::AllSoFar)
     }
@@ -206,12 +211,12 @@ impl BucketStaging {
     }
 }
 
-/// The manifests of which private objects are there.
+/// Ids of the manifests that have private objects.
 pub(super) fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> {
     let root = BucketStaging::new(output, "", 0, "");
     wait(async move {
         let (bucket, client) = (&root.bucket, client().await);
-        // The private keys of a manifest without a name: two slashes.
+        // An empty manifest name leaves two slashes at the end, of which one is removed.
         let prefix = root.private.trim_end_matches('/').to_owned() + "/";
         let pages = client.list_objects_v2().bucket(bucket).prefix(&prefix).delimiter("/");
         let mut pages = pages.into_paginator().send();
@@ -225,7 +230,7 @@ pub(super) fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> 
     })
 }
 
-/// Puts private files of a directory together as an object.
+/// Joins private local files into one object.
 pub(super) fn publish_local(staging: &LocalStaging, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
     let nowhere = || StorageError::new("write", to, ErrorKind::Unsupported.into());
     let (bucket, key) = bucket_and_key(to).ok_or_else(nowhere)?;
@@ -237,7 +242,7 @@ pub(super) fn publish_local(staging: &LocalStaging, files: &[StagedFile], to: &O
     written.map_err(|e| if e.is_not_found() && is_any_gone() { StorageError::lost(to) } else { e })
 }
 
-/// Tells whether the object that these files become is there; another object of its name is an error.
+/// Tells whether the object that these files are joined into exists; another object of its name is an error.
 fn is_there(to: &ObjectUri, files: &[StagedFile]) -> StorageResult<bool> {
     match head_blocking(to) {
         Ok(there) if there.size_bytes == files.iter().map(|file| file.size_bytes).sum::<u64>() => Ok(true),
@@ -253,11 +258,11 @@ async fn complete(bucket: String, key: String, upload: Upload, size_bytes: u64) 
     let parts = (1..).zip(upload.parts).map(part).collect();
     let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
     let request = client.complete_multipart_upload().bucket(&bucket).key(&key).upload_id(&upload.id);
-    // A store that knows it refuses parts that are not of this size together.
+    // A store that supports this header refuses parts whose total size differs.
     let request = request.set_mpu_object_size(i64::try_from(size_bytes).ok());
     let completed = request.multipart_upload(parts).if_none_match("*").send().await;
     let Err(error) = completed else { return Ok(()) };
-    // A caller that asks a second time finds the upload gone, or the object there.
+    // A repeated call finds the upload gone, or the object present.
     let what = format!("s3://{bucket}/{key}");
     let (is_gone, is_taken) = (error.code() == Some("NoSuchUpload"), is_changed(&error));
     let refused = fail("publish", &what, error);
@@ -274,7 +279,7 @@ pub(super) fn has_mark(there: &HeadObjectOutput, mark: Option<&Mark>) -> bool {
     mark.is_none_or(|mark| there.metadata().and_then(|metadata| metadata.get(MARK)) == Some(&mark.to_string()))
 }
 
-/// Does some of these at a time, all of them if none fails. Returns their results in order.
+/// Runs some of the futures at a time, and all unless one fails. Returns their results in order.
 async fn at_once<T>(work: Vec<impl Future<Output = StorageResult<T>>>) -> StorageResult<Vec<T>> {
     stream::iter(work).buffered(REQUESTS_AT_ONCE).try_collect().await
 }

@@ -1,4 +1,4 @@
-//! The notes of uploads, by which those of attempts that died are found and aborted.
+//! Notes of uploads: private objects from which the uploads of dead attempts are found and aborted.
 
 use super::{BucketStaging, at_once};
 use crate::bucket::{fail, status};
@@ -9,22 +9,22 @@ use aws_sdk_s3::Client;
 use serde::{Deserialize, Serialize};
 use std::io;
 
-/// Folder of the notes of uploads, below the private keys of an attempt.
+/// Folder of the notes, relative to the private keys of an attempt.
 const NOTES: &str = "uploads/";
 
-/// Limit of the bytes of a note, 16 KiB: a key of 1,024 bytes, a bucket and an id, all of them escaped.
+/// Limit of a note, in bytes: 16 KiB, for a key of 1,024 bytes, a bucket and an id, all escaped.
 const MAX_NOTE_BYTES: i64 = 16 << 10;
 
-/// Attempts whose uploads and private objects are removed.
+/// Attempts that a clean-up covers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// This attempt's.
+    /// Private objects of this attempt only.
     Own,
-    /// This attempt's and those of earlier ones, all of them dead.
+    /// This attempt and all earlier ones, none of which is running.
     AllSoFar,
 }
 
-/// Place in which the uploads of an attempt are noted.
+/// Place for the notes of an attempt's uploads.
 #[derive(Clone)]
 pub(super) struct Notes {
     pub(super) bucket: String,
@@ -36,7 +36,7 @@ impl Notes {
         Self { bucket: bucket.to_owned(), prefix: attempt + NOTES }
     }
 
-    /// The key of the note of an upload with this mark.
+    /// Key of the note of the upload with this mark.
     pub(super) fn key(&self, mark: &Mark) -> String {
         format!("{}{mark}.json", self.prefix)
     }
@@ -45,11 +45,11 @@ impl Notes {
 /// Content of the note of an upload.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Note {
-    /// Bucket of the upload, if that is another than the note's.
+    /// Bucket of the upload, if it differs from the note's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) bucket: Option<String>,
     pub(super) key: String,
-    /// None while it is being begun.
+    /// Id of the upload; `None` while it is being begun.
     pub(super) upload_id: Option<String>,
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn put_note(bucket: &str, name: &str, note: &Note) -> StorageRe
     put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{name}"), e))
 }
 
-/// A private object of an attempt.
+/// A private object of some attempt.
 pub(super) struct Private {
     key: String,
     attempt: u32,
@@ -68,7 +68,7 @@ pub(super) struct Private {
 }
 
 impl BucketStaging {
-    /// Removes notes that are of no more use. Returns all other private objects, of all attempts.
+    /// Removes these notes, which are no longer needed. Returns all other private objects, of all attempts.
     pub(super) async fn found_but(&self, notes: Vec<String>) -> StorageResult<Vec<Private>> {
         let client = &client().await;
         let deleted = at_once(notes.iter().map(|note| self.delete(client, note)).collect());
@@ -77,7 +77,7 @@ impl BucketStaging {
         Ok(found)
     }
 
-    /// Aborts the noted uploads and removes the private objects of some attempts.
+    /// Aborts the noted uploads and removes the private objects of the attempts in reach.
     pub(super) async fn discard_found(&self, found: Vec<Private>, reach: Reach) -> StorageResult<()> {
         let client = &client().await;
         let is_meant = |found: &Private| match reach {
@@ -115,9 +115,9 @@ impl BucketStaging {
         Ok(found)
     }
 
-    /// Tells whether a key is one that an attempt at this manifest writes, of whichever generation: an output, private rejected lines, or those that were
-    /// put together. Whoever removes what an attempt left does not know the path of its outputs: then any key will do that has the manifest's
-    /// id as a word.
+    /// Tells whether a key can be one that an attempt at this manifest writes, of any generation: an output, private
+    /// rejected lines, or the joined ones. A clean-up may not know the path of the outputs; then any key qualifies that
+    /// contains the manifest's id as a word.
     fn is_own(&self, key: &str) -> bool {
         if !self.output.contains("{part}") {
             return has_word(key, &self.manifest);
@@ -128,34 +128,35 @@ impl BucketStaging {
             || is_of_rejected_lines(&key_of_first, &self.manifest)
     }
 
-    /// Aborts the upload of a note, if it is still open. Returns whether the note is of no more use.
+    /// Aborts the upload of a note, if it is still open. Returns whether the note is no longer needed.
     async fn abort_noted(&self, client: &Client, note: &str, reach: Reach) -> StorageResult<bool> {
         let what = format!("s3://{}/{note}", self.bucket);
         let got = match client.get_object().bucket(&self.bucket).key(note).send().await {
-            // Another has just removed it.
+            // Another process has just removed it.
             Err(e) if status(&e) == Some(404) => return Ok(true),
             got => got.map_err(|e| fail("read", &what, e))?,
         };
         let read = |e: io::Error| StorageError::new("read", &what, e);
-        // Executors write notes, too: what is none says nothing, and goes with the rest.
+        // Executors can write notes: one that cannot be read is ignored, and removed with the rest.
         if got.content_length().is_none_or(|bytes| bytes > MAX_NOTE_BYTES) {
             return Ok(true);
         }
         let content = got.body.collect().await.map_err(|e| read(io::Error::other(e)))?.to_vec();
         let Ok(Note { bucket, key, upload_id }) = serde_json::from_slice(&content) else { return Ok(true) };
-        // Uploads of others are none of this manifest's, whoever wrote the note.
+        // Uploads to other keys do not belong to this manifest, whoever wrote the note.
         if !self.is_own(&key) {
             return Ok(true);
         }
         let bucket = bucket.as_ref().unwrap_or(&self.bucket);
         let ids = match (upload_id, reach) {
             (Some(id), _) => vec![id],
-            // The upload may just be begun.
+            // The upload may be about to begin.
             (None, Reach::Own) => return Ok(false),
             (None, Reach::AllSoFar) => {
                 let listed = client.list_multipart_uploads().bucket(bucket).prefix(&key).send().await;
                 let listed = listed.map_err(|e| fail("list the uploads of", format!("s3://{bucket}/{key}"), e))?;
-                // A later attempt's upload has been noted before it could be listed.
+                // A later attempt has open uploads of the same keys, and writes its notes before it begins them; none
+                // may be aborted by key.
                 if self.list(client).await?.iter().any(|found| found.is_note && found.attempt > self.attempt) {
                     return Ok(false);
                 }
@@ -170,7 +171,7 @@ impl BucketStaging {
     }
 }
 
-/// Tells whether a text has a manifest's id that is not the middle or the beginning of a longer word.
+/// Tells whether a text contains a manifest's id that is not part of a longer word.
 fn has_word(text: &str, id: &str) -> bool {
     text.match_indices(id).any(|(at, _)| {
         let before = text[..at].chars().next_back();
@@ -179,7 +180,7 @@ fn has_word(text: &str, id: &str) -> bool {
     })
 }
 
-/// A key as it is without the number of a generation, which stands after the manifest's id.
+/// Removes the generation number, which follows the manifest's id, from a key.
 fn of_first_generation(text: &str, manifest: &str) -> String {
     let of_later = format!("{manifest}-g");
     let mut parts = text.split(&of_later);
@@ -190,7 +191,7 @@ fn of_first_generation(text: &str, manifest: &str) -> String {
     })
 }
 
-/// Tells whether a key is one of a layout, with a number in each place of a part's.
+/// Tells whether a key matches a layout, with a number in each place of the part number.
 fn is_numbered(key: &str, layout: &str) -> bool {
     let mut literals = layout.split("{part}");
     let first = literals.next().and_then(|first| key.strip_prefix(first));
@@ -201,7 +202,8 @@ fn is_numbered(key: &str, layout: &str) -> bool {
     rest == Some("")
 }
 
-/// Tells whether a key is that of the rejected lines of a manifest, or of an attempt at it: `rejected-lines/DATE/NAME.ndjson`.
+/// Tells whether a key is that of the joined rejected lines of a manifest or of an attempt at it:
+/// `rejected-lines/DATE/NAME.ndjson`.
 fn is_of_rejected_lines(key: &str, manifest: &str) -> bool {
     let mut segments = key.rsplit('/');
     let (name, _date, folder) = (segments.next(), segments.next(), segments.next());
@@ -211,7 +213,7 @@ fn is_of_rejected_lines(key: &str, manifest: &str) -> bool {
     folder == Some("rejected-lines") && rest.is_some_and(is_own)
 }
 
-/// Aborts an upload. One that is not open is no error.
+/// Aborts an upload. An upload that is not open is not an error.
 pub(super) async fn abort(client: &Client, bucket: &str, key: &str, id: &str) -> StorageResult<()> {
     let aborted = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
     match aborted.map_err(|e| fail("abort the upload of", format!("s3://{bucket}/{key}"), e)) {

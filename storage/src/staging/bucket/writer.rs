@@ -1,4 +1,4 @@
-//! Writing an object in parts, on their way while more is written.
+//! Writer of an object in parts, which uploads parts while later ones are written.
 
 use super::notes::{Note, Notes, abort, put_note};
 use super::{MARK, complete};
@@ -13,22 +13,22 @@ use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// The least that any part but the last may have (Amazon S3 User Guide, "Multipart upload limits").
+/// Least size of every part but the last: 5 MiB (Amazon S3 User Guide, "Multipart upload limits").
 const MIN_PART_BYTES: usize = 5 << 20;
-/// Number of parts of one size: the first have the least size, as many more have twice that, and so on. Few bytes wait
-/// in memory, and the 10,000 parts that an upload has at the most hold nearly the 5 TiB that an object may have.
+/// Number of parts of the same size: the first 1,000 have the least size, the next 1,000 twice that, and so on. Small
+/// objects then need little memory, and the limit of 10,000 parts allows nearly the 5 TiB of the largest object.
 const PARTS_OF_A_SIZE: usize = 1000;
-/// Number of parts that are on their way at once in a process for each core, and number at the least, whatever files
-/// they are of: an answer takes as long as several parts take to be encoded.
+/// Limit of the concurrent part uploads of a process, per core and at least, over all files: an upload takes as long as
+/// encoding several parts.
 const PARTS_OF_A_CORE: usize = 4;
 const LEAST_PARTS: usize = 8;
 
-/// Size of the part that comes after this number of others, in bytes.
+/// Size in bytes of the part that follows this number of others.
 fn part_bytes(others: usize) -> usize {
     MIN_PART_BYTES << (others / PARTS_OF_A_SIZE)
 }
 
-/// A part of an upload.
+/// A part of a multipart upload.
 pub(super) struct Part {
     pub(super) bucket: String,
     pub(super) key: String,
@@ -37,10 +37,10 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Uploads it. Returns its entity tag.
+    /// Uploads the part. Returns its entity tag.
     ///
-    /// What is signed of the content is its CRC, if the client sends one: that the server has what was sent needs no SHA-256 of
-    /// hundreds of megabytes.
+    /// The content is signed by its CRC, if the client sends one, which proves that it arrived intact without hashing
+    /// hundreds of megabytes by SHA-256.
     pub(super) async fn put(self, content: Bytes) -> StorageResult<String> {
         let what = format!("s3://{}/{}", self.bucket, self.key);
         let number = i32::try_from(self.number).map_err(|e| StorageError::new("write", &what, io::Error::other(e)))?;
@@ -54,19 +54,19 @@ impl Part {
     }
 }
 
-/// A part's turn to be on its way, which ends when this is dropped.
+/// Permit for one part upload in progress; returned when dropped.
 struct Turn;
 
 static ON_THEIR_WAY: Mutex<usize> = Mutex::new(0);
 static TURN_ENDED: Condvar = Condvar::new();
 
 impl Turn {
-    /// Limit of parts that the process uploads at once.
+    /// Limit of the concurrent part uploads of the process.
     fn most() -> usize {
         (PARTS_OF_A_CORE * cores()).max(LEAST_PARTS)
     }
 
-    /// Waits for a turn. Parts that have one need nothing of the thread that waits, so that it gets one.
+    /// Waits for a permit. Cannot deadlock: uploads that have one do not depend on the waiting thread.
     fn take() -> Self {
         let most = Self::most();
         let taken = ON_THEIR_WAY.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,22 +83,22 @@ impl Drop for Turn {
     }
 }
 
-/// Writes an object: an output, whose upload stays open, or a whole one.
+/// Writer of an object: either an output, whose upload stays open, or a complete object.
 pub(in crate::staging) struct BucketWriter {
     bucket: String,
     key: String,
     is_output: bool,
-    /// Full part that is held back, so that the last part, the tail, is never smaller than a store allows.
+    /// Full part that is held back, so that the last part, the tail, is never below the least size.
     behind: Option<Buffer>,
     buffer: Option<Buffer>,
     upload: Begun,
-    /// Mark by which the object will be known.
+    /// Mark that will identify the object.
     mark: Mark,
-    /// Place in which the upload is noted, if it can be aborted when its attempt dies.
+    /// Place of the upload's note; `None` if the upload is not noted.
     notes: Option<Notes>,
-    /// True if bytes that come now may still be changed.
+    /// True if the bytes written now may still be changed later.
     is_in_tail: bool,
-    /// The entity tags of the parts, as they come in, each with its place.
+    /// Results of the parts as they finish: index and entity tag.
     done: Receiver<(usize, StorageResult<String>)>,
     doing: Sender<(usize, StorageResult<String>)>,
     etags: Vec<Option<String>>,
@@ -106,7 +106,7 @@ pub(in crate::staging) struct BucketWriter {
     size_bytes: u64,
 }
 
-/// Result of an upload that is being begun. It is waited for in any case: an attempt that gives up is to find the id noted.
+/// Result of an upload that is being begun. Always waited for, so that an attempt that gives up finds the id noted.
 struct Beginning(Receiver<StorageResult<String>>);
 
 impl Drop for Beginning {
@@ -115,11 +115,11 @@ impl Drop for Beginning {
     }
 }
 
-/// Progress of beginning an upload.
+/// State of the upload.
 enum Begun {
     Not,
     Being(Beginning),
-    /// With its id.
+    /// Begun; S3 assigned this upload id.
     Is(String),
 }
 
@@ -144,17 +144,17 @@ impl BucketWriter {
         }
     }
 
-    /// Notes its upload, so that it can be aborted when its attempt dies.
+    /// Makes the writer note its upload, so that it can be aborted if the attempt dies.
     pub(super) fn noted_in(self, notes: Notes) -> Self {
         Self { notes: Some(notes), ..self }
     }
 
-    /// Leaves its upload open.
+    /// Makes the writer leave its upload open.
     pub(super) fn of_output(self) -> Self {
         Self { is_output: true, ..self }
     }
 
-    /// Begins the upload, if it is not begun, without waiting for it.
+    /// Begins the upload unless it is begun, without waiting.
     fn begin(&mut self) -> StorageResult<()> {
         if !matches!(self.upload, Begun::Not) {
             return Ok(());
@@ -166,7 +166,7 @@ impl BucketWriter {
         Ok(())
     }
 
-    /// The id of the upload, begun if it is not.
+    /// Id of the upload, which is begun if necessary.
     fn upload(&mut self) -> StorageResult<String> {
         self.begin()?;
         if let Begun::Being(beginning) = &self.upload {
@@ -179,7 +179,7 @@ impl BucketWriter {
         }
     }
 
-    /// All that is not sent yet.
+    /// Takes all bytes that are not sent yet.
     fn take_rest(&mut self) -> Buffer {
         match (self.behind.take(), self.buffer.take()) {
             (Some(mut rest), Some(buffer)) => {
@@ -190,7 +190,7 @@ impl BucketWriter {
         }
     }
 
-    /// Begins to upload a part, once fewer parts than the limit are on their way.
+    /// Starts to upload a part, once fewer parts than the limit are in progress.
     fn send(&mut self, content: Buffer) -> StorageResult<()> {
         let upload = self.upload()?;
         while let Ok(done) = self.done.try_recv() {
@@ -209,7 +209,7 @@ impl BucketWriter {
         start(sent, self.doing.clone()).map_err(|e| StorageError::new("write", &self.key, e))
     }
 
-    /// Waits for a part that is on its way.
+    /// Waits for one part in progress.
     fn receive(&mut self) -> StorageResult<()> {
         let done = self.done.recv().map_err(|e| StorageError::new("write", &self.key, io::Error::other(e)))?;
         self.note(done)
@@ -221,8 +221,8 @@ impl BucketWriter {
         Ok(())
     }
 
-    /// Starts the tail: bytes from here on can be changed until the upload is settled; those before are sent, if they
-    /// are enough for a part.
+    /// Starts the tail: bytes from here on can be changed until the upload is settled. Earlier bytes are sent, if they
+    /// suffice for a part.
     pub(in crate::staging) fn start_tail(&mut self) -> io::Result<()> {
         self.is_in_tail = true;
         let fail = |e: StorageError| io::Error::new(e.source.kind(), e);
@@ -239,7 +239,7 @@ impl BucketWriter {
         }
     }
 
-    /// Ends the object. Returns its size in bytes, and the upload that an output waits with.
+    /// Ends the object. Returns its size in bytes and, for an output, its open upload.
     pub(in crate::staging) fn finish(&mut self) -> StorageResult<(u64, Option<Upload>)> {
         let (bucket, key, size_bytes) = (self.bucket.clone(), self.key.clone(), self.size_bytes);
         if !self.is_output && matches!(self.upload, Begun::Not) {
@@ -276,26 +276,27 @@ impl BucketWriter {
         Ok((size_bytes, None))
     }
 
-    /// Writes a whole object, or nothing.
+    /// Writes a complete object, or nothing.
     pub(super) fn write_whole(mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> StorageResult<()> {
         let written =
             write(&mut self).map_err(|e| StorageError::new("write", format!("s3://{}/{}", self.bucket, self.key), e));
         let finished = written.and_then(|()| self.finish().map(|_| ()));
         if finished.is_err() && !matches!(self.upload, Begun::Not) {
             let Ok(id) = self.upload() else { return finished };
-            // A part that comes later would stay.
+            // Parts in progress are waited for, since one that arrives after the abort would remain.
             while self.on_the_way > 0 {
                 let _ = self.receive();
             }
             let (bucket, key) = (self.bucket, self.key);
-            // An upload that cannot be aborted now is found by its note, or goes with the bucket's rule for incomplete uploads.
+            // An upload that cannot be aborted now is found by its note, or removed by the bucket's lifecycle rule for
+            // incomplete uploads.
             let _ = wait(async move { abort(&client().await, &bucket, &key, &id).await });
         }
         finished
     }
 }
 
-/// Checks that an output's place is free: after the commit it would be too late to fail.
+/// Checks that an output's key is free: after the commit it would be too late to fail.
 async fn check_free(bucket: String, key: String) -> StorageResult<()> {
     match client().await.head_object().bucket(&bucket).key(&key).send().await {
         Ok(_) => Err(StorageError::in_the_way(format!("s3://{bucket}/{key}"))),
@@ -304,7 +305,7 @@ async fn check_free(bucket: String, key: String) -> StorageResult<()> {
     }
 }
 
-/// Begins an upload, noted before and after. Returns its id.
+/// Begins an upload, and notes it before and after. Returns its id.
 async fn begin(bucket: String, key: String, mark: Mark, notes: Option<Notes>) -> StorageResult<String> {
     let place = notes.map(|notes| (notes.key(&mark), notes.bucket));
     let note = |upload_id: Option<String>| {

@@ -41,7 +41,7 @@ fn what_clears_up_late_spares_later_attempts() {
     one.prepare().unwrap();
     three.prepare().unwrap();
     let file = staged(&three);
-    // The start of an attempt that was given up meanwhile, then a sweep that saw two attempts.
+    // An attempt is started after it was given up; then a sweep clears after two attempts.
     two.prepare().unwrap();
     assert!(one.create("a").is_err() && two.create("a").is_ok());
     two.clear().unwrap();
@@ -62,7 +62,7 @@ fn a_lost_file_cannot_be_published() {
         let error = error.unwrap_err();
         assert!(error.is_lost() && error.to_string().contains("; put it there from a backup"), "{error}");
     }
-    // Other content of that name is not it, unless somebody brought it back.
+    // Another file of that name is not taken for the output, unless somebody restored the content.
     fs::write(&to, "other content").unwrap();
     assert!(staging.publish(&[(&file, to.clone())]).unwrap_err().is_lost());
     fs::write(&to, "content").unwrap();
@@ -103,7 +103,7 @@ fn a_death_between_two_names_of_a_file_is_made_good() {
     fs::hard_link(staging.path(&file), &to).unwrap();
     staging.publish(&[(&file, to.clone())]).unwrap();
     assert!(is_gone(&staging.path(&file)));
-    // A death on another file system, where the final name is that of a copy.
+    // A crash on another file system, where the file under the final name is a copy.
     let (file, to) = (staged(&staging), root.path().join("y.parquet"));
     write_new(&to, |into| into.write_all(b"content")).unwrap();
     staging.publish(&[(&file, to.clone())]).unwrap();
@@ -141,14 +141,15 @@ fn files_whose_publication_broke_off_are_published_by_the_next() {
     assert!(files.iter().all(|file| is_gone(&staging.path(file))));
 }
 
-/// A file of somebody else's, of the size that a private file was reported with.
+/// A file that belongs to somebody else, of the size that a private file was reported with.
 fn foreign(root: &Path) -> PathBuf {
     let foreign = root.join("foreign");
     fs::write(&foreign, b"private").unwrap();
     foreign
 }
 
-/// Every use of a private file fails with this, and leaves it, the foreign file and the final names alone.
+/// Asserts that every use of a private file fails with this message, and leaves it, the foreign file and the final
+/// names unchanged.
 fn assert_refused(staging: &LocalStaging, file: &StagedFile, root: &Path, why: &str) {
     let to = root.join("shown");
     let joined = root.join("joined");
@@ -204,7 +205,8 @@ fn a_link_in_the_place_of_the_directory_is_not_followed() {
         fs::rename(directory, &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, directory).unwrap();
         assert_refused(&staging, &file, root.path(), "is no directory, or a link to one");
-        // A link in the attempt's own place goes; one above leads to what is not ours.
+        // A link in place of the attempt's directory is removed; a link above it leads to foreign files, and is
+        // refused.
         assert_eq!((staging.discard().is_ok(), staging.clear().is_ok()), (linked == 0, linked == 0));
         assert!(elsewhere.exists() && fs::symlink_metadata(directory).is_ok() == (linked > 0));
     }
