@@ -126,7 +126,10 @@ mod tests {
         let store = millwork_tracking::open(&state).await.unwrap();
         let counting = tokio::spawn(std::future::pending::<()>());
         let nowhere = crate::ReadPlaces::new(millwork_storage::Places::none(), millwork_storage::Places::none(), None);
-        let health = Health::new(Service::new(store.clone(), nowhere), counting.abort_handle());
+        let health = Health::new(
+            Service::new(store.clone(), nowhere, millwork_storage::Storage::default()),
+            counting.abort_handle(),
+        );
         assert_eq!((health.store().await, health.dead()), (Ok(()), None));
         store.close().await;
         assert_eq!(health.store().await, Ok(()), "the last answer stands for a second");

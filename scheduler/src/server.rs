@@ -1,12 +1,9 @@
-//! Lifetime of the HTTP API in a process.
+//! The HTTP API of a process and its pages, from the first request to the last.
 
-use super::auth::{Access, Tokens};
-use super::limits::Places;
-use super::options::HttpDoor;
-use super::schedulers::Presence;
 use crate::access::OwnerToken;
+use crate::api::{Access, HttpDoor, Places, Presence, Tokens, router};
 use crate::service::Service;
-use crate::ui::PagePaths;
+use crate::ui::{PagePaths, routers};
 use millwork_net::{ConnectionLimits, HttpServer};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,13 +31,16 @@ impl ApiServer {
                 (Tokens::of_owner(&owner), Some(owner))
             }
         };
+        if let Some(tls) = &tls {
+            tls.note_in(service.certificates());
+        }
         let access = Access::new(tokens, &options, listener.local_addr()?.port(), owner.is_some())?;
         let limits = ConnectionLimits::within(options.http_max_connections as usize, descriptors);
         let stop = CancellationToken::new();
         let presence = Presence::new(listener.local_addr()?);
         let base = PagePaths::new(options.http_base_path, access.clone());
-        let routes =
-            super::router(service, access.clone(), Places::new(limits), stop.clone(), (presence, prices), &base)?;
+        let pages = routers(access.clone(), &base);
+        let routes = router(service, access.clone(), Places::new(limits), stop.clone(), (presence, prices), pages)?;
         let routes = base.wrap(routes);
         Ok(Self { stop, server: HttpServer::start(listener, routes, limits, tls), owner, access })
     }
