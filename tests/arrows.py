@@ -25,7 +25,7 @@ ALLOWED = {
     "parquet-text": {"ndjson", "storage", "manifest"},
     "conversion": {"manifest", "storage", "ndjson", "parquet-text"},
     "cluster": {"net"},
-    "executor": {"cluster", "conversion", "net", "process"},
+    "executor": {"cluster", "conversion", "net", "process", "storage"},
     "scheduler": {"manifest", "api", "redrive", "diagnosis", "ui", "storage", "tracking", "queue", "net", "conversion", "cluster", "process", "scaling"},
     "cli": {
         "manifest",

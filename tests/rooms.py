@@ -8,22 +8,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Arrows that are left out when circles are looked for, with the reason; whoever turns one round removes it here.
-BACK = {
-    "conversion": {
-        # A survey that is begun early finds out the rate that the plan needs, and options hold it.
-        ("survey", "plan"),
-        # The judgement is of the plan, which names its outcome.
-        ("judge", "plan"),
-    },
-    # An unescaped text is scanned as the line was.
-    "ndjson": {("unescape", "json"), ("unescape", "columns")},
-    # The builder puts refused files away, and its settings refuse with its errors.
-    "manifest-builder": {("quarantine", "builder"), ("settings", "builder")},
-    # Pages are routes of the API's server, and load as its handlers do.
-    "scheduler": {("ui", "api")},
-    # A frame shows who looks at it, and its parts ask what that user may do.
-    "ui": {("parts", "frame")},
-}
+BACK: dict[str, set[tuple[str, str]]] = {}
 MODULE = re.compile(r"^\s*(?:pub(?:\([^)]*\))? )?mod (\w+)", re.M)
 TESTS = re.compile(r"^#\[cfg\(test\)\]\n(?:#\[[^\n]*\]\n)*(?:pub(?:\([^)]*\))? )?mod (\w+);", re.M)
 USE = re.compile(r"\buse ((?:crate|super|self)\b[^;]*);")

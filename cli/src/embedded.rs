@@ -3,6 +3,7 @@
 use millwork_cluster::in_process;
 use millwork_executor::work;
 use millwork_scheduler::Engine;
+use millwork_storage::Storage;
 
 /// Number of concurrent tasks: the number of cores by default.
 pub(crate) fn vcores(given: Option<u32>) -> usize {
@@ -10,13 +11,13 @@ pub(crate) fn vcores(given: Option<u32>) -> usize {
 }
 
 /// Starts an engine with one executor.
-pub(crate) async fn start(vcores: usize) -> anyhow::Result<Engine> {
+pub(crate) async fn start(vcores: usize, storage: Storage) -> anyhow::Result<Engine> {
     let engine = Engine::start().await?;
     let (executor, scheduler) = in_process();
     engine.admit(executor);
     let name = format!("embedded:{}", std::process::id());
     tokio::spawn(async move {
-        match work(scheduler, name, vcores, std::future::pending()).await {
+        match work(scheduler, name, vcores, storage, std::future::pending()).await {
             Ok(end) => tracing::debug!(%end, "the executor in this process has ended"),
             Err(error) => tracing::error!(%error, "the executor in this process cannot work"),
         }

@@ -8,7 +8,6 @@ use futures::{StreamExt, TryStreamExt};
 use millwork_conversion::{Capacity, ConversionOptions, Query, plan_attempt, survey};
 use millwork_manifest::{Manifest, ManifestFile, ObjectUri};
 use millwork_manifest_builder::Rules;
-use millwork_scheduler::RunOptions;
 use millwork_storage::{Location, Objects, Places, Staging, Storage};
 use serde_json::json;
 use std::path::PathBuf;
@@ -50,8 +49,10 @@ pub(crate) async fn explain(options: Options) -> anyhow::Result<ExitCode> {
              that starts with EXPLAIN, shows the plan for data and converts nothing"
         )));
     }
-    let manifest = load(name).await?;
-    let mut conversion = ConversionOptions { target_file_bytes: options.target_file_mb << 20, ..Default::default() };
+    let storage = Storage::from_env();
+    let manifest = load(name, &storage).await?;
+    let target_file_bytes = options.target_file_mb << 20;
+    let mut conversion = ConversionOptions { target_file_bytes, storage, ..Default::default() };
     if let Some(path) = &options.sql {
         let sql = std::fs::read_to_string(path)
             .map_err(|e| anyhow::anyhow!("cannot read the query `{}`: {e}", path.display()))?;
@@ -64,12 +65,11 @@ pub(crate) async fn explain(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 /// Reads a manifest from a path or URI.
-pub(crate) async fn load(name: &str) -> anyhow::Result<Manifest> {
+pub(crate) async fn load(name: &str, storage: &Storage) -> anyhow::Result<Manifest> {
     let uri: ObjectUri = match name.contains("://") {
         true => name.parse().map_err(of_usage)?,
         false => ObjectUri::from_path(&std::path::absolute(name)?)?,
     };
-    let storage = Storage::from_env();
     let object = match storage.head(&uri).await {
         Err(error) if error.is_not_found() => return Err(of_usage(error)),
         looked => looked?,
@@ -82,13 +82,13 @@ pub(crate) async fn load(name: &str) -> anyhow::Result<Manifest> {
 pub(crate) async fn explain_input(
     input: &Location,
     rules: &Rules,
-    run: &RunOptions,
+    conversion: &ConversionOptions,
     query: Query,
     shape: (usize, bool),
 ) -> anyhow::Result<ExitCode> {
     let today = chrono::Utc::now().date_naive().into();
     let settings = rules.settings(Places::of(input), ".", None, None, None)?;
-    let listed = Storage::from_env().list(input).await?;
+    let listed = conversion.storage.list(input).await?;
     // Refused entries would not be converted.
     let listed = listed.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
     let mut objects: Vec<_> = listed.try_collect().await?;
@@ -112,7 +112,7 @@ pub(crate) async fn explain_input(
     let files = accepted.into_iter().filter(|(of, _)| *of == date).take(settings.caps.max_files).map(file).collect();
     let manifest =
         Manifest { id: "explained".parse()?, date, created_at: chrono::Utc::now(), files, traceparents: Vec::new() };
-    let conversion = ConversionOptions { query, ..run.conversion(Places::of(input))? };
+    let conversion = ConversionOptions { query, input: Some(Places::of(input)), ..conversion.clone() };
     print_plan(&manifest, &conversion, shape).await
 }
 

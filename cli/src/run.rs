@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use millwork_conversion::{Capacity, ConversionOptions, input_bytes_read};
+use millwork_conversion::{Capacity, ConversionOptions, EarlySurvey, input_bytes_read};
 use millwork_diagnosis::shell_word;
 use millwork_manifest::{Flush, ManifestId, ObjectUri, printable};
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
@@ -83,12 +83,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let input = Location::parse(&options.input)?;
     // Mended lines may have been submitted by a scheduler on the same state, and their runs be queued.
     let places = ReadPlaces::new(Places::of(&input), Places::none(), Some(&output));
-    let conversion = options.run.conversion(places.convertible()).map_err(of_usage)?;
+    let storage = Storage::from_env();
+    let conversion = options.run.conversion(places.convertible(), storage.clone()).map_err(of_usage)?;
     if let Some(query) = conversion.query.explained() {
         return crate::explain::explain_input(
             &input,
             &options.rules,
-            &options.run,
+            &conversion,
             query,
             (vcores(options.vcores), options.json),
         )
@@ -106,9 +107,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
     // Installed before anything is begun, so that a signal leads to a clean end.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let engine = tokio::spawn(embedded::start(vcores(options.vcores)));
+    let engine = tokio::spawn(embedded::start(vcores(options.vcores), storage.clone()));
     let opened = tokio::select! {
-        opened = open(&state, output, &options.run.layout, options.adopt) => opened.map(Some),
+        opened = open(&state, &storage, output, &options.run.layout, options.adopt) => opened.map(Some),
         _ = signals.next() => Ok(None),
     };
     let Ok(Some((lease, output))) = opened else {
@@ -118,10 +119,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let holder = format!("millwork-run:{}", std::process::id());
     let capacity = Capacity { executors: 1, slots: vcores(options.vcores) };
     // Files of a manifest are surveyed while the manifest is written and queued.
-    let ahead = conversion.clone();
-    let builder = Builder::new(lease.store().clone(), Arc::new(Storage::from_env()), settings, holder)
-        .with_drafting(move |manifest| ahead.early.begin(manifest, &ahead, capacity));
-    let begun = Begun { started, since, signals, engine, conversion };
+    let early = EarlySurvey::default();
+    let (ahead, options_ahead) = (early.clone(), conversion.clone());
+    let builder = Builder::new(lease.store().clone(), Arc::new(storage), settings, holder)
+        .with_drafting(move |manifest| ahead.begin(manifest, &options_ahead, capacity));
+    let begun = Begun { started, since, signals, engine, conversion: (conversion, early) };
     let done = begun.run_on(&lease, output, &builder, &input, &options).await;
     // Closed before the lease is released to others.
     lease.store().close().await;
@@ -142,6 +144,7 @@ fn end() {
 /// Opens the store, and takes its exclusive locks.
 async fn open(
     state: &str,
+    storage: &Storage,
     output: Location,
     layout: &OutputLayout,
     adopt: bool,
@@ -149,7 +152,7 @@ async fn open(
     let store = millwork_tracking::open(state).await?;
     let lease = Lease::take(&store).await?.with_context(|| TrackingError::InUse(state.to_owned()))?;
     let lock = OutputLock::take(output.clone())?;
-    tell_adopted(adopt, &claim_output(&lease, &output, layout, adopt).await?);
+    tell_adopted(adopt, &claim_output(&lease, storage, &output, layout, adopt).await?);
     Ok((lease, lock))
 }
 
@@ -170,7 +173,8 @@ struct Begun {
     signals: Signals,
     /// Start of the engine, always awaited, so that it leaves nothing behind.
     engine: JoinHandle<anyhow::Result<Engine>>,
-    conversion: ConversionOptions,
+    /// Options of the conversion, and the survey that is begun ahead.
+    conversion: (ConversionOptions, EarlySurvey),
 }
 
 impl Begun {

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use millwork_api::{ManifestReference, Priority, Run, RunDetail, SubmitQuery, path};
 use millwork_manifest::RunState;
+use millwork_storage::Storage;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -83,7 +84,7 @@ pub(crate) async fn submit(options: Options) -> anyhow::Result<ExitCode> {
     for manifest in &options.manifests {
         let body = match manifest.starts_with("s3://") {
             true => serde_json::to_string(&ManifestReference { uri: Some(manifest.clone()) })?,
-            false => crate::explain::load(manifest).await?.to_json(),
+            false => crate::explain::load(manifest, &Storage::from_env()).await?.to_json(),
         };
         let run = client.post_text_patiently(path::MANIFESTS, &query, body, patience).await;
         runs.push(Told::Queued(run.with_context(|| format!("manifest `{manifest}`"))?));

@@ -12,7 +12,7 @@ use millwork_api::{UriQuery, path};
 use millwork_diagnosis::{Code, Diagnosis, Standing, Subject, moment};
 use millwork_manifest::{Compression, DatePrefix, ManifestId, ObjectUri};
 use millwork_scheduler::{About, Inspector};
-use millwork_storage::Places;
+use millwork_storage::{Places, Storage};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -125,7 +125,7 @@ async fn ask(client: &Client, named: &Named) -> anyhow::Result<Diagnosis> {
 async fn look(state: &str, places: Option<&str>, named: &Named) -> anyhow::Result<Diagnosis> {
     let input: Option<Places> = places.map(str::parse).transpose().context("--input-places or INPUT_PLACES")?;
     let store = crate::store::open(state).await?;
-    let inspector = Inspector::on(store, input, About::of_state(state));
+    let inspector = Inspector::on(store, Storage::from_env(), input, About::of_state(state));
     let now = Utc::now();
     Ok(match named {
         Named::File(uri) => inspector.file(uri, now).await?,

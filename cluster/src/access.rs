@@ -4,7 +4,7 @@ use crate::Secret;
 use crate::guard::Guarded;
 use millwork_net::rustls::pki_types::{CertificateDer, ServerName};
 use millwork_net::tokio_rustls::TlsStream;
-use millwork_net::{ClientTls, ClientTrust, Identity, ServerTls, TlsError, certificate_names};
+use millwork_net::{CertificatesInUse, ClientTls, ClientTrust, Identity, ServerTls, TlsError, certificate_names};
 use std::io;
 use std::path::PathBuf;
 use tokio::net::TcpStream;
@@ -78,6 +78,13 @@ impl DoorAccess {
         Ok(Self { secret, tls })
     }
 
+    /// Adds its certificates to those in use.
+    pub fn note_certificates(&self, in_use: &CertificatesInUse) {
+        if let Some((tls, _)) = &self.tls {
+            tls.note_in(in_use);
+        }
+    }
+
     /// Sets up an accepted connection, with TLS or plain text by its first byte, as far as the mode allows.
     pub(crate) async fn open(&self, mut stream: Guarded<TcpStream>) -> io::Result<Stream<Guarded<TcpStream>>> {
         let Some((tls, mode)) = &self.tls else { return Ok(Either::Left(stream)) };
@@ -99,6 +106,13 @@ impl Access {
     pub fn new(secret: Secret, tls: Option<TlsFiles>) -> Result<Self, TlsError> {
         let open = |files: TlsFiles| ClientTls::open("scheduler", files.authorities, Some(files.identity), PROTOCOLS);
         Ok(Self { secret, tls: tls.map(open).transpose()? })
+    }
+
+    /// Adds its certificates to those in use.
+    pub fn note_certificates(&self, in_use: &CertificatesInUse) {
+        if let Some(tls) = &self.tls {
+            tls.note_in(in_use);
+        }
     }
 
     /// Sets up an outgoing connection.

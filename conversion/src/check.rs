@@ -202,42 +202,48 @@ fn known_lines(survey: &Survey) -> HashMap<(u32, u64), u64> {
 
 /// Checks that a ledger has exactly one entry for each of these ranges, with possible counts.
 fn check_ledger(ranges: &[ExpectedRange], ledger: &[RangeLedger]) -> Result<(), String> {
+    check_ranges(ranges, ledger)?;
+    let by_place: HashMap<(u32, u64), &ExpectedRange> =
+        ranges.iter().map(|range| ((range.file, range.start), range)).collect();
+    let known = ledger.iter().filter_map(|counts| Some((*by_place.get(&(counts.file, counts.start))?, counts)));
+    known.into_iter().try_for_each(|(range, counts)| check_counts(range, counts))
+}
+
+/// Checks that a ledger has these ranges, each once, and no others.
+fn check_ranges(ranges: &[ExpectedRange], ledger: &[RangeLedger]) -> Result<(), String> {
     let planned = ranges.iter().map(|range| (range.file, range.start, range.end));
     let mut reported: Vec<_> = ledger.iter().map(|range| (range.file, range.start, range.end)).collect();
     reported.sort_unstable();
     let mut planned: Vec<_> = planned.collect();
     planned.sort_unstable();
-    if reported != planned {
-        let place = planned.iter().zip(&reported).position(|(planned, reported)| planned != reported);
-        let place = place.unwrap_or(planned.len().min(reported.len()));
-        let of = |ranges: &[(u32, u64, u64)]| match ranges.get(place) {
-            Some((file, start, end)) => format!("bytes {start} to {end} of file {file}"),
-            None => "no more ranges".to_owned(),
-        };
-        return Err(format!("of the ranges of its task, {} came where {} was given", of(&reported), of(&planned)));
+    if reported == planned {
+        return Ok(());
     }
-    let by_place: HashMap<(u32, u64), &ExpectedRange> =
-        ranges.iter().map(|range| ((range.file, range.start), range)).collect();
-    for counts in ledger {
-        let Some(range) = by_place.get(&(counts.file, counts.start)) else { continue };
-        let place = || format!("of bytes {} to {} of file {}", range.start, range.end, range.file);
-        let RangeLedger { lines, rows, rejected, blank, .. } = *counts;
-        if [lines, rows, rejected, blank].into_iter().any(|count| count > MAX_COUNT) {
-            return Err(format!("{} it counts more than {MAX_COUNT} lines, the limit", place()));
-        }
-        if lines != rows + rejected + blank {
-            return Err(format!(
-                "{} it has {lines} lines, but {rows} rows + {rejected} rejected + {blank} blank",
-                place()
-            ));
-        }
-        let bytes = range.end - range.start;
-        // A byte order mark is not a line; whether the bytes are one is checked later.
-        let is_possible = range.is_compressed || lines <= bytes && (lines > 0 || bytes <= BOM.len() as u64);
-        if !is_possible || range.lines.is_some_and(|known| known != lines) {
-            let known = range.lines.map_or(format!("{bytes} bytes"), |known| format!("{known} lines"));
-            return Err(format!("{} it has {lines} lines, where there are {known}", place()));
-        }
+    let place = planned.iter().zip(&reported).position(|(planned, reported)| planned != reported);
+    let place = place.unwrap_or(planned.len().min(reported.len()));
+    let of = |ranges: &[(u32, u64, u64)]| match ranges.get(place) {
+        Some((file, start, end)) => format!("bytes {start} to {end} of file {file}"),
+        None => "no more ranges".to_owned(),
+    };
+    Err(format!("of the ranges of its task, {} came where {} was given", of(&reported), of(&planned)))
+}
+
+/// Checks that the counts of a range add up, and can be those of so many bytes.
+fn check_counts(range: &ExpectedRange, counts: &RangeLedger) -> Result<(), String> {
+    let place = || format!("of bytes {} to {} of file {}", range.start, range.end, range.file);
+    let RangeLedger { lines, rows, rejected, blank, .. } = *counts;
+    if [lines, rows, rejected, blank].into_iter().any(|count| count > MAX_COUNT) {
+        return Err(format!("{} it counts more than {MAX_COUNT} lines, the limit", place()));
+    }
+    if lines != rows + rejected + blank {
+        return Err(format!("{} it has {lines} lines, but {rows} rows + {rejected} rejected + {blank} blank", place()));
+    }
+    let bytes = range.end - range.start;
+    // A byte order mark is not a line; whether the bytes are one is checked later.
+    let is_possible = range.is_compressed || lines <= bytes && (lines > 0 || bytes <= BOM.len() as u64);
+    if !is_possible || range.lines.is_some_and(|known| known != lines) {
+        let known = range.lines.map_or(format!("{bytes} bytes"), |known| format!("{known} lines"));
+        return Err(format!("{} it has {lines} lines, where there are {known}", place()));
     }
     Ok(())
 }

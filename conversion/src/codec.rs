@@ -1,6 +1,7 @@
 //! Encoding of plans for executors: Millwork's own nodes are recognised by a prefix, all others are encoded by
 //! Ballista.
 
+use crate::host::TaskHost;
 use crate::sink::{ParquetPartsSink, SinkOptions};
 use crate::source::{NdjsonSource, ranges_in_scan, scan_exec};
 use ballista_core::serde::BallistaPhysicalExtensionCodec;
@@ -113,10 +114,11 @@ impl<'a> NodeOf<'a> {
 }
 
 impl Node {
-    fn build(self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<Arc<dyn ExecutionPlan>> {
+    fn build(self, inputs: &[Arc<dyn ExecutionPlan>], context: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
         match (self, inputs) {
             (Self::Scan { rows, projected, groups }, []) => {
-                Ok(scan_exec(NdjsonSource::new(rows).with_projected(&projected), groups))
+                let source = NdjsonSource::new(rows, TaskHost::of(context).storage().clone());
+                Ok(scan_exec(source.with_projected(&projected), groups))
             }
             (Self::Sink(options), [input]) => Ok(Arc::new(ParquetPartsSink::new(input.clone(), options))),
             (_, inputs) => Err(DataFusionError::Internal(format!("a plan node with {} inputs", inputs.len()))),
@@ -138,7 +140,7 @@ impl PhysicalExtensionCodec for MillworkCodec {
         let json = expanded(compressed)?;
         let node: Node = serde_json::from_slice(&json).map_err(|e| DataFusionError::External(Box::new(e)))?;
         drop(json);
-        node.build(inputs)
+        node.build(inputs, ctx)
     }
 
     fn try_encode(

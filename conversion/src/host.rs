@@ -2,6 +2,7 @@
 
 use crate::turns::Turns;
 use datafusion::execution::TaskContext;
+use millwork_storage::Storage;
 use std::sync::Arc;
 
 /// Executor that hosts tasks for one session with a scheduler. The code that runs tasks creates one, and passes it to
@@ -11,18 +12,19 @@ pub struct TaskHost {
     name: String,
     threads: usize,
     turns: Arc<Turns>,
+    storage: Storage,
 }
 
 impl TaskHost {
-    /// Creates the host for an executor of this name, which appears in logs and in the records of output files. Its
-    /// tasks share `threads` turns, at least one: each lane holds a row group in memory.
-    pub fn new(name: String, threads: usize) -> Arc<Self> {
-        Arc::new(Self::with(name, threads))
+    /// An executor of this name, in logs and in the records of output files. Its tasks share the turns of so many threads, at least one:
+    /// a lane has a row group in memory. They read and write through this storage.
+    pub fn new(name: String, threads: usize, storage: Storage) -> Arc<Self> {
+        Arc::new(Self::with(name, threads, storage))
     }
 
-    fn with(name: String, threads: usize) -> Self {
+    fn with(name: String, threads: usize, storage: Storage) -> Self {
         let threads = threads.max(1);
-        Self { name, threads, turns: Turns::new(threads) }
+        Self { name, threads, turns: Turns::new(threads), storage }
     }
 
     /// The host of a task.
@@ -41,6 +43,11 @@ impl TaskHost {
         &self.name
     }
 
+    /// Storage through which its tasks read and write.
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// Number of threads of the executor.
     pub fn threads(&self) -> usize {
         self.threads
@@ -52,10 +59,10 @@ impl TaskHost {
     }
 }
 
-/// Host of a task that was given none, as in tests: named after this process, with turns that no other task shares.
+/// Host of a task that was handed none, as in tests: named for this process, with turns and storage that no other task shares.
 impl Default for TaskHost {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with(format!("pid-{}", std::process::id()), threads)
+        Self::with(format!("pid-{}", std::process::id()), threads, Storage::from_env())
     }
 }

@@ -1,5 +1,6 @@
 //! Judgement of an attempt by its tasks' checked reports: complete, to be planned again, or failed.
 
+use crate::options::ConversionOptions;
 use crate::plan::PlannedAttempt;
 use crate::query::Query;
 use crate::report::TaskReport;
@@ -7,8 +8,12 @@ use crate::survey::{Columns, Survey};
 use millwork_manifest::{Failure, FailureClass};
 use millwork_ndjson::{FileLedger, MAX_LATE_COLUMNS, add_up};
 use millwork_parquet_text::footer::{arranged, as_io, names_in, settle_columns};
-use millwork_storage::{RewriteTail, Staging, Tail};
+use millwork_storage::{RewriteTail, StagingArea, Tail};
 use std::collections::HashSet;
+
+/// Limit of the difference between predicted and written bytes, as a share of the prediction: above it, the rate found
+/// for this manifest is not reused for later ones.
+const MAX_ERROR: f64 = 0.15;
 
 /// Combined results of an attempt's tasks.
 #[derive(Debug)]
@@ -29,9 +34,9 @@ pub struct AttemptOutcome {
 impl AttemptOutcome {
     /// Settles the columns of the private files: gives each file all columns, and arranges column chunks in the same
     /// order. Does nothing if they are complete and in order. Must be called before the commit.
-    pub fn settle(&mut self, staging: &Staging) -> Result<(), Failure> {
+    pub fn settle(&mut self, staging: &StagingArea) -> Result<(), Failure> {
         let planned = self.planned.take();
-        if planned.is_none() && !staging.has_uploads() {
+        if planned.is_none() && !staging.place().has_uploads() {
             return Ok(());
         }
         let parts = self.reports.iter_mut().flat_map(|report| &mut report.parts);
@@ -91,31 +96,51 @@ impl PlannedAttempt {
     pub async fn verify(
         &self,
         survey: &Survey,
-        staging: &Staging,
+        staging: &StagingArea,
         outcome: AttemptOutcome,
     ) -> Result<AttemptOutcome, Failure> {
         outcome.verified(self.expected.clone(), survey, staging).await
     }
+
+    /// Drops rates that turned out to be wrong in this attempt, so that later manifests do not use them.
+    pub fn learn(&self, outcome: &AttemptOutcome, options: &ConversionOptions) {
+        let parts = outcome.reports.iter().flat_map(|report| &report.parts);
+        let written: u64 = parts.map(|part| part.file.size_bytes).sum();
+        if self.expected_bytes.is_some_and(|expected| (written as f64 - expected).abs() > MAX_ERROR * expected) {
+            options.rates.forget(&self.columns.layout().keys);
+        }
+    }
+}
+
+/// The failure of an attempt with these reports, if a task has failed.
+fn failure_of(reports: &[TaskReport]) -> Option<Failure> {
+    // Files that cannot be converted fail the next attempt as well, so that these are reported before any other
+    // failure.
+    let failed = reports.iter().filter(|report| report.failure.is_some());
+    let at_fault = Failure::of_files(failed.flat_map(|report| &report.faults).cloned());
+    at_fault.or_else(|| reports.iter().find_map(|report| report.failure.clone()))
+}
+
+/// The columns that an attempt was planned with, and those that its tasks found.
+fn columns_after(survey: &Survey, planned: &Columns, reports: &[TaskReport]) -> Result<Columns, Failure> {
+    let seen = |report: &TaskReport| {
+        let seen = report.first_seen.clone().into_iter().enumerate();
+        seen.filter_map(|(column, at)| at.map(|at| (column, at)))
+    };
+    let new_keys = reports.iter().flat_map(|report| report.new_keys.iter().chain(&report.late_keys).cloned());
+    planned.after(reports.iter().flat_map(seen), new_keys, &survey.files)
 }
 
 /// Judges an attempt by its tasks' reports, which have been checked.
 fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec<TaskReport>) -> Verdict {
     reports.sort_by_key(|report| report.first);
-    // Files that cannot be converted fail the next attempt as well, so that these are reported before any other
-    // failure.
-    let failed = reports.iter().filter(|report| report.failure.is_some());
-    let at_fault = Failure::of_files(failed.flat_map(|report| &report.faults).cloned());
-    if let Some(failure) = at_fault.or_else(|| reports.iter().find_map(|report| report.failure.clone())) {
+    if let Some(failure) = failure_of(&reports) {
         return Verdict::Failed(failure);
     }
     if let Err(failure) = survey.check_rejected(&reports) {
         return Verdict::Failed(failure);
     }
-    let first_seen = reports
-        .iter()
-        .flat_map(|report| report.first_seen.iter().enumerate().filter_map(|(column, at)| at.map(|at| (column, at))));
-    let new_keys = reports.iter().flat_map(|report| report.new_keys.iter().chain(&report.late_keys).cloned());
-    let columns = match planned.after(first_seen, new_keys, &survey.files) {
+    let columns = match columns_after(survey, planned, &reports) {
         Ok(columns) => columns,
         Err(failure) => return Verdict::Failed(failure),
     };

@@ -8,10 +8,12 @@
 
 mod check;
 mod codec;
+mod early;
 mod evaluation;
 mod failure;
 mod host;
 mod judge;
+mod options;
 mod part_error;
 mod plan;
 mod query;
@@ -25,6 +27,7 @@ mod turns;
 mod verify;
 
 pub use codec::{MillworkCodec, plan_format};
+pub use early::EarlySurvey;
 pub use host::TaskHost;
 pub use judge::{AttemptOutcome, Verdict};
 pub use millwork_ndjson::{
@@ -33,9 +36,10 @@ pub use millwork_ndjson::{
 };
 /// Describes the metrics of reading and writing for Prometheus.
 pub use millwork_storage::describe_metrics;
-pub use plan::{Capacity, ConversionOptions, Explained, PlannedAttempt, TaskInput, plan_attempt};
+pub use options::ConversionOptions;
+pub use plan::{Capacity, Explained, PlannedAttempt, TaskInput, plan_attempt};
 pub use query::Query;
 pub use rates::KnownRates;
 pub use report::{MAX_REPORT_BYTES, ReportError, StagedPart, TaskReport};
 pub use sink::{OutputCompression, TaskSubject};
-pub use survey::{Columns, EarlySurvey, Survey, survey};
+pub use survey::{Columns, Survey, survey};

@@ -1,28 +1,25 @@
 //! From a surveyed manifest to the physical plan of an attempt: a single stage, with one partition per task.
 
 use crate::check::Expected;
-use crate::judge::AttemptOutcome;
-use crate::query::Query;
-use crate::rates::{KnownRates, OutputRate};
+use crate::options::ConversionOptions;
+use crate::rates::OutputRate;
 use crate::sink::{
-    MorselSizes, OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size, file_goal,
-    max_row_groups,
+    MorselSizes, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size, file_goal, max_row_groups,
 };
 use crate::source::NdjsonSource;
-use crate::survey::{Columns, EarlySurvey, Survey};
+use crate::survey::{Columns, Survey};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
+use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest};
-use millwork_ndjson::{ColumnNames, FileRange, Limits, MAX_LATE_COLUMNS, RowSource, Rows};
-use millwork_storage::{Places, Staging};
+use millwork_ndjson::{FileRange, Limits, MAX_LATE_COLUMNS, RowSource, Rows};
+use millwork_storage::Staging;
 use std::fmt;
 use std::sync::Arc;
 
 /// Assumed ratio of output to content, used when no line of the sample is a row.
 const UNKNOWN_RATIO: f64 = 0.3;
-/// Limit of the difference between predicted and written bytes, as a share of the prediction: above it, the rate found
-/// for this manifest is not reused for later ones.
-const MAX_ERROR: f64 = 0.15;
 /// Limit of the lanes per task: a single thread writes the row groups of all lanes into files.
 const LANES_OF_A_TASK: usize = 4;
 /// Limit of the output files per task: a task is the unit of work that is lost with an executor, and that a new
@@ -39,45 +36,6 @@ const LEAST_MORSEL_BYTES: u64 = 2 << 20;
 /// the other limit, since each additional row group weighs more in a small output.
 const LEAST_UNKNOWN_BYTES: u64 = 4 << 20;
 
-/// Options by which manifests are converted.
-#[derive(Clone, Debug)]
-pub struct ConversionOptions {
-    /// Query over the input rows.
-    pub query: Query,
-    /// Rule by which keys become column names.
-    pub names: ColumnNames,
-    /// Target size of an output file, in bytes.
-    pub target_file_bytes: u64,
-    /// Compression of the output.
-    pub compression: OutputCompression,
-    /// Limits of what the input may cost.
-    pub limits: Limits,
-    /// Places in which the files of manifests may be; others are refused. `None` for a manifest that the user wrote.
-    pub input: Option<Places>,
-    /// Output rates measured on earlier manifests that were converted with these options.
-    pub rates: KnownRates,
-    /// Survey that was begun before its run.
-    pub early: EarlySurvey,
-    /// Trace context of the attempt, passed on to executors; `None` if traces are off.
-    pub traceparent: Option<String>,
-}
-
-impl Default for ConversionOptions {
-    fn default() -> Self {
-        Self {
-            query: Query::default(),
-            names: ColumnNames::default(),
-            target_file_bytes: 128 << 20,
-            compression: OutputCompression::default(),
-            limits: Limits::default(),
-            input: None,
-            rates: KnownRates::default(),
-            early: EarlySurvey::default(),
-            traceparent: None,
-        }
-    }
-}
-
 /// An attempt that is ready to be submitted.
 pub struct PlannedAttempt {
     /// The plan: one partition per task, each of which returns one row, its [`crate::TaskReport`].
@@ -89,7 +47,7 @@ pub struct PlannedAttempt {
     pub(crate) expected: Arc<Expected>,
     logical: String,
     /// Bytes of output predicted from a measured rate; `None` if no rate was measured.
-    expected_bytes: Option<f64>,
+    pub(crate) expected_bytes: Option<f64>,
 }
 
 /// A plan as text, for people.
@@ -165,27 +123,25 @@ pub async fn plan_attempt(
     capacity: Capacity,
 ) -> Result<PlannedAttempt, Failure> {
     let rows = RowSource { staging: Some(staging.clone()), ..row_source(manifest, &columns, options) };
-    let mut sink = SinkOptions {
-        manifest_id: manifest.id.clone(),
-        staging,
-        target_file_bytes: options.target_file_bytes,
-        compression: options.compression,
-        lanes: 1,
-        morsels: MorselSizes { whole: 0, least: 0 },
-        traceparent: options.traceparent.clone(),
-        starts: Vec::new(),
-    };
     let target = options.target_file_bytes;
     let rate = survey.rate(|| find_rate(survey, &rows, options, capacity)).await?;
     // A task whose output has many columns may write fewer files, because its report has to hold their footers.
     let max_files = max_row_groups(rows.output.len()) / ROW_GROUPS_PER_FILE as usize;
     let groups = file_groups(survey, &rate, target, (capacity.tasks(), max_files.clamp(1, MAX_FILES_OF_A_TASK)));
-    sink.morsels = morsel_sizes(survey, &rate, target);
-    sink.starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start)).collect();
-    sink.lanes = capacity.lanes(groups.len());
+    let starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start));
+    let sink = SinkOptions {
+        manifest_id: manifest.id.clone(),
+        staging,
+        target_file_bytes: target,
+        compression: options.compression,
+        lanes: capacity.lanes(groups.len()),
+        morsels: morsel_sizes(survey, &rate, target),
+        traceparent: options.traceparent.clone(),
+        starts: starts.collect(),
+    };
     let known = Expected::of(manifest.id.clone(), options.query.is_default(), columns.names().len(), (survey, &groups));
     let tasks = groups.iter().map(|group| TaskInput::of(group, &options.limits)).collect();
-    let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows), groups).await?;
+    let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows, options.storage.clone()), groups).await?;
     let fields = scan.schema().fields().iter().map(|field| field.name().clone()).collect();
     let expected = known.of_columns(fields);
     let plan = Arc::new(ParquetPartsSink::new(scan, sink));
@@ -243,15 +199,6 @@ async fn find_rate(
 }
 
 impl PlannedAttempt {
-    /// Drops rates that turned out to be wrong in this attempt, so that later manifests do not use them.
-    pub fn learn(&self, outcome: &AttemptOutcome, options: &ConversionOptions) {
-        let parts = outcome.reports.iter().flat_map(|report| &report.parts);
-        let written: u64 = parts.map(|part| part.file.size_bytes).sum();
-        if self.expected_bytes.is_some_and(|expected| (written as f64 - expected).abs() > MAX_ERROR * expected) {
-            options.rates.forget(&self.columns.layout().keys);
-        }
-    }
-
     /// The plan in words.
     pub fn explain(&self) -> Explained {
         let physical = displayable(self.plan.as_ref()).set_show_schema(false).indent(false).to_string();
@@ -292,19 +239,29 @@ async fn output_rate(
         return Ok(None);
     }
     let properties = Arc::new(options.compression.writer_properties(&rows.manifest_id));
-    let size =
-        |rows: &[Rows]| encoded_size(&schema, rows, properties.clone()).map_err(|e| Failure::new(FailureClass::Bug, e));
-    let (first, all) = std::thread::scope(|scope| {
-        let first = scope.spawn(|| size(&sample[..first_sample]));
-        let all = size(&sample);
-        (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), all)
-    });
-    let (first, all) = (first?, all?);
+    let (first, all) = encoded_sizes(&schema, &sample, first_sample, &properties)?;
     let added = all.saturating_sub(first);
     tracing::debug!(content_bytes = content[1], first, added, "converted a sample");
     let ratio = added as f64 / content[1].max(1.0);
     let row_group_bytes = (first as f64 - ratio * content[0]).max(0.0);
     Ok(Some(OutputRate { ratio, row_group_bytes }))
+}
+
+/// Sizes of the first of some rows and of all of them, encoded at the same time.
+fn encoded_sizes(
+    schema: &SchemaRef,
+    rows: &[Rows],
+    first: usize,
+    properties: &Arc<WriterProperties>,
+) -> Result<(u64, u64), Failure> {
+    let size =
+        |rows: &[Rows]| encoded_size(schema, rows, properties.clone()).map_err(|e| Failure::new(FailureClass::Bug, e));
+    let (first, all) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| size(&rows[..first]));
+        let all = size(rows);
+        (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), all)
+    });
+    Ok((first?, all?))
 }
 
 /// Stored bytes of input per row group: each expected file gets whole row groups, and none is so small that its fixed
@@ -376,7 +333,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::survey::survey;
     use millwork_manifest::ManifestFile;
-    use millwork_ndjson::MAX_COLUMNS;
+    use millwork_ndjson::{ColumnNames, MAX_COLUMNS};
     use proptest::prelude::*;
 
     proptest! {

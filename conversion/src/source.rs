@@ -24,7 +24,7 @@ use millwork_ndjson::{
     FileRange, FileScan, Input, InputError, LINE_PLACE, Limits, METADATA_COLUMNS, RejectRoom, RejectSink, RowSource,
     Rows, ScanContext, ScanError, TaskCounters, failure_of_scan, fault_of_scan, open_range,
 };
-use millwork_storage::{StagedFile, Staging, StorageResult, bucket_and_key};
+use millwork_storage::{StagedFile, Staging, Storage, StorageResult, bucket_and_key};
 use object_store::ObjectStore;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone)]
 pub(crate) struct NdjsonSource {
     rows: Arc<RowSource>,
+    storage: Storage,
     table_schema: TableSchema,
     projection: ProjectionExprs,
     metrics: ExecutionPlanMetricsSet,
@@ -60,12 +61,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl NdjsonSource {
-    /// Creates a source of all columns.
-    pub(crate) fn new(rows: RowSource) -> Self {
+    /// A source of all columns of files in this storage.
+    pub(crate) fn new(rows: RowSource, storage: Storage) -> Self {
         let schema = rows.full_schema();
         let all: Vec<usize> = (0..schema.fields().len()).collect();
         Self {
             rows: Arc::new(rows),
+            storage,
             projection: ProjectionExprs::from_indices(&all, &schema),
             table_schema: TableSchema::from(schema),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -175,7 +177,7 @@ impl NdjsonSource {
 
     fn rejects(&self) -> RejectSink {
         let RowSource { plan, limits, staging, .. } = &*self.rows;
-        let room = |staging: Staging| (staging, RejectRoom::of(*plan, limits.max_rejected_bytes));
+        let room = |place: Staging| (self.storage.staging(place), RejectRoom::of(*plan, limits.max_rejected_bytes));
         RejectSink::new(staging.clone().map(room), self.task)
     }
 
@@ -189,7 +191,8 @@ impl NdjsonSource {
         let make = || Arc::new(Mutex::new(scan()));
         let Execution { contexts, free, ahead } = &mut *lock(&self.execution);
         let context = contexts.entry(partition).or_insert_with(|| free.pop().unwrap_or_else(make)).clone();
-        (context, ahead.get_or_insert_with(|| Arc::new(Mutex::new(Ahead::of(all, self.rows.limits)))).clone())
+        let begin = || Arc::new(Mutex::new(Ahead::of(self.storage.clone(), all, self.rows.limits)));
+        (context, ahead.get_or_insert_with(begin).clone())
     }
 }
 
@@ -265,6 +268,7 @@ struct NdjsonOpener {
 /// Reading ahead in a bucket: requests for the next ranges are sent while others are scanned, since an answer takes
 /// longer than the scan of a small file. The depth doubles each time that a scan had to wait.
 struct Ahead {
+    storage: Storage,
     /// All ranges in order, and the state of each.
     ranges: Vec<(FileRange, Reading)>,
     places: HashMap<(u32, u64), usize>,
@@ -291,11 +295,11 @@ const FIRST_DEPTH: Depth = Depth { ranges: 4, bytes: 8 << 20 };
 const MAX_DEPTH: Depth = Depth { ranges: 64, bytes: 32 << 20 };
 
 impl Ahead {
-    fn of<'a>(ranges: impl Iterator<Item = &'a FileRange>, limits: Limits) -> Self {
+    fn of<'a>(storage: Storage, ranges: impl Iterator<Item = &'a FileRange>, limits: Limits) -> Self {
         let remote = ranges.filter(|range| bucket_and_key(&range.uri).is_some());
         let ranges: Vec<_> = remote.map(|range| (range.clone(), Reading::Waiting)).collect();
         let places = ranges.iter().zip(0..).map(|((range, _), place)| ((range.file, range.start), place)).collect();
-        Self { ranges, places, depth: FIRST_DEPTH, limits }
+        Self { storage, ranges, places, depth: FIRST_DEPTH, limits }
     }
 
     /// Doubles the depth, after a scan had to wait for its input.
@@ -310,7 +314,7 @@ impl Ahead {
         let place = *self.places.get(&(range.file, range.start))?;
         let taken = match std::mem::replace(&mut self.ranges[place].1, Reading::Taken) {
             Reading::Open(input) => (input, true),
-            Reading::Waiting | Reading::Taken => (open_range(range, &self.limits), false),
+            Reading::Waiting | Reading::Taken => (open_range(&self.storage, range, &self.limits), false),
         };
         let mut open = Depth { ranges: 0, bytes: 0 };
         for (next, reading) in &mut self.ranges[place + 1..] {
@@ -318,7 +322,7 @@ impl Ahead {
                 break;
             }
             if matches!(reading, Reading::Waiting) {
-                *reading = Reading::Open(open_range(next, &self.limits));
+                *reading = Reading::Open(open_range(&self.storage, next, &self.limits));
             }
             if matches!(reading, Reading::Open(_)) {
                 open.ranges += 1;
@@ -356,6 +360,7 @@ fn range_rows(
     range: FileRange,
 ) -> impl Iterator<Item = Result<Rows>> + use<> {
     let ahead = ahead.clone();
+    let storage = lock(&ahead).storage.clone();
     let (mut early, was_ahead) = lock(&ahead).take(&range).map_or((None, false), |(input, ahead)| (Some(input), ahead));
     let (mut scan, mut is_over) = (None, false);
     std::iter::from_fn(move || {
@@ -366,7 +371,8 @@ fn range_rows(
         if was_ahead && matches!(&early, Some(Ok(input)) if !input.has_arrived()) {
             lock(&ahead).deepen();
         }
-        let next = open_scan(&mut scan, &mut early, &context, &range).and_then(|scan| scan.next_rows(&mut context));
+        let next =
+            open_scan(&storage, &mut scan, &mut early, &context, &range).and_then(|scan| scan.next_rows(&mut context));
         match &next {
             Ok(Some(rows)) => context.given_rows += rows.len() as u64,
             Ok(None) => {}
@@ -388,13 +394,14 @@ fn range_rows(
 type Scan = FileScan<Input>;
 
 fn open_scan<'a>(
+    storage: &Storage,
     scan: &'a mut Option<Scan>,
     early: &mut Option<Result<Input, InputError>>,
     context: &ScanContext,
     range: &FileRange,
 ) -> Result<&'a mut Scan, ScanError> {
     if scan.is_none() {
-        let input = early.take().unwrap_or_else(|| open_range(range, &context.source.limits))?;
+        let input = early.take().unwrap_or_else(|| open_range(storage, range, &context.source.limits))?;
         *scan = Some(FileScan::new(context, range, input));
     }
     scan.as_mut().ok_or_else(|| InputError::Missing(range.uri.clone()).into())

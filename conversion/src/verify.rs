@@ -16,7 +16,7 @@ use crate::survey::{Survey, on_all_cores};
 use millwork_manifest::{Failure, FailureClass};
 use millwork_ndjson::{BOM, FileRange, InputError, Limits, failure_of_scan, open_start};
 use millwork_parquet_text::footer::{Reported, check_footer};
-use millwork_storage::{StagedFile, Staging, StorageError, Tail};
+use millwork_storage::{StagedFile, StagingArea, Storage, StorageError, Tail};
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl AttemptOutcome {
         self,
         expected: Arc<Expected>,
         survey: &Survey,
-        staging: &Staging,
+        staging: &StagingArea,
     ) -> Result<Self, Failure> {
         self.check_blank(survey).await?;
         let staging = staging.clone();
@@ -53,7 +53,8 @@ impl AttemptOutcome {
         if blank.is_empty() {
             return Ok(());
         }
-        for found in on_all_cores(blank, find_content).await? {
+        let storage = survey.storage.clone();
+        for found in on_all_cores(blank, move |ranges| find_content(&storage, ranges)).await? {
             let Some(range) = found? else { continue };
             let of_file = |report: &&TaskReport| report.ledger.iter().any(|of| of.file == range.file);
             let executor = self.reports.iter().find(of_file).map_or("", |report| report.executor.as_str());
@@ -64,11 +65,11 @@ impl AttemptOutcome {
 }
 
 /// The first of these files whose start is not blank.
-fn find_content(ranges: &[FileRange]) -> Result<Option<FileRange>, Failure> {
+fn find_content(storage: &Storage, ranges: &[FileRange]) -> Result<Option<FileRange>, Failure> {
     for range in ranges {
         let fail = |e: InputError| failure_of_scan(&e.into());
         // A start this short is within every limit.
-        let input = open_start(range, &Limits::default(), BLANK_BYTES).map_err(fail)?;
+        let input = open_start(storage, range, &Limits::default(), BLANK_BYTES).map_err(fail)?;
         let mut start = Vec::new();
         let read = input.take(BLANK_BYTES).read_to_end(&mut start);
         read.map_err(|e| failure_of_storage(&StorageError::on_read(&range.uri)(e)))?;
@@ -81,7 +82,7 @@ fn find_content(ranges: &[FileRange]) -> Result<Option<FileRange>, Failure> {
 }
 
 /// Compares outputs with what their footers say.
-fn check_outputs(expected: &Expected, staging: &Staging, reports: &[TaskReport]) -> Result<(), Failure> {
+fn check_outputs(expected: &Expected, staging: &StagingArea, reports: &[TaskReport]) -> Result<(), Failure> {
     let of_report = |report| TaskReport::parts_of(report);
     let parts: Vec<(&TaskReport, &StagedPart)> = reports.iter().flat_map(of_report).collect();
     let files: Vec<&StagedFile> = parts.iter().map(|(_, part)| &part.file).collect();
@@ -102,7 +103,7 @@ fn check_outputs(expected: &Expected, staging: &Staging, reports: &[TaskReport])
 }
 
 /// Compares the files of rejected lines with the ledger.
-fn check_rejects(staging: &Staging, report: &TaskReport) -> Result<(), Failure> {
+fn check_rejects(staging: &StagingArea, report: &TaskReport) -> Result<(), Failure> {
     let mut lines = 0;
     for file in &report.rejects {
         let reader = staging.open_rejects(file).map_err(|e| unproved(&report.executor, &e))?;

@@ -6,6 +6,7 @@ use crate::worker::{End, work};
 use futures::StreamExt;
 use millwork_cluster::messages::{FromScheduler, ToExecutor};
 use millwork_cluster::{Access, Address, SchedulerLink, connect_at};
+use millwork_storage::Storage;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use std::collections::HashSet;
@@ -29,6 +30,8 @@ pub struct Executor {
     pub name: String,
     /// Number of tasks that it runs concurrently.
     pub slots: usize,
+    /// Storage through which its tasks read and write.
+    pub storage: Storage,
     /// Credentials for authenticating its scheduler.
     pub access: Access,
     /// Time limit for its tasks after it is told to stop. Unfinished tasks are returned to the scheduler.
@@ -97,7 +100,7 @@ fn cause_of(candidate: Option<&Candidate>, error: &std::io::Error) -> String {
     let place = if name.to_string() == at.to_string() { name.to_string() } else { format!("{name} ({at})") };
     match error.kind() {
         ErrorKind::ConnectionRefused => format!("nothing listens at {place}: start a scheduler; {OWN_ADDRESS}"),
-        // It says itself what to do.
+        // The text tells what to do.
         ErrorKind::PermissionDenied => format!("at {place}: {error}"),
         _ => format!("at {place}: {error}; {OWN_ADDRESS}"),
     }
@@ -126,7 +129,7 @@ async fn serve(
     };
     link.inbound = link.inbound.inspect(heard).boxed();
     let stop = Notify::new();
-    let work = work(link, executor.name.clone(), executor.slots, stop.notified());
+    let work = work(link, executor.name.clone(), executor.slots, executor.storage.clone(), stop.notified());
     tokio::pin!(work);
     tokio::select! {
         end = &mut work => return Ok(Next::Reconnect(pause_after(scheduler, &end?))),

@@ -3,7 +3,9 @@
 use anyhow::Context;
 use metrics_exporter_prometheus::Matcher;
 use millwork_executor::{Executor, Program, Status, TASK_BUCKETS, follow_schedulers};
+use millwork_net::CertificatesInUse;
 use millwork_process::{HealthServer, Metrics};
+use millwork_storage::Storage;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +25,15 @@ fn main() -> ExitCode {
 async fn serve(options: Program) -> anyhow::Result<()> {
     options.retired.warn();
     let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
-    let access = options.access()?;
+    let (access, certificates) = (options.access()?, CertificatesInUse::default());
+    access.note_certificates(&certificates);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
     let name = options.id.clone().unwrap_or_else(|| format!("{}:{}", host.trim(), std::process::id()));
     let slots =
         options.vcores.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize);
     let http = options.health()?;
     let buckets = [(Matcher::Full("millwork_task_duration_seconds".to_owned()), &TASK_BUCKETS[..])];
-    let metrics = Metrics::install(env!("CARGO_PKG_VERSION"), &buckets)?;
+    let metrics = Metrics::install(env!("CARGO_PKG_VERSION"), &buckets, certificates)?;
     let status = Status::describe(slots);
     let ready = Arc::new({
         let status = status.clone();
@@ -41,7 +44,8 @@ async fn serve(options: Program) -> anyhow::Result<()> {
     let health = HealthServer::start_if_free(address, metrics, alive, ready, descriptors).await?;
     tracing::info!(id = name, slots, "executor starting");
     let drain = Duration::from_secs(options.drain_seconds);
-    let done = follow_schedulers(Executor { name, slots, access, drain, status }, &options.schedulers()?).await;
+    let executor = Executor { name, slots, storage: Storage::from_env(), access, drain, status };
+    let done = follow_schedulers(executor, &options.schedulers()?).await;
     // Pending answers to health checks must not delay the end.
     drop(health);
     done

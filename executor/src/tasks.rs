@@ -175,13 +175,7 @@ async fn run(
     let subject = TaskSubject::of(&plan);
     let (manifest, attempt) =
         (subject.as_ref().map(|of| of.manifest_id.as_str()), subject.as_ref().and_then(|of| of.attempt));
-    let span = tracing::info_span!("task", manifest, attempt, partition = number, trace_id = tracing::field::Empty);
-    if let Some(traceparent) = subject.as_ref().and_then(|of| of.traceparent.as_deref()) {
-        millwork_process::put_below(&span, traceparent);
-    }
-    if let Some(trace) = millwork_process::trace_id(&span) {
-        span.record("trace_id", trace);
-    }
+    let span = span_of(subject.as_ref(), *number);
     span.in_scope(|| tracing::info!(manifest, attempt, partition = number, task = identity, "task started"));
     let batches: Vec<_> = async { plan.execute(0, context)?.try_collect().await }.instrument(span.clone()).await?;
     let reports = batches.iter().map(TaskReport::from_batch).collect::<Result<Vec<_>, _>>()?.concat();
@@ -192,6 +186,19 @@ async fn run(
         tracing::info!(manifest, attempt, partition = number, task = identity, seconds, failed, "task ended");
     });
     Ok(report.to_bytes())
+}
+
+/// Span of a task, in the trace of its attempt if there is one.
+fn span_of(subject: Option<&TaskSubject>, number: u32) -> tracing::Span {
+    let (manifest, attempt) = (subject.map(|of| of.manifest_id.as_str()), subject.and_then(|of| of.attempt));
+    let span = tracing::info_span!("task", manifest, attempt, partition = number, trace_id = tracing::field::Empty);
+    if let Some(traceparent) = subject.and_then(|of| of.traceparent.as_deref()) {
+        millwork_process::put_below(&span, traceparent);
+    }
+    if let Some(trace) = millwork_process::trace_id(&span) {
+        span.record("trace_id", trace);
+    }
+    span
 }
 
 fn context(

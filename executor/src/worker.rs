@@ -6,6 +6,7 @@ use futures::StreamExt;
 use millwork_cluster::messages::{Alive, Ended, FromExecutor, FromScheduler, Nothing, PROTOCOL, Register, ToScheduler};
 use millwork_cluster::{ALIVE_INTERVAL, SchedulerLink};
 use millwork_conversion::TaskHost;
+use millwork_storage::Storage;
 use std::fmt;
 use std::fs;
 use std::time::Duration;
@@ -39,10 +40,11 @@ pub async fn work(
     link: SchedulerLink,
     name: String,
     slots: usize,
+    storage: Storage,
     stop: impl Future<Output = ()>,
 ) -> std::io::Result<End> {
     // Each session has its own turns, since threads of the previous one may still be running.
-    let host = TaskHost::new(name, slots);
+    let host = TaskHost::new(name, slots, storage);
     let SchedulerLink { outbound, inbound, patience, .. } = link;
     let (ended, ends) = mpsc::channel(host.threads());
     let tasks = Tasks::new(host.clone(), ended)?;

@@ -1,9 +1,9 @@
 //! Reconciliation of a listed place with the store: files that events missed are tracked, files that are gone are
 //! marked.
 
-use crate::builder::{Arrived, Builder, BuilderError, HEADS_AT_ONCE, key_in, tell_gone, tell_overwritten};
+use crate::builder::{Arrived, Builder, HEADS_AT_ONCE, PutAway, key_in, tell_gone, tell_overwritten};
 use crate::cut::Cut;
-use crate::quarantine::PutAway;
+use crate::error::BuilderError;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::future::join_all;

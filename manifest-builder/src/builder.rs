@@ -1,16 +1,14 @@
 //! The builder: judges and tracks arriving files, and quarantines those that are refused.
 
 use crate::batches::Batches;
-use crate::quarantine::PutAway;
+use crate::error::BuilderError;
 use crate::settings::Settings;
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
-use millwork_manifest::{
-    Arrival, DatePrefix, FileState, InvalidUri, Manifest, ObjectUri, QuarantineReason, is_unfinished_name,
-};
+use millwork_manifest::{Arrival, DatePrefix, FileState, Manifest, ObjectUri, QuarantineReason, is_unfinished_name};
 use millwork_queue::{EventKind, ObjectEvent};
-use millwork_storage::{Location, Object, Objects, StorageError, is_hidden};
-use millwork_tracking::{FoundFile, Sequencer, Tracked, TrackingError, TrackingStore};
+use millwork_storage::{Location, Object, Objects, is_hidden};
+use millwork_tracking::{FoundFile, Sequencer, Tracked, TrackingStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -41,50 +39,16 @@ pub struct Builder {
     pub(crate) batches: Arc<Batches>,
 }
 
-/// Reason why an operation failed.
-#[derive(Debug, thiserror::Error)]
-pub enum BuilderError {
-    /// Listing, moving or writing failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// The store failed.
-    #[error(transparent)]
-    Tracking(#[from] TrackingError),
-    /// An input that overlaps with a place written to.
-    #[error("{inner} `{place}` {relation} the input `{input}`: what is written there is never input; keep them apart")]
-    Overlap {
-        /// Name of the place.
-        inner: &'static str,
-        /// Address of the place.
-        place: String,
-        /// `is inside`, or `holds`.
-        relation: &'static str,
-        /// Address of the input.
-        input: String,
-    },
-    /// An invalid id for a manifest.
-    #[error(transparent)]
-    Id(#[from] millwork_manifest::InvalidManifestId),
-    /// An invalid URI of an object.
-    #[error(transparent)]
-    Uri(#[from] InvalidUri),
-    /// An object outside the input, which is never moved.
-    #[error("`{0}` is in none of the input's places: it is left as it is")]
-    NoInput(ObjectUri),
-    /// A place outside the input.
-    #[error(
-        "`{0}` is in none of the input's places: name it in --input-places or INPUT_PLACES too, or list one of those"
-    )]
-    NoPlace(String),
-    /// Another process is making manifests of the date, and continues.
-    #[error("somebody else is making manifests of {0}: try again when that is done")]
-    Busy(DatePrefix),
-    /// The process is about to stop.
-    #[error("told to stop: what is not done yet is done by the next process")]
-    Stopped,
-    /// The place of a manifest document holds an object of another origin.
-    #[error("`{0}` is there already, and is not this manifest: move it away; the sweep then goes on")]
-    Foreign(String),
+/// Result of moving a refused file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PutAway {
+    /// The file is at this address now.
+    Moved(ObjectUri),
+    /// The file stays in place and is only marked: there is no quarantine, the file is reached through a link, or it is
+    /// gone.
+    Marked,
+    /// The file stays in place, since it cannot be moved for this reason.
+    Unmoved(String),
 }
 
 /// Result for arriving files: counts, and dates for which a manifest is due.

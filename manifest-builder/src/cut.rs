@@ -1,6 +1,7 @@
 //! Cutting of manifests: under the lock of their date, from a draft and claims to a document and a queued run.
 
-use crate::builder::{Builder, BuilderError};
+use crate::builder::Builder;
+use crate::error::BuilderError;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, Flush, Manifest, ManifestFile, ManifestId, ObjectUri, PendingFile, cut};
 use millwork_tracking::{Draft, Lock, QueuedManifest, TrackedFile};

@@ -25,6 +25,7 @@ mod backfill;
 mod batches;
 mod builder;
 mod cut;
+mod error;
 pub mod once;
 mod outlook;
 pub mod program;
@@ -36,8 +37,9 @@ mod sweep;
 mod wishes;
 
 pub use backfill::{Backfilled, ForeignFile, QuarantinedFile, UnmovedFile};
-pub use builder::{Arrived, Builder, BuilderError, Clock};
+pub use builder::{Arrived, Builder, Clock};
 pub use cut::Cut;
+pub use error::BuilderError;
 pub use outlook::{BackfillOutlook, CutOutlook, DateToCut, SweepOutlook};
 pub use redrive::{RedriveFilter, Redriven, RefusedFile};
 pub use service::lambda::run_lambda;

@@ -1,8 +1,9 @@
 //! Dry runs: previews of a round's effects, without any writes.
 
 use crate::backfill::CHUNK;
-use crate::builder::{Builder, BuilderError};
+use crate::builder::Builder;
 use crate::cut::pending_file;
+use crate::error::BuilderError;
 use crate::redrive::RefusedFile;
 use chrono::Duration;
 use futures::StreamExt;

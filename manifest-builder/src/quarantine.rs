@@ -1,7 +1,8 @@
 //! Moves of refused files to the quarantine. A file that cannot be moved stays in place, marked, without delaying
 //! others.
 
-use crate::builder::{Builder, BuilderError};
+use crate::builder::{Builder, PutAway};
+use crate::error::BuilderError;
 use millwork_manifest::{ObjectUri, QuarantineReason};
 use millwork_storage::StorageError;
 use millwork_tracking::FoundFile;
@@ -13,18 +14,6 @@ const MAX_NAMESAKES: u32 = 1000;
 
 /// Limit of a file's name in a directory, in bytes: 255, as in nearly all file systems.
 const MAX_NAME_BYTES: usize = 255;
-
-/// Result of moving a refused file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PutAway {
-    /// The file is at this address now.
-    Moved(ObjectUri),
-    /// The file stays in place and is only marked: there is no quarantine, the file is reached through a link, or it is
-    /// gone.
-    Marked,
-    /// The file stays in place, since it cannot be moved for this reason.
-    Unmoved(String),
-}
 
 impl Builder {
     /// Moves a refused file to the quarantine, if there is one and the file still exists. `key` is its name there,

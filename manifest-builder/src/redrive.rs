@@ -1,6 +1,7 @@
 //! Redrive of the quarantined and failed files of a place; [`millwork_redrive`] decides about each file.
 
-use crate::builder::{Builder, BuilderError};
+use crate::builder::Builder;
+use crate::error::BuilderError;
 use millwork_manifest::{FileState, ObjectUri, QuarantineReason};
 use millwork_redrive::{Redrive, Verdict};
 use millwork_storage::Location;

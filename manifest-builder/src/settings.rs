@@ -1,6 +1,6 @@
 //! Settings of the builder, common to all its modes.
 
-use crate::builder::BuilderError;
+use crate::error::BuilderError;
 use clap::Args;
 use millwork_manifest::{BatchCaps, FileRules, MissingDate};
 use millwork_storage::{Location, Places};

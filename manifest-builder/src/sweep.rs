@@ -1,8 +1,9 @@
 //! The sweep: finishes work left by a crash, makes manifests of files that have waited long enough, and recounts wrong
 //! backlogs.
 
-use crate::builder::{Builder, BuilderError};
+use crate::builder::Builder;
 use crate::cut::Cut;
+use crate::error::BuilderError;
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{DatePrefix, FileState, Flush};
 use millwork_tracking::{Backlog, Draft, FileFilter, Lock, QueuedManifest, RunState, TrackedFile};

@@ -12,7 +12,8 @@
 //! | after the cut, before its audit record is completed | the wish, and none of its files pending | the next round: it makes nothing more, and completes the record |
 //! | after the record, before the wish is closed | the record and the wish | the next round, likewise |
 
-use crate::builder::{Builder, BuilderError};
+use crate::builder::Builder;
+use crate::error::BuilderError;
 use crate::sweep::{Swept, ids};
 use chrono::Duration;
 use millwork_manifest::Flush;

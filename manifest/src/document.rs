@@ -1,11 +1,15 @@
 //! Manifest document: JSON that lists the files to be converted together; parsed leniently and written strictly.
 
-use crate::limits::{Bounded, MAX_MANIFEST_BYTES, MAX_MANIFEST_FILES, MAX_OBJECT_BYTES, MAX_TAG_BYTES};
+mod error;
+mod shape;
+
+use crate::limits::{Bounded, MAX_MANIFEST_BYTES, MAX_MANIFEST_FILES};
 use crate::trace::readable;
-use crate::{DatePrefix, InvalidManifestId, InvalidUri, ManifestId, ObjectUri, TraceParent, bare_tag};
+use crate::{DatePrefix, ManifestId, ObjectUri, TraceParent};
 use chrono::{DateTime, Utc};
+pub use error::ManifestError;
 use serde::{Deserialize, Serialize};
-use serde_json::Number;
+use shape::{Described, Document, Location, Metadata};
 use std::collections::{HashMap, HashSet};
 
 /// Files to be converted together: of one date, without duplicates, never empty.
@@ -51,152 +55,6 @@ impl ManifestFile {
         let bytes = |text: serde_json::Result<String>| text.map_or(0, |text| text.len() as u64 + 1);
         bytes(serde_json::to_string(&self.uri)) + bytes(serde_json::to_string(self))
     }
-}
-
-/// Reason why a text is not a manifest.
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    /// The text is not JSON, or not of the expected form.
-    #[error("manifest `{name}` is not a manifest document: {cause}; it is JSON with `fileLocations` and `metadata`")]
-    Malformed {
-        /// URI or name of the manifest.
-        name: String,
-        /// Error of the JSON reader, with line and column.
-        cause: serde_json::Error,
-    },
-    /// The manifest has no files.
-    #[error("manifest `{0}` lists no files")]
-    Empty(String),
-    /// The document exceeds the size limit.
-    #[error("manifest `{name}` has {bytes} bytes; the limit is {MAX_MANIFEST_BYTES}: make several of it")]
-    TooLarge {
-        /// URI or name of the manifest.
-        name: String,
-        /// Size of the document, in bytes.
-        bytes: u64,
-    },
-    /// The manifest exceeds the limit of files.
-    #[error("manifest `{name}` lists {files} files; the limit is {MAX_MANIFEST_FILES}: make several of it")]
-    TooManyFiles {
-        /// URI or name of the manifest.
-        name: String,
-        /// Number of files that the manifest lists, or describes, whichever is larger.
-        files: usize,
-    },
-    /// The size of a file is invalid.
-    #[error(
-        "manifest `{name}` says that `{uri}` has {size} bytes; a size is a whole number from 0 to {MAX_OBJECT_BYTES}, \
-         the limit of one object: correct it, or leave it out"
-    )]
-    BadSize {
-        /// URI or name of the manifest.
-        name: String,
-        /// URI of the file.
-        uri: String,
-        /// Size given by the manifest.
-        size: Number,
-    },
-    /// An entity tag or version is longer than any store's.
-    #[error("manifest `{name}`: {what} of `{uri}` has {bytes} bytes; the limit is {MAX_TAG_BYTES}")]
-    LongTag {
-        /// URI or name of the manifest.
-        name: String,
-        /// URI of the file.
-        uri: String,
-        /// Name of the value that is too long: `the entity tag` or `the version`.
-        what: &'static str,
-        /// Length of the value, in bytes.
-        bytes: usize,
-    },
-    /// A file is listed twice.
-    #[error("manifest `{name}` lists `{uri}` more than once")]
-    Duplicate {
-        /// URI or name of the manifest.
-        name: String,
-        /// URI of the file.
-        uri: String,
-    },
-    /// Files have different dates.
-    #[error("manifest `{name}` mixes dates: `{uri}` is of {found}, the manifest of {expected}")]
-    MixedDates {
-        /// URI or name of the manifest.
-        name: String,
-        /// First file of another date.
-        uri: String,
-        /// Date of that file.
-        found: DatePrefix,
-        /// Date of the manifest.
-        expected: DatePrefix,
-    },
-    /// Neither the metadata nor the first file's name has a date.
-    #[error("manifest `{name}` has no metadata.date_prefix, and `{uri}` has no date in its name")]
-    NoDate {
-        /// URI or name of the manifest.
-        name: String,
-        /// The first file.
-        uri: String,
-    },
-    /// An entry is not an object URI.
-    #[error("manifest `{name}`: {source}")]
-    Uri {
-        /// URI or name of the manifest.
-        name: String,
-        /// Reason why the entry is invalid.
-        source: InvalidUri,
-    },
-    /// The id cannot be used in file names.
-    #[error("manifest `{name}`: {source}")]
-    Id {
-        /// URI or name of the manifest.
-        name: String,
-        /// Reason why the id is invalid.
-        source: InvalidManifestId,
-    },
-}
-
-/// Document as written or, with other list types, as read.
-#[derive(Serialize, Deserialize)]
-struct Document<Uris, Files, Places> {
-    #[serde(rename = "fileLocations")]
-    file_locations: Vec<Location<Uris>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    metadata: Option<Metadata<Files, Places>>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Location<Uris> {
-    #[serde(rename = "URIPrefixes")]
-    uri_prefixes: Uris,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct Metadata<Files, Places> {
-    #[serde(default)]
-    date_prefix: Option<DatePrefix>,
-    #[serde(default)]
-    manifest_id: Option<String>,
-    #[serde(default)]
-    created_at: Option<DateTime<Utc>>,
-    #[serde(default)]
-    file_count: Option<u64>,
-    #[serde(default)]
-    total_bytes: Option<u64>,
-    #[serde(default)]
-    files: Files,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    traceparents: Option<Places>,
-}
-
-/// A file as described in an external manifest.
-#[derive(Deserialize)]
-struct Described {
-    uri: ObjectUri,
-    #[serde(default)]
-    size_bytes: Option<Number>,
-    #[serde(default)]
-    etag: Option<String>,
-    #[serde(default)]
-    version_id: Option<String>,
 }
 
 impl Manifest {
@@ -274,29 +132,6 @@ impl Manifest {
     }
 }
 
-impl Described {
-    /// The file, with its attributes validated.
-    fn checked(self, name: &str) -> Result<ManifestFile, ManifestError> {
-        let Self { uri, size_bytes, etag, version_id } = self;
-        let size_bytes = match size_bytes {
-            None => None,
-            Some(size) => match size.as_u64().filter(|size| *size <= MAX_OBJECT_BYTES) {
-                Some(size) => Some(size),
-                None => return Err(ManifestError::BadSize { name: name.to_owned(), uri: uri.to_string(), size }),
-            },
-        };
-        for (what, tag) in [("the entity tag", &etag), ("the version", &version_id)] {
-            let bytes = tag.as_ref().map_or(0, String::len);
-            if bytes > MAX_TAG_BYTES {
-                return Err(ManifestError::LongTag { name: name.to_owned(), uri: uri.to_string(), what, bytes });
-            }
-        }
-        // Entity tags occur with quotes as well, as in HTTP.
-        let etag = etag.map(|tag| bare_tag(&tag).to_owned()).filter(|tag| !tag.is_empty());
-        Ok(ManifestFile { uri, size_bytes, etag, version_id })
-    }
-}
-
 fn describe(
     name: &str,
     uris: impl Iterator<Item = String>,
@@ -338,6 +173,7 @@ fn common_date(name: &str, declared: Option<DatePrefix>, files: &[ManifestFile])
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{MAX_OBJECT_BYTES, MAX_TAG_BYTES};
     use proptest::prelude::*;
 
     const NAME: &str = "s3://m/manifests/2025-12-23/batch-0001-20251223-143052.json";

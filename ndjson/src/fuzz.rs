@@ -5,7 +5,8 @@
 mod lines;
 
 use super::json::{Keys, Scanned, ValueKind, scan_fields, scan_line};
-use super::keys::{ColumnNames, KeyIndex, Position};
+use super::keys::{KeyIndex, Position};
+use super::names::ColumnNames;
 use super::unescape::unescape;
 use fastrand::Rng;
 use serde::de::IgnoredAny;

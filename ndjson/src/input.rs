@@ -1,69 +1,18 @@
 //! Opening of a file in a manifest: reads the byte range, decompresses it, and verifies that it is the planned object.
 
-use super::members::Members;
-use crate::limits::{Limits, MIN_CONTENT_BYTES};
+mod decoders;
+mod error;
+
+use crate::limits::Limits;
 use crate::range::FileRange;
+use decoders::{decompressed, is_about_start, is_about_window, is_no_frame};
+pub use error::InputError;
 use millwork_manifest::{Compression, ObjectUri};
-use millwork_storage::{ObjectReader, StorageError, bucket_and_key, identity, open_inside, path_of};
+use millwork_storage::{ObjectReader, Storage, StorageError, bucket_and_key, identity, open_inside, path_of};
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// Reason why a file could not be read completely. Each names the file.
-#[derive(Debug, thiserror::Error)]
-pub enum InputError {
-    #[error("input file `{0}` does not exist")]
-    Missing(ObjectUri),
-    #[error(transparent)]
-    Unreadable(#[from] StorageError),
-    #[error("input file `{0}` changed: it has another size, entity tag or time of change than when it was listed")]
-    Changed(ObjectUri),
-    #[error(
-        "input file `{uri}` cannot be decompressed as {format}, after {bytes} bytes of content: {source}; restore it, or compress it again"
-    )]
-    Corrupt { uri: ObjectUri, format: &'static str, bytes: u64, source: io::Error },
-    #[error(
-        "input file `{uri}` cannot be decompressed as {format}, after {bytes} bytes of content: it ends in the middle, as after a write or an \
-         upload that broke off; write it again"
-    )]
-    Cut { uri: ObjectUri, format: &'static str, bytes: u64 },
-    #[error(
-        "input file `{uri}` has more than {limit} bytes of content, the limit for the {stored_bytes} bytes it has as {format}: {times} \
-         times these, and {MIN_CONTENT_BYTES} in any case; if it is meant to be so, raise --max-expansion (MAX_EXPANSION)"
-    )]
-    Expands { uri: ObjectUri, format: &'static str, limit: u64, stored_bytes: u64, times: u64 },
-    #[error(
-        "input file `{uri}` cannot be decompressed as zstd, after {bytes} bytes of content: its window is larger than {} MiB, the \
-         limit; raise --max-zstd-window-mb (MAX_ZSTD_WINDOW_MB), or compress it again with a smaller one, such as `zstd --long=27`",
-        limit >> 20
-    )]
-    Window { uri: ObjectUri, bytes: u64, limit: u64 },
-    #[error(
-        "input file `{uri}` cannot be decompressed as zstd, after {bytes} bytes of content: bytes that are no zstd stand after its last \
-         frame: cut them off, or compress it again"
-    )]
-    Trailing { uri: ObjectUri, bytes: u64 },
-    #[error(
-        "input file `{uri}` is no {format}, by its first bytes: name it by what it is (.ndjson, .ndjson.gz, .ndjson.zst), or restore it"
-    )]
-    Other { uri: ObjectUri, format: &'static str },
-    #[error("cannot read input file `{uri}`, after {bytes} bytes of content: {source}")]
-    Broken { uri: ObjectUri, bytes: u64, source: io::Error },
-}
-
-impl InputError {
-    /// URI of the file.
-    pub fn uri(&self) -> String {
-        match self {
-            Self::Missing(uri) | Self::Changed(uri) => uri.to_string(),
-            Self::Corrupt { uri, .. } | Self::Cut { uri, .. } | Self::Broken { uri, .. } => uri.to_string(),
-            Self::Expands { uri, .. } | Self::Window { uri, .. } | Self::Trailing { uri, .. } => uri.to_string(),
-            Self::Other { uri, .. } => uri.to_string(),
-            Self::Unreadable(error) => error.object.clone(),
-        }
-    }
-}
 
 /// An open byte range of a file.
 pub struct Input {
@@ -112,14 +61,20 @@ struct Stored {
 }
 
 /// Opens a range of a stored object. A compressed file can only be read as a whole.
-pub fn open_range(range: &FileRange, limits: &Limits) -> Result<Input, InputError> {
-    open(range, limits, || ObjectReader::open(&range.uri, &range.etag, range.start..range.end, range.size_bytes))
+pub fn open_range(storage: &Storage, range: &FileRange, limits: &Limits) -> Result<Input, InputError> {
+    let bytes = range.start..range.end;
+    open(range, limits, || ObjectReader::open(storage, &range.uri, &range.etag, bytes, range.size_bytes))
 }
 
 /// Opens a range like [`open_range`], for a caller that may need only the first bytes.
-pub fn open_start(range: &FileRange, limits: &Limits, first_bytes: u64) -> Result<Input, InputError> {
-    let bytes = range.start..range.end;
-    open(range, limits, || ObjectReader::open_start(&range.uri, &range.etag, bytes, range.size_bytes, first_bytes))
+pub fn open_start(
+    storage: &Storage,
+    range: &FileRange,
+    limits: &Limits,
+    first_bytes: u64,
+) -> Result<Input, InputError> {
+    let FileRange { uri, etag, start, end, size_bytes, .. } = range;
+    open(range, limits, || ObjectReader::open_start(storage, uri, etag, *start..*end, *size_bytes, first_bytes))
 }
 
 fn open(
@@ -127,11 +82,8 @@ fn open(
     limits: &Limits,
     reader: impl FnOnce() -> io::Result<ObjectReader>,
 ) -> Result<Input, InputError> {
-    let FileRange { uri, inside, etag, start, end, compression, .. } = range;
-    let fail = |e: io::Error| match e.kind() {
-        ErrorKind::NotFound => InputError::Missing(uri.clone()),
-        _ => InputError::Unreadable(StorageError { operation: "read", object: uri.to_string(), source: e }),
-    };
+    let FileRange { uri, etag, start, end, compression, .. } = range;
+    let fail = |e: io::Error| unread(uri, e);
     let stored = Arc::new(Stored::default());
     let mut has_arrived = None;
     let (bytes, file): (Box<dyn Read + Send>, _) = match bucket_and_key(uri) {
@@ -141,13 +93,7 @@ fn open(
             (Box::new(reader), None)
         }
         None => {
-            let mut file = match open_inside(uri, inside.as_deref()) {
-                Err(e) if e.is_not_found() => return Err(InputError::Missing(uri.clone())),
-                file => file?,
-            };
-            if identity(&file.metadata().map_err(fail)?) != *etag {
-                return Err(InputError::Changed(uri.clone()));
-            }
+            let mut file = open_local(range)?;
             file.seek(SeekFrom::Start(*start)).map_err(fail)?;
             (Box::new(file.try_clone().map_err(fail)?.take(end - start)), Some(file))
         }
@@ -164,62 +110,31 @@ fn open(
     Ok(Input { uri, compression, content, file, etag, has_arrived, bytes: 0, most, window_bytes, stored })
 }
 
+/// The error of a file that cannot be opened.
+fn unread(uri: &ObjectUri, error: io::Error) -> InputError {
+    match error.kind() {
+        ErrorKind::NotFound => InputError::Missing(uri.clone()),
+        _ => InputError::Unreadable(StorageError { operation: "read", object: uri.to_string(), source: error }),
+    }
+}
+
+/// A local file, if it is the one that was planned.
+fn open_local(range: &FileRange) -> Result<File, InputError> {
+    let FileRange { uri, inside, etag, .. } = range;
+    let file = match open_inside(uri, inside.as_deref()) {
+        Err(e) if e.is_not_found() => return Err(InputError::Missing(uri.clone())),
+        file => file?,
+    };
+    match identity(&file.metadata().map_err(|e| unread(uri, e))?) == *etag {
+        true => Ok(file),
+        false => Err(InputError::Changed(uri.clone())),
+    }
+}
+
 impl Input {
     /// Tells whether there is something to read without waiting.
     pub fn has_arrived(&self) -> bool {
         self.has_arrived.as_ref().is_none_or(|has_arrived| has_arrived.load(Ordering::Relaxed))
-    }
-}
-
-fn decompressed(stored: impl Read + Send + 'static, compression: Compression, window_log: u32) -> Box<dyn Read + Send> {
-    match compression {
-        Compression::None => Box::new(stored),
-        Compression::Gzip => Box::new(Late::Stored(Some(stored), |stored| Ok(Members::new(stored)))),
-        Compression::Zstd => Box::new(Late::Stored(Some(stored), move |stored| zstd_decoder(stored, window_log))),
-    }
-}
-
-type ZstdDecoder<R> = zstd::stream::read::Decoder<'static, BufReader<R>>;
-
-fn zstd_decoder<R: Read>(stored: R, window_log: u32) -> io::Result<ZstdDecoder<R>> {
-    let mut decoder = ZstdDecoder::new(stored)?;
-    decoder.window_log_max(window_log)?;
-    Ok(decoder)
-}
-
-/// Recognises the zstd decoder's error for content that is not a frame.
-fn is_no_frame(error: &io::Error) -> bool {
-    error.to_string().contains("Unknown frame descriptor")
-}
-
-/// Recognises decoders' errors for a wrong start of the file.
-fn is_about_start(error: &io::Error) -> bool {
-    is_no_frame(error) || error.to_string().contains("invalid gzip header")
-}
-
-/// Recognises the zstd decoder's error for a window that is too large, which is distinguishable only by its text.
-fn is_about_window(error: &io::Error) -> bool {
-    error.to_string().contains("requires too much memory")
-}
-
-/// Decoder that is created on first read: some decoders read when created, which would block a file that is opened
-/// ahead.
-enum Late<R, D, F> {
-    Stored(Option<R>, F),
-    Decoder(D),
-}
-
-impl<R, D: Read, F: Fn(R) -> io::Result<D>> Read for Late<R, D, F> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self {
-                Self::Decoder(decoder) => return decoder.read(buffer),
-                Self::Stored(stored, make) => {
-                    let stored = stored.take().ok_or_else(|| io::Error::other("its decoder could not be made"))?;
-                    *self = Self::Decoder(make(stored)?);
-                }
-            }
-        }
     }
 }
 
@@ -341,6 +256,7 @@ impl Content for InMemory<'_> {
 mod tests {
     use super::*;
     use crate::failure::failure_of_scan;
+    use crate::limits::MIN_CONTENT_BYTES;
     use millwork_manifest::FailureClass;
     use std::io::Write;
 
@@ -386,7 +302,7 @@ mod tests {
             uri,
             lines_before: 0,
         };
-        let mut input = open_range(&range, limits).unwrap();
+        let mut input = open_range(&Storage::default(), &range, limits).unwrap();
         io::copy(&mut input, &mut io::sink()).map_err(|e| failure_of_scan(&input.explain(e).into()))
     }
 

@@ -4,8 +4,11 @@
 //! are checked and kept as text. Every line ends in a newline, which no JSON token may contain; it serves as a
 //! sentinel, so that loops need no bounds check.
 
+mod strings;
+
 use super::numbers::skip_numbers;
-use super::unescape::{hex4, unescaped_is_longer};
+use super::unescape::unescaped_is_longer;
+use strings::string_end;
 
 /// Limit of the nesting depth of objects and arrays, including the line's own object.
 pub const MAX_DEPTH: u32 = 128;
@@ -417,85 +420,6 @@ fn skip_container(bytes: &[u8], start: usize, outer_depth: u32) -> Step {
             }
         }
     }
-}
-
-/// Finds the end of the string that starts at `at`, and tells whether it has escapes.
-#[inline(always)]
-fn string_end(bytes: &[u8], mut at: usize) -> Result<(usize, bool), Defect> {
-    let mut is_escaped = false;
-    loop {
-        at = next_special(bytes, at);
-        match byte(bytes, at) {
-            b'"' => return Ok((at, is_escaped)),
-            b'\\' => {
-                is_escaped = true;
-                at = escapes_end(bytes, at)?;
-            }
-            b'\n' => return Err(Defect::Malformed(at, "the line ends inside a string")),
-            _ => return Err(Defect::Malformed(at, "a control character inside a string must be escaped")),
-        }
-    }
-}
-
-/// Finds the end of escapes that follow each other at once.
-// Not inlined, to keep the code for strings without escapes short.
-#[inline(never)]
-fn escapes_end(bytes: &[u8], mut at: usize) -> Step {
-    while byte(bytes, at) == b'\\' {
-        at = escape_end(bytes, at)?;
-    }
-    Ok(at)
-}
-
-#[inline(always)]
-fn escape_end(bytes: &[u8], at: usize) -> Step {
-    match byte(bytes, at + 1) {
-        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 2),
-        b'u' if hex4(&bytes[at + 2..]).is_some() => Ok(at + 6),
-        b'u' => Err(Defect::Malformed(at, "expected four hexadecimal digits after `\\u`")),
-        _ => Err(Defect::Malformed(at, "no such escape")),
-    }
-}
-
-/// Position of the next quote, backslash or control character from `at` on, or the end of `bytes`.
-#[inline(always)]
-pub(super) fn next_special(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
-        let offset = first_special(chunk);
-        if offset < 16 {
-            return at + offset;
-        }
-        at += 16;
-    }
-    while bytes.get(at).is_some_and(|b| !matches!(b, b'"' | b'\\' | 0..=0x1f)) {
-        at += 1;
-    }
-    at
-}
-
-/// Index of the first quote, backslash or control character in sixteen bytes, or 16.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn first_special(chunk: &[u8; 16]) -> usize {
-    use std::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
-    };
-    // SAFETY: SSE2 is part of every x86-64 processor, and the load reads the sixteen bytes of `chunk`.
-    let mask = unsafe {
-        let v = _mm_loadu_si128(chunk.as_ptr().cast::<__m128i>());
-        let quote = _mm_cmpeq_epi8(v, _mm_set1_epi8(b'"' as i8));
-        let backslash = _mm_cmpeq_epi8(v, _mm_set1_epi8(b'\\' as i8));
-        let control = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
-        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control))
-    };
-    (mask | 0x1_0000).trailing_zeros() as usize
-}
-
-/// Index of the first quote, backslash or control character in sixteen bytes, or 16.
-#[cfg(not(target_arch = "x86_64"))]
-#[inline(always)]
-fn first_special(chunk: &[u8; 16]) -> usize {
-    chunk.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)).unwrap_or(16)
 }
 
 #[cfg(test)]

@@ -1,58 +1,25 @@
 //! Index from keys to columns, which needs no hashing while keys come in the usual order.
 
+mod spelling;
+
 use super::columns::{METADATA_COLUMNS, check_columns};
 use super::defects::ScanError;
 use super::json::{Field, Keys};
 use super::unescape::unescape;
 use crate::compare::same;
 use crate::limits::{MAX_COLUMNS, MAX_NAME_BYTES};
+use crate::names::{ColumnNames, Words};
 use crate::range::FileRange;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
+use spelling::{Spelling, Token};
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
-use std::sync::Arc;
-
-/// Words of a query, each in its original form and in lower case: they include the names of all its columns.
-pub type Words = Arc<HashSet<String>>;
 
 /// Limit of the spellings of keys that are compared directly.
 const MAX_SPELLINGS: usize = 4 * MAX_COLUMNS;
-
-/// Rule by which keys become column names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ColumnNames {
-    /// Names are kept: names that differ only in case are different columns.
-    #[default]
-    Exact,
-    /// Names are in lower case: names that differ only in case are one column, as in AWS Glue.
-    Lower,
-}
-
-impl ColumnNames {
-    /// Normalized key, which is equal for all keys of a column.
-    pub fn normalize(self, key: &str) -> String {
-        match self {
-            Self::Exact => key.to_owned(),
-            Self::Lower => key.to_lowercase(),
-        }
-    }
-}
-
-impl std::str::FromStr for ColumnNames {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "exact" => Ok(Self::Exact),
-            "lower" => Ok(Self::Lower),
-            _ => Err(format!("`{text}` is neither `exact` nor `lower`")),
-        }
-    }
-}
 
 /// Position in a manifest's input: index of the file, and byte offset in its decompressed content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -66,53 +33,6 @@ pub struct Position {
 pub struct NewKey {
     pub key: String,
     pub at: Position,
-}
-
-/// A spelling of a key in the input.
-struct Spelling {
-    /// The key as written in lines, for recognising later occurrences.
-    token: Token,
-    has_come: bool,
-    key: Box<[u8]>,
-    /// The two spellings that most recently followed this one.
-    next: [u32; 2],
-}
-
-/// A key with its quotes and colon, in words for a fast comparison.
-struct Token {
-    words: [u128; 2],
-    masks: [u128; 2],
-    /// Length; zero for a key that is too long, or never written in this form.
-    length: usize,
-}
-
-impl Token {
-    const MAX_BYTES: usize = 32;
-    /// Token that never matches.
-    const NONE: Self = Self { words: [0; 2], masks: [0; 2], length: 0 };
-
-    fn new(key: &[u8]) -> Self {
-        let text = [b"\"", key, b"\":"].concat();
-        let is_plain = !key.iter().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
-        let mut token = Self::NONE;
-        if is_plain && text.len() <= Self::MAX_BYTES {
-            token.length = text.len();
-            for (at, byte) in text.iter().enumerate() {
-                token.words[at / 16] |= u128::from(*byte) << (at % 16 * 8);
-                token.masks[at / 16] |= 0xff << (at % 16 * 8);
-            }
-        }
-        token
-    }
-
-    /// Tells whether this key is at `at`, with its quotes and colon.
-    #[inline(always)]
-    fn stands_at(&self, bytes: &[u8], at: usize) -> bool {
-        let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<{ Self::MAX_BYTES }>) else { return false };
-        let word = |at: usize| chunk[at..].first_chunk().map_or(0, |chunk| u128::from_le_bytes(*chunk));
-        let difference = (word(0) & self.masks[0]) ^ self.words[0] | (word(16) & self.masks[1]) ^ self.words[1];
-        difference == 0 && self.length > 0
-    }
 }
 
 /// Index from keys to columns of one plan.
@@ -554,13 +474,6 @@ mod tests {
             assert_eq!(add("k"), (true, MAX_NAME_BYTES + 1));
             assert_eq!(add("another"), (true, MAX_NAME_BYTES + 1));
         }
-    }
-
-    #[test]
-    fn a_key_with_quotes_is_no_token() {
-        assert_eq!(Token::new(b"a\"b").length, 0);
-        let padded = [b"\"key\": 1}".as_slice(), &[b' '; 32]].concat();
-        assert!(Token::new(b"key").stands_at(&padded, 0) && !Token::new(b"ke").stands_at(&padded, 0));
     }
 
     #[test]

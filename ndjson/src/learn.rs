@@ -52,7 +52,7 @@ pub fn learn_keys(index: &mut KeyIndex, range: &FileRange, offset: u64, lines: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::ColumnNames;
+    use crate::names::ColumnNames;
     use millwork_manifest::Compression;
     use proptest::prelude::*;
 

@@ -3,13 +3,13 @@
 use crate::blocks::BOM;
 use crate::defects::describe;
 use crate::formats::OtherFormat;
-use crate::input::{Content, open_start};
+use crate::input::{Content, Input, open_start};
 use crate::json::{Scanned, scan_line};
 use crate::limits::Limits;
 use crate::lossy::lossy_line;
 use crate::range::FileRange;
 use millwork_manifest::Compression;
-use millwork_storage::Located;
+use millwork_storage::{Located, Storage};
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
@@ -55,9 +55,9 @@ pub struct PreviewLine {
 }
 
 /// Reads a piece, from a byte offset of the content. Blocking; aborted between reads after `patience`.
-pub fn preview(found: &Located, compression: Compression, from: u64, patience: Duration) -> Preview {
+pub fn preview(storage: &Storage, found: &Located, compression: Compression, from: u64, patience: Duration) -> Preview {
     let until = Instant::now() + patience;
-    match read(found, compression, from, until) {
+    match read(storage, found, compression, from, until) {
         Ok(Found { text, is_all, fault }) => {
             let preview = piece_of(&text, from, is_all, compression);
             let trouble = if preview.next.is_none() { preview.trouble.or(fault) } else { None };
@@ -76,7 +76,13 @@ struct Found {
     fault: Option<String>,
 }
 
-fn read(found: &Located, compression: Compression, from: u64, until: Instant) -> Result<Found, String> {
+fn read(
+    storage: &Storage,
+    found: &Located,
+    compression: Compression,
+    from: u64,
+    until: Instant,
+) -> Result<Found, String> {
     let size = found.object.size_bytes;
     let start = if compression == Compression::None { from.min(size) } else { 0 };
     let skipped = if compression == Compression::None { 0 } else { from };
@@ -96,45 +102,56 @@ fn read(found: &Located, compression: Compression, from: u64, until: Instant) ->
         compression,
         lines_before: 0,
     };
-    let mut input = open_start(&range, &Limits::default(), FIRST_REQUEST).map_err(|error| error.to_string())?;
-    let mut fault = None;
-    let mut take = |most: u64, into: &mut Vec<u8>| -> Result<bool, String> {
+    let input = open_start(storage, &range, &Limits::default(), FIRST_REQUEST);
+    let mut pieces = Pieces { input: input.map_err(|error| error.to_string())?, until, fault: None };
+    let mut text = Vec::new();
+    let mut passed = 0;
+    while passed < skipped {
+        text.clear();
+        let ends = pieces.take((skipped - passed).min(PIECE), &mut text)?;
+        passed += text.len() as u64;
+        if ends && passed < skipped {
+            return Ok(Found { text: Vec::new(), is_all: true, fault: pieces.fault });
+        }
+    }
+    text.clear();
+    let mut is_all = pieces.take(PIECE, &mut text)?;
+    if !is_all && !text.contains(&b'\n') {
+        is_all = pieces.take(LONGEST, &mut text)?;
+    }
+    Ok(Found { text, is_all, fault: pieces.fault })
+}
+
+/// Content that is read piece by piece, as long as there is time.
+struct Pieces {
+    input: Input,
+    until: Instant,
+    fault: Option<String>,
+}
+
+impl Pieces {
+    /// Reads on until there are so many bytes. True at the end of what can be read.
+    fn take(&mut self, most: u64, into: &mut Vec<u8>) -> Result<bool, String> {
         let mut buffer = [0; 16 << 10];
         while (into.len() as u64) < most {
-            if Instant::now() > until {
+            if Instant::now() > self.until {
                 return Err("it was not read in time: ask again".to_owned());
             }
             let room = usize::try_from(most - into.len() as u64).unwrap_or(buffer.len()).min(buffer.len());
-            match input.read(&mut buffer[..room]) {
+            match self.input.read(&mut buffer[..room]) {
                 Ok(0) => return Ok(true),
                 Ok(read) => into.extend_from_slice(&buffer[..read]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Bytes before the error are worth showing.
                 Err(error) if !into.is_empty() => {
-                    fault = Some(input.explain(error).to_string());
+                    self.fault = Some(self.input.explain(error).to_string());
                     return Ok(true);
                 }
-                Err(error) => return Err(input.explain(error).to_string()),
+                Err(error) => return Err(self.input.explain(error).to_string()),
             }
         }
         Ok(false)
-    };
-    let mut text = Vec::new();
-    let mut passed = 0;
-    while passed < skipped {
-        text.clear();
-        let ends = take((skipped - passed).min(PIECE), &mut text)?;
-        passed += text.len() as u64;
-        if ends && passed < skipped {
-            return Ok(Found { text: Vec::new(), is_all: true, fault });
-        }
     }
-    text.clear();
-    let mut is_all = take(PIECE, &mut text)?;
-    if !is_all && !text.contains(&b'\n') {
-        is_all = take(LONGEST, &mut text)?;
-    }
-    Ok(Found { text, is_all, fault })
 }
 
 /// Lines of a text; the last one only if it is complete, or too long to be read to its end.
@@ -201,7 +218,7 @@ fn line_of(bytes: &[u8], offset: u64, is_judged: bool) -> PreviewLine {
 mod tests {
     use super::*;
     use millwork_manifest::ObjectUri;
-    use millwork_storage::{Location, Places, heads_blocking};
+    use millwork_storage::{Location, Places};
     use std::io::Write;
 
     fn looked(name: &str, content: &[u8], from: u64) -> Preview {
@@ -211,8 +228,9 @@ mod tests {
         let places = Places::of(&Location::parse(root.path().to_str().unwrap()).unwrap());
         let uri = ObjectUri::from_path(&path).unwrap();
         let compression = Compression::of_key(uri.as_str()).unwrap_or(Compression::None);
-        let found = heads_blocking(vec![uri], Some(&places)).unwrap().pop().unwrap().unwrap();
-        preview(&found, compression, from, Duration::from_secs(60))
+        let storage = Storage::default();
+        let found = storage.heads_blocking(vec![uri], Some(&places)).unwrap().pop().unwrap().unwrap();
+        preview(&storage, &found, compression, from, Duration::from_secs(60))
     }
 
     #[test]

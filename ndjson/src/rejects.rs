@@ -10,7 +10,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use millwork_storage::{StagedFile, Staging, StagingWriter, StorageResult};
+use millwork_storage::{StagedFile, StagingArea, StagingWriter, StorageResult};
 use ring::digest::{Context, SHA256, digest};
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -112,7 +112,7 @@ impl RejectRoom {
 ///
 /// Without a staging directory, lines are discarded.
 pub struct RejectSink {
-    to: Option<(Staging, RejectRoom)>,
+    to: Option<(StagingArea, RejectRoom)>,
     /// Number of the task that rejects the lines.
     task: usize,
     writer: Option<BufWriter<StagingWriter>>,
@@ -121,7 +121,7 @@ pub struct RejectSink {
 }
 
 impl RejectSink {
-    pub fn new(to: Option<(Staging, RejectRoom)>, task: usize) -> Self {
+    pub fn new(to: Option<(StagingArea, RejectRoom)>, task: usize) -> Self {
         Self { to, task, writer: None, record: Vec::new() }
     }
 
@@ -231,7 +231,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use millwork_manifest::ObjectUri;
-    use millwork_storage::Location;
+    use millwork_storage::{Location, Staging, Storage};
     use std::path::Path;
 
     fn written_with(
@@ -239,7 +239,8 @@ mod tests {
         room: RejectRoom,
         write: impl FnOnce(&mut RejectSink),
     ) -> (u64, Vec<serde_json::Value>) {
-        let staging = Staging::new(&Location::Local(root.to_owned()), "m", 1, "");
+        let place = Staging::new(&Location::Local(root.to_owned()), "m", 1, "");
+        let staging = Storage::default().staging(place);
         staging.prepare().unwrap();
         let mut sink = RejectSink::new(Some((staging.clone(), room)), 0);
         write(&mut sink);
@@ -352,7 +353,8 @@ mod tests {
     #[test]
     fn without_a_rejected_line_there_is_no_file() {
         let root = tempfile::tempdir().unwrap();
-        let staging = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
+        let place = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
+        let staging = Storage::default().staging(place);
         let sink = RejectSink::new(Some((staging, RejectRoom::of(5, 0))), 0);
         assert!(sink.finish().unwrap().is_none());
         let mut nowhere = RejectSink::nowhere();

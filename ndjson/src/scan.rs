@@ -1,40 +1,23 @@
 //! Scan of a file, or a byte range of one, into rows of text columns and metadata.
 
+mod batch;
+mod context;
 mod whole;
 
+pub use context::ScanContext;
+
 use super::blocks::{Blocks, MAX_LINE_BYTES, Next};
-use super::columns::{TextColumn, push_text};
 use super::defects::{ScanError, describe};
 use super::input::Content;
-use super::json::{Field, Scanned, ValueKind, scan_fields};
-use super::keys::{KeyIndex, Position};
+use super::json::{Field, Scanned, scan_fields};
+use super::keys::Position;
 use super::lossy::{RawPlaces, lossy_line};
-use super::rejects::{RejectSink, Rejection};
-use super::unescape::unescape;
+use super::rejects::Rejection;
 use crate::ledger::RangeLedger;
-use crate::progress::TaskCounters;
 use crate::range::FileRange;
-use crate::rows::{Column, Rows};
-use crate::spec::{OutputColumn, RowSource};
-use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
-use millwork_manifest::FileFault;
-use std::sync::Arc;
+use crate::rows::Rows;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Limit of the rows of a batch.
-const BATCH_ROWS: usize = 4096;
-/// Limit of the values of a record batch, including nulls; a batch of wide rows nevertheless has at least
-/// [`MIN_BATCH_ROWS`].
-const BATCH_VALUES: usize = 2_000_000;
-const MIN_BATCH_ROWS: usize = 64;
-/// Limit of the bytes of lines in a batch, per column and within bounds: a batch stays in the CPU cache until it is
-/// encoded, and each column has some values.
-const BATCH_BYTES_OF_A_COLUMN: usize = 8 << 10;
-const MIN_BATCH_BYTES: usize = 1 << 20;
-const MAX_BATCH_BYTES: usize = 4 << 20;
-/// Limit of the text memory that is kept between batches: 16 MiB, plus a little for each column without values, so that
-/// huge values do not occupy memory later.
-const MAX_SPARE_BYTES: usize = 16 << 20;
 /// Limit of the fields of a line for which memory is kept between lines.
 const MAX_SPARE_FIELDS: usize = 1 << 16;
 /// Limit of the memory that is kept for the text of a line that is not UTF-8, in bytes.
@@ -45,78 +28,6 @@ static INPUT_BYTES_READ: AtomicU64 = AtomicU64::new(0);
 /// Bytes of stored input that this process has read so far in all scans, for progress display.
 pub fn input_bytes_read() -> u64 {
     INPUT_BYTES_READ.load(Ordering::Relaxed)
-}
-
-/// State shared by the successive scans of one lane.
-pub struct ScanContext {
-    pub source: Arc<RowSource>,
-    pub keys: KeyIndex,
-    pub rejects: RejectSink,
-    pub ledger: Vec<RangeLedger>,
-    /// Files that cannot be converted, each for a reason of its own. Their ranges are not in the ledger.
-    pub faults: Vec<FileFault>,
-    /// Bytes of stored objects consumed by finished and current scans.
-    pub stored_bytes: u64,
-    /// Number of rows returned to callers.
-    pub given_rows: u64,
-    /// Counters of the task.
-    counters: Arc<TaskCounters>,
-    builder: BatchBuilder,
-}
-
-impl ScanContext {
-    pub fn new(source: Arc<RowSource>, rejects: RejectSink) -> Self {
-        let keys = KeyIndex::new(&source.layout.keys, source.names);
-        let keys = match source.ignores_others {
-            true => keys.ignoring_others(),
-            false => keys.with_late(source.max_late_columns),
-        };
-        let builder = BatchBuilder::new(&source);
-        let counters = Arc::default();
-        let (ledger, faults) = (Vec::new(), Vec::new());
-        Self { source, keys, rejects, ledger, faults, stored_bytes: 0, given_rows: 0, counters, builder }
-    }
-
-    /// Sets the counters of the task.
-    pub fn counting(self, counters: Arc<TaskCounters>) -> Self {
-        Self { counters, ..self }
-    }
-
-    /// Makes batches of thousands of columns as long as others: for callers that use rows directly, where the cost of a
-    /// column is proportional to its values.
-    pub fn make_long_batches(&mut self) {
-        self.builder.max_rows = BATCH_ROWS;
-    }
-
-    /// Reuses the memory of rows that are no longer needed.
-    pub fn recycle(&mut self, rows: Rows) {
-        let mut room = MAX_SPARE_BYTES;
-        let late = (self.source.layout.keys.len()..).map(OutputColumn::Input);
-        for (place, column) in self.source.output.iter().copied().chain(late).zip(rows.columns) {
-            if let (OutputColumn::Input(index), Column::Text(values)) = (place, column)
-                && let Some(Some(column)) = self.builder.columns.get_mut(index)
-            {
-                column.recycle(values, &mut room);
-            }
-        }
-    }
-
-    /// Adds a column for each key that was not known before, after all others.
-    #[cold]
-    fn widen(&mut self) {
-        let late = self.keys.late();
-        self.builder.columns.resize_with(self.source.layout.keys.len() + late.len(), || Some(TextColumn::default()));
-        self.builder.late = late.into();
-    }
-
-    /// Adds a line whose keys are resolved. Returns the number of replaced characters in it.
-    #[inline(always)]
-    fn append(&mut self, bytes: &[u8], fields: &[Field], line: u64, length: usize) -> u64 {
-        if self.builder.columns.len() < self.source.layout.keys.len() + self.keys.late().len() {
-            self.widen();
-        }
-        self.builder.append(bytes, fields, &self.keys, line, length)
-    }
 }
 
 /// Scan of one byte range.
@@ -335,109 +246,21 @@ impl<R: Content> FileScan<R> {
     }
 }
 
-/// Builder of a batch of rows.
-struct BatchBuilder {
-    /// Columns of the layout, then those of added keys; `None` for a column that the query does not read.
-    columns: Vec<Option<TextColumn>>,
-    /// Names of the added columns, of keys unknown to the plan.
-    late: Arc<[String]>,
-    line_numbers: Vec<i64>,
-    rows: usize,
-    bytes: usize,
-    max_rows: usize,
-    max_bytes: usize,
-}
-
-impl BatchBuilder {
-    fn new(source: &RowSource) -> Self {
-        // The last column may be that of unused keys.
-        let count = source.layout.keys.len() + usize::from(source.ignores_others);
-        let mut columns: Vec<Option<TextColumn>> = std::iter::repeat_with(|| None).take(count).collect();
-        for column in &source.output {
-            if let OutputColumn::Input(index) = column {
-                columns[*index] = Some(TextColumn::default());
-            }
-        }
-        let max_bytes = (BATCH_BYTES_OF_A_COLUMN * columns.len()).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
-        let max_rows = (BATCH_VALUES / columns.len().max(1)).clamp(MIN_BATCH_ROWS, BATCH_ROWS);
-        Self { columns, late: Arc::default(), line_numbers: Vec::new(), rows: 0, bytes: 0, max_rows, max_bytes }
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows >= self.max_rows || self.bytes >= self.max_bytes
-    }
-
-    /// Adds a row. Returns the number of replaced characters in it.
-    #[inline(always)]
-    fn append(&mut self, bytes: &[u8], fields: &[Field], keys: &KeyIndex, line: u64, length: usize) -> u64 {
-        let row = self.rows;
-        let mut replaced = 0;
-        for field in fields {
-            let Some(column) = &mut self.columns[keys.column(field) as usize] else { continue };
-            let (start, end) = (field.start as usize, field.end as usize);
-            match field.kind {
-                // SAFETY: lines are valid UTF-8, and the scanner cuts them at ASCII characters.
-                ValueKind::Text | ValueKind::Verbatim => unsafe {
-                    column.set(row, |text| push_text(text, bytes, start, end));
-                },
-                ValueKind::Null => column.clear(row),
-                // SAFETY: text between escapes is cut at ASCII characters, and escapes are appended as whole
-                // characters.
-                ValueKind::Escaped => unsafe {
-                    column.set(row, |text| replaced += unescape(&bytes[start..end], text));
-                },
-            }
-        }
-        self.line_numbers.push(line as i64);
-        self.rows += 1;
-        self.bytes += length;
-        replaced
-    }
-
-    fn reset(&mut self) {
-        self.columns.iter_mut().flatten().for_each(TextColumn::reset);
-        self.line_numbers.clear();
-        (self.rows, self.bytes) = (0, 0);
-    }
-
-    fn finish(&mut self, source: &RowSource, file: &str) -> Rows {
-        let count = std::mem::take(&mut self.rows);
-        self.bytes = 0;
-        let line_numbers = std::mem::take(&mut self.line_numbers);
-        let lines: ArrayRef = Arc::new(Int64Array::from(line_numbers));
-        let text = |column: &mut Option<TextColumn>| {
-            column.as_mut().and_then(|column| column.finish(count)).map_or(Column::Nulls, Column::Text)
-        };
-        let mut columns = Vec::with_capacity(source.output.len() + self.late.len());
-        // Each column is read at most once; duplicates are made by a projection above the scan.
-        for column in &source.output {
-            columns.push(match column {
-                OutputColumn::Input(index) => text(&mut self.columns[*index]),
-                OutputColumn::SourceFile => Column::Constant(file.into()),
-                OutputColumn::SourceLine => Column::Other(lines.clone()),
-                OutputColumn::ManifestId => Column::Constant(source.manifest_id.as_str().into()),
-                OutputColumn::Date => Column::Constant(source.date.to_string().into()),
-                OutputColumn::IngestedAt => {
-                    let micros = vec![source.ingested_at.timestamp_micros(); count];
-                    Column::Other(Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC")))
-                }
-            });
-        }
-        let known = source.layout.keys.len();
-        columns.extend(self.columns[known..known + self.late.len()].iter_mut().map(text));
-        Rows { count, columns, late: self.late.clone() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::columns::ColumnLayout;
     use super::super::{ColumnNames, InMemory};
+    use super::batch::BATCH_ROWS;
+    use super::context::MAX_SPARE_BYTES;
     use super::*;
+    use crate::columns::{ColumnLayout, TextColumn};
     use crate::ledger::add_up;
     use crate::limits::Limits;
+    use crate::rejects::RejectSink;
+    use crate::rows::Column;
+    use crate::spec::RowSource;
     use chrono::DateTime;
     use millwork_manifest::Compression;
+    use std::sync::Arc;
 
     fn context(keys: &[&str]) -> ScanContext {
         context_with(keys, 0)

@@ -1,8 +1,8 @@
 //! Description of a scan: columns and common values of its rows, and its byte ranges.
 
 use crate::columns::{ColumnLayout, METADATA_COLUMNS};
-use crate::keys::ColumnNames;
 use crate::limits::Limits;
+use crate::names::ColumnNames;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, ManifestId};

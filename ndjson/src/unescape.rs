@@ -1,7 +1,7 @@
 //! Unescaping of JSON strings.
 
-use super::columns::push_text;
-use super::json::next_special;
+use crate::short::push_text;
+use crate::special::next_special;
 
 /// Appends the text of a string whose escapes the scanner has validated. Returns the number of lone surrogates replaced
 /// by U+FFFD.

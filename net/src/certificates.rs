@@ -1,8 +1,8 @@
-//! Expiry times of the certificates that this process uses.
+//! Ends of the certificates that a program uses now.
 
 use chrono::NaiveDateTime;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 /// DER tags (X.690, "Encoding of tag") that occur at the beginning of a certificate.
@@ -26,22 +26,25 @@ pub struct CertificateEnd {
 /// Callback that returns the expiry times of a server or client; `None` once that is gone.
 type Teller = Box<dyn Fn() -> Option<Vec<CertificateEnd>> + Send>;
 
-/// Servers and clients with TLS in this process: a handful, each registered once.
-static IN_USE: Mutex<Vec<Teller>> = Mutex::new(Vec::new());
+/// Servers and clients with TLS of a program: a handful, each opened once. Clones are of one list.
+#[derive(Clone, Default)]
+pub struct CertificatesInUse(Arc<Mutex<Vec<Teller>>>);
 
-/// Registers a server or client for [`certificate_ends`].
-pub(crate) fn put_in_use(teller: impl Fn() -> Option<Vec<CertificateEnd>> + Send + 'static) {
-    IN_USE.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(teller));
-}
+impl CertificatesInUse {
+    /// Adds a server or a client to those that are asked.
+    pub(crate) fn put(&self, teller: impl Fn() -> Option<Vec<CertificateEnd>> + Send + 'static) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(teller));
+    }
 
-/// Expiry times of all certificates in use, sorted, without duplicates. Files that have changed are read again.
-pub fn certificate_ends() -> Vec<CertificateEnd> {
-    let mut ends = Vec::new();
-    let mut tell = |teller: &Teller| teller().map(|told| ends.extend(told)).is_some();
-    IN_USE.lock().unwrap_or_else(PoisonError::into_inner).retain(|teller| tell(teller));
-    ends.sort();
-    ends.dedup_by(|later, first| (later.purpose, &later.file) == (first.purpose, &first.file));
-    ends
+    /// Expiry times of all certificates in use, sorted, without duplicates. Files that have changed are read again.
+    pub fn ends(&self) -> Vec<CertificateEnd> {
+        let mut ends = Vec::new();
+        let mut tell = |teller: &Teller| teller().map(|told| ends.extend(told)).is_some();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|teller| tell(teller));
+        ends.sort();
+        ends.dedup_by(|later, first| (later.purpose, &later.file) == (first.purpose, &first.file));
+        ends
+    }
 }
 
 /// Last valid second of a certificate, in Unix time; `None` if it cannot be parsed.

@@ -11,7 +11,7 @@ mod seldom;
 mod tls;
 mod watched;
 
-pub use certificates::{CertificateEnd, certificate_ends};
+pub use certificates::{CertificateEnd, CertificatesInUse};
 pub use descriptors::raise_descriptor_limit;
 pub use http::{ConnectionLimits, Endless, HttpServer, Peer, Slot, Slots, hold, network};
 pub use listen::cannot_listen;

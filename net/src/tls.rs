@@ -1,7 +1,7 @@
 //! TLS with rustls, and certificates and keys from PEM files that are read again when they change.
 
 use crate::Watched;
-use crate::certificates::{CertificateEnd, end, put_in_use};
+use crate::certificates::{CertificateEnd, CertificatesInUse, end};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -91,7 +91,12 @@ impl ServerTls {
             let config = Arc::new(server_config(&identity, &trust, protocols)?);
             Ok(Loaded { config, ends: ends(purpose, Some(&identity), authorities.as_deref())? })
         };
-        Ok(Self(watched("certificates of a server", paths, load)?))
+        Ok(Self(Arc::new(Watched::open("certificates of a server", paths, load)?)))
+    }
+
+    /// Adds its certificates to those in use, as long as it is there.
+    pub fn note_in(&self, in_use: &CertificatesInUse) {
+        note_in(&self.0, in_use);
     }
 
     /// Acceptor with the current files.
@@ -118,7 +123,12 @@ impl ClientTls {
             let config = Arc::new(client_config(&authorities, identity.as_ref(), protocols)?);
             Ok(Loaded { config, ends: ends(purpose, identity.as_ref(), Some(&authorities))? })
         };
-        Ok(Self(watched("certificates of a client", paths, load)?))
+        Ok(Self(Arc::new(Watched::open("certificates of a client", paths, load)?)))
+    }
+
+    /// Adds its certificates to those in use, as long as it is there.
+    pub fn note_in(&self, in_use: &CertificatesInUse) {
+        note_in(&self.0, in_use);
     }
 
     /// Connector with the current files.
@@ -127,17 +137,9 @@ impl ClientTls {
     }
 }
 
-/// Settings that are reloaded when their files change, and whose certificates are included in
-/// [`crate::certificate_ends`].
-fn watched<C: Send + Sync + 'static>(
-    name: &'static str,
-    paths: Vec<PathBuf>,
-    load: impl Fn() -> Result<Loaded<C>, TlsError> + Send + Sync + 'static,
-) -> Result<Arc<Watched<Loaded<C>>>, TlsError> {
-    let watched = Arc::new(Watched::open(name, paths, load)?);
-    let used = Arc::downgrade(&watched);
-    put_in_use(move || Some(used.upgrade()?.current().ends.clone()));
-    Ok(watched)
+fn note_in<C: Send + Sync + 'static>(settings: &Arc<Watched<Loaded<C>>>, in_use: &CertificatesInUse) {
+    let used = Arc::downgrade(settings);
+    in_use.put(move || Some(used.upgrade()?.current().ends.clone()));
 }
 
 /// Expiry of the files of one side: a chain expires with the first of its certificates, a set of authorities with the

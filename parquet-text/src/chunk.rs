@@ -4,16 +4,17 @@
 //! is finished yet, else for the following pages.
 
 mod nulls;
+mod open_page;
 
 use super::dictionary::Dictionary;
-use super::hybrid::{index_width, put_indices};
-use super::levels::Levels;
+use super::hybrid::index_width;
 use super::pages::{ChunkBytes, Compressor, MAX_SPARE_BYTES, PageHeader, PageSize, Pages, SpareBlocks};
-use super::statistics::{Bounds, ChunkStatistics, prefix};
+use super::statistics::ChunkStatistics;
 use arrow::array::{Array, StringArray};
 use arrow::buffer::NullBuffer;
 use bytes::Bytes;
-use millwork_ndjson::{TextValues, push_text};
+use millwork_ndjson::TextValues;
+use open_page::{HEADROOM, OpenPage, PAGE_BYTES, PAGE_ROWS, row_of};
 use parquet::basic::{Compression, Encoding, PageType};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
@@ -21,13 +22,6 @@ use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncod
 use parquet::schema::types::ColumnDescPtr;
 use std::ops::Range;
 
-/// Limit of the rows of a page with values. With thousands of columns, pages have fewer values.
-const PAGE_ROWS: usize = 20_000;
-/// Limit of the rows of a page of nulls only, which takes a few bytes whatever their number, so that 20,000 almost
-/// empty columns need hardly any pages. Readers decode the levels of a page at once, which takes two megabytes.
-const NULL_PAGE_ROWS: usize = 1 << 20;
-/// Limit of the bytes of a page before compression: 256 KiB.
-const PAGE_BYTES: usize = 256 << 10;
 /// Limit of the size of a dictionary, in bytes.
 const DICTIONARY_BYTES: usize = 1 << 20;
 /// Number of values after which the savings of a dictionary are evaluated.
@@ -40,9 +34,6 @@ const MIN_PAGE_VALUES: usize = 1024;
 /// groups would all keep their largest size.
 const SPARE_BYTES: usize = 64 << 20;
 const MIN_SPARE_BYTES: usize = 4 << 10;
-/// Space reserved for levels before the text of an open page: at least one bit for each of [`PAGE_ROWS`].
-const HEADROOM: usize = 4096;
-
 /// Limits of one column of an encoder: its share of the limits for all columns.
 #[derive(Clone, Copy)]
 pub(super) struct Share {
@@ -76,18 +67,6 @@ pub(super) struct TextChunk {
     encoded: ChunkBytes,
     pages: Vec<DataPage>,
     statistics: ChunkStatistics,
-}
-
-/// The page that is being filled. Its values are either dictionary indices or text.
-struct OpenPage {
-    levels: Levels,
-    indices: Vec<u32>,
-    /// Text in PLAIN encoding, after [`HEADROOM`].
-    plain: Vec<u8>,
-    bounds: Bounds,
-    text_bytes: usize,
-    /// Buffer in which levels and indices of a page are assembled.
-    content: Vec<u8>,
 }
 
 struct DataPage {
@@ -335,129 +314,27 @@ impl TextChunk {
     }
 }
 
-impl OpenPage {
-    fn new() -> Self {
-        Self {
-            levels: Levels::new(),
-            indices: Vec::new(),
-            plain: vec![0; HEADROOM],
-            bounds: Bounds::default(),
-            text_bytes: 0,
-            content: Vec::new(),
-        }
-    }
-
-    /// Limit of the rows of the page, depending on its content so far.
-    fn max_rows(&self) -> usize {
-        if self.levels.nulls() == self.levels.rows() { NULL_PAGE_ROWS } else { PAGE_ROWS }
-    }
-
-    fn bytes(&self) -> usize {
-        self.plain.len() - HEADROOM + self.indices.len() * 4
-    }
-
-    /// Number of rows, of at most `most`, that the page has room for, and of their values, whose offsets are `offsets`:
-    /// at least one row; the last value may exceed the limit of the page.
-    fn what_fits(
-        &self,
-        offsets: &[i32],
-        (rows, most): (usize, usize),
-        validity: Option<&NullBuffer>,
-    ) -> (usize, usize) {
-        let values = match validity {
-            None => most,
-            Some(_) if most == rows => offsets.len() - 1,
-            Some(validity) => most - validity.slice(0, most).null_count(),
-        };
-        let room = PAGE_BYTES.saturating_sub(self.bytes());
-        let bytes = |values: usize| (offsets[values] - offsets[0]) as usize + 4 * values;
-        if bytes(values) <= room {
-            return (most, values);
-        }
-        let (mut low, mut high) = (0, values);
-        while low < high {
-            let middle = (low + high).div_ceil(2);
-            if bytes(middle) <= room { low = middle } else { high = middle - 1 }
-        }
-        let fitting = (low + 1).min(values);
-        (if fitting == values { most } else { row_of(fitting, validity) }, fitting)
-    }
-
-    /// Appends values as text.
-    fn add_plain(&mut self, values: &StringArray, range: Range<usize>) {
-        let (text, offsets) = (values.value_data(), &values.value_offsets()[range.start..=range.end]);
-        for value in offsets.windows(2) {
-            let (from, to) = (value[0] as usize, value[1] as usize);
-            let place = self.plain.len() as u32;
-            self.plain.extend_from_slice(&((to - from) as u32).to_le_bytes());
-            push_text(&mut self.plain, text, from, to);
-            self.bounds.add(&text[from..to], prefix(text, from, to), &self.plain, || place);
-        }
-        self.text_bytes += (offsets[range.len()] - offsets[0]) as usize;
-    }
-
-    /// Replaces the indices by the text.
-    fn make_plain(&mut self, dictionary: &Dictionary) {
-        self.bounds = Bounds::default();
-        for index in self.indices.drain(..) {
-            let place = self.plain.len() as u32;
-            let plain = dictionary.plain(index);
-            self.plain.extend_from_slice(plain);
-            self.bounds.add(&plain[4..], prefix(plain, 4, plain.len()), &self.plain, || place);
-        }
-    }
-
-    /// Content of the page: levels, followed by indices of this width, or text.
-    fn content(&mut self, has_levels: bool, index_width: Option<u8>) -> &[u8] {
-        self.content.clear();
-        if has_levels {
-            self.levels.flush(&mut self.content);
-        }
-        if let Some(width) = index_width {
-            self.content.push(width);
-            put_indices(&mut self.content, &self.indices, width);
-            return &self.content;
-        }
-        let levels = self.content.len();
-        match HEADROOM.checked_sub(levels) {
-            Some(start) => {
-                self.plain[start..HEADROOM].copy_from_slice(&self.content);
-                &self.plain[start..]
-            }
-            None => {
-                self.content.extend_from_slice(&self.plain[HEADROOM..]);
-                &self.content
-            }
-        }
-    }
-
-    fn clear(&mut self) {
-        self.levels.clear();
-        self.indices.clear();
-        self.plain.truncate(HEADROOM);
-        self.plain.shrink_to(MAX_SPARE_BYTES);
-        self.content.shrink_to(MAX_SPARE_BYTES);
-        (self.bounds, self.text_bytes) = (Bounds::default(), 0);
-    }
-
-    /// Reduces each buffer to this size. Must be called when the page is empty.
-    fn give_back(&mut self, spare_bytes: usize) {
-        self.plain.shrink_to(HEADROOM + spare_bytes);
-        self.content.clear();
-        self.content.shrink_to(spare_bytes);
-        self.indices.shrink_to(spare_bytes / 4);
-    }
-}
-
-/// Row of a value, both counted from zero.
-fn row_of(value: usize, validity: Option<&NullBuffer>) -> usize {
-    let Some(validity) = validity else { return value };
-    validity.valid_indices().nth(value).unwrap_or(validity.len())
-}
-
 /// Size of encoded indices, in bytes.
 fn index_bytes(indices: usize, dictionary: &Dictionary) -> usize {
     indices * usize::from(index_width(dictionary.len())) / 8
+}
+
+/// The encodings of a chunk, and the number of its pages in each.
+fn encodings_of(has_dictionary: bool, data: &[DataPage]) -> (Vec<Encoding>, Vec<PageEncodingStats>) {
+    let mut encodings = vec![Encoding::RLE];
+    let mut stats: Vec<PageEncodingStats> = Vec::new();
+    let dictionary = has_dictionary.then_some((PageType::DICTIONARY_PAGE, Encoding::PLAIN));
+    let data = data.iter().map(|page| (PageType::DATA_PAGE, page.encoding));
+    for (page_type, encoding) in dictionary.into_iter().chain(data) {
+        if !encodings.contains(&encoding) {
+            encodings.push(encoding);
+        }
+        match stats.last_mut().filter(|last| last.page_type == page_type && last.encoding == encoding) {
+            Some(last) => last.count += 1,
+            None => stats.push(PageEncodingStats { page_type, encoding, count: 1 }),
+        }
+    }
+    (encodings, stats)
 }
 
 /// Metadata of a finished chunk.
@@ -469,28 +346,16 @@ fn finished(
     (encoded, data): (Vec<Bytes>, Vec<DataPage>),
 ) -> Result<EncodedText, ParquetError> {
     let mut offsets = OffsetIndexBuilder::new();
-    let mut encodings = vec![Encoding::RLE];
-    let mut encoding_stats: Vec<PageEncodingStats> = Vec::new();
-    let mut count = |page_type, encoding| {
-        if !encodings.contains(&encoding) {
-            encodings.push(encoding);
-        }
-        match encoding_stats.last_mut().filter(|last| last.page_type == page_type && last.encoding == encoding) {
-            Some(last) => last.count += 1,
-            None => encoding_stats.push(PageEncodingStats { page_type, encoding, count: 1 }),
-        }
-    };
+    let (encodings, encoding_stats) = encodings_of(dictionary.is_some(), &data);
     let mut pages = Vec::new();
     let (mut total, mut text_bytes) = (PageSize::default(), 0);
     let dictionary_offset = dictionary.as_ref().map(|_| 0);
     if let Some((size, page)) = dictionary {
-        count(PageType::DICTIONARY_PAGE, Encoding::PLAIN);
         total = size;
         pages = page;
     }
     let data_offset = total.compressed;
-    for DataPage { size, encoding, rows, text_bytes: bytes } in data {
-        count(PageType::DATA_PAGE, encoding);
+    for DataPage { size, rows, text_bytes: bytes, .. } in data {
         offsets.append_row_count(rows as i64);
         offsets.append_offset_and_size(total.compressed as i64, size.compressed as i32);
         offsets.append_unencoded_byte_array_data_bytes(Some(bytes as i64));

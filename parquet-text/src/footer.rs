@@ -17,7 +17,7 @@ use parquet::file::metadata::{
     ColumnChunkMetaData, FileMetaData, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader,
     ParquetMetaDataWriter, RowGroupMetaData,
 };
-use parquet::schema::types::{SchemaDescriptor, Type};
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 use shape::check_shape;
 use std::io;
 use std::panic::catch_unwind;
@@ -64,26 +64,29 @@ pub fn check_footer(tail: &Tail<'_>, reported: &Reported<'_>) -> Result<(), Parq
     }
     let data_end = i64::try_from(tail.offset + start as u64).map_err(|_| bad("it is too long"))?;
     let chunks = metadata.row_groups().iter().flat_map(|group| group.columns().iter().map(move |chunk| (group, chunk)));
-    for (group, chunk) in chunks {
-        let is_flat = chunk.column_descr().max_rep_level() == 0;
-        if is_flat && chunk.num_values() != group.num_rows() {
-            return Err(bad("a column has not as many values as there are rows"));
-        }
-        let first = chunk.dictionary_page_offset().into_iter().fold(chunk.data_page_offset(), i64::min);
-        let data = Some((first, chunk.compressed_size()));
-        let index = |offset: Option<i64>, length: Option<i32>| offset.map(|at| (at, i64::from(length.unwrap_or(0))));
-        let indexes = [
-            index(chunk.column_index_offset(), chunk.column_index_length()),
-            index(chunk.offset_index_offset(), chunk.offset_index_length()),
-        ];
-        let is_inside = |(at, length): (i64, i64)| {
-            at >= MAGIC_BYTES && length >= 0 && at.checked_add(length).is_some_and(|end| end <= data_end)
-        };
-        if !indexes.into_iter().chain([data]).flatten().all(is_inside) {
-            return Err(bad("a column chunk or its index stands outside the file's data"));
-        }
+    chunks.into_iter().try_for_each(|(group, chunk)| check_chunk(group, chunk, data_end))
+}
+
+/// Checks that a column chunk has a value for each row, and stands in the file's data with its indexes.
+fn check_chunk(group: &RowGroupMetaData, chunk: &ColumnChunkMetaData, data_end: i64) -> Result<(), ParquetError> {
+    let is_flat = chunk.column_descr().max_rep_level() == 0;
+    if is_flat && chunk.num_values() != group.num_rows() {
+        return Err(bad("a column has not as many values as there are rows"));
     }
-    Ok(())
+    let first = chunk.dictionary_page_offset().into_iter().fold(chunk.data_page_offset(), i64::min);
+    let data = Some((first, chunk.compressed_size()));
+    let index = |offset: Option<i64>, length: Option<i32>| offset.map(|at| (at, i64::from(length.unwrap_or(0))));
+    let indexes = [
+        index(chunk.column_index_offset(), chunk.column_index_length()),
+        index(chunk.offset_index_offset(), chunk.offset_index_length()),
+    ];
+    let is_inside = |(at, length): (i64, i64)| {
+        at >= MAGIC_BYTES && length >= 0 && at.checked_add(length).is_some_and(|end| end <= data_end)
+    };
+    match indexes.into_iter().chain([data]).flatten().all(is_inside) {
+        true => Ok(()),
+        false => Err(bad("a column chunk or its index stands outside the file's data")),
+    }
 }
 
 /// Checks the numbers of rows and row groups in a footer.
@@ -218,30 +221,40 @@ fn settle(
     places: &[Place],
 ) -> Result<ParquetMetaData, ParquetError> {
     let old = file.file_metadata();
-    let parts = || std::iter::once(file).chain(added);
-    let fields = |part: &ParquetMetaData| part.file_metadata().schema_descr().root_schema().get_fields().to_vec();
-    let fields = pick(places, &parts().flat_map(fields).collect::<Vec<_>>())?;
+    let parts: Vec<&ParquetMetaData> = std::iter::once(file).chain(added).collect();
+    let fields = |part: &&ParquetMetaData| part.file_metadata().schema_descr().root_schema().get_fields().to_vec();
+    let fields = pick(places, &parts.iter().flat_map(fields).collect::<Vec<_>>())?;
     let root = old.schema_descr().root_schema();
     let root = Type::group_type_builder(root.name()).with_fields(fields).build()?;
     let schema = Arc::new(SchemaDescriptor::new(Arc::new(root)));
-    let mut groups = Vec::with_capacity(file.num_row_groups());
-    for (number, group) in file.row_groups().iter().enumerate() {
-        let parts = parts().map(|part| part.row_groups().get(number)).collect::<Option<Vec<_>>>();
-        let parts = parts.filter(|parts| parts.iter().all(|part| part.num_rows() == group.num_rows()));
-        let parts = parts.ok_or_else(|| bad("a row group lacks the added columns"))?;
-        let chunks: Vec<_> = parts.iter().flat_map(|part| part.columns()).cloned().collect();
-        let builder = RowGroupMetaData::builder(schema.clone())
-            .set_num_rows(group.num_rows())
-            .set_total_byte_size(parts.iter().fold(0, |sum, part| part.total_byte_size().saturating_add(sum)))
-            .set_column_metadata(pick(places, &chunks)?);
-        let builder = group.ordinal().into_iter().fold(builder, |builder, ordinal| builder.set_ordinal(ordinal));
-        let builder = group.file_offset().into_iter().fold(builder, |builder, offset| builder.set_file_offset(offset));
-        groups.push(builder.build()?);
-    }
+    let groups = (0..file.num_row_groups()).map(|number| settle_group(&schema, &parts, number, places));
+    let groups = groups.collect::<Result<Vec<_>, _>>()?;
     let (created_by, pairs) = (old.created_by().map(str::to_owned), old.key_value_metadata().cloned());
     // Column orders follow from the types, and are set by the writer.
     let file = FileMetaData::new(old.version(), old.num_rows(), created_by, pairs, schema, None);
     Ok(ParquetMetaData::new(file, groups))
+}
+
+/// The metadata of a row group with the columns of these places, from those of the file, which is the first part, and of what was added.
+fn settle_group(
+    schema: &SchemaDescPtr,
+    parts: &[&ParquetMetaData],
+    number: usize,
+    places: &[Place],
+) -> Result<RowGroupMetaData, ParquetError> {
+    let lacking = || bad("a row group lacks the added columns");
+    let parts = parts.iter().map(|part| part.row_groups().get(number)).collect::<Option<Vec<_>>>();
+    let parts = parts.filter(|parts| parts.iter().all(|part| part.num_rows() == parts[0].num_rows()));
+    let parts = parts.ok_or_else(lacking)?;
+    let group = parts.first().ok_or_else(lacking)?;
+    let chunks: Vec<_> = parts.iter().flat_map(|part| part.columns()).cloned().collect();
+    let builder = RowGroupMetaData::builder(schema.clone())
+        .set_num_rows(group.num_rows())
+        .set_total_byte_size(parts.iter().fold(0, |sum, part| part.total_byte_size().saturating_add(sum)))
+        .set_column_metadata(pick(places, &chunks)?);
+    let builder = group.ordinal().into_iter().fold(builder, |builder, ordinal| builder.set_ordinal(ordinal));
+    let builder = group.file_offset().into_iter().fold(builder, |builder, offset| builder.set_file_offset(offset));
+    builder.build()
 }
 
 impl Place {

@@ -11,7 +11,7 @@ use parquet::basic::Compression;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{
-    ColumnChunkMetaData, FileMetaData, ParquetMetaDataBuilder, ParquetMetaDataWriter, RowGroupMetaData,
+    ColumnChunkMetaData, FileMetaData, ParquetMetaData, ParquetMetaDataBuilder, ParquetMetaDataWriter, RowGroupMetaData,
 };
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::properties::WriterPropertiesPtr;
@@ -181,10 +181,15 @@ impl AddedColumns {
             .set_column_index(Some(column_indexes))
             .set_offset_index(Some(offset_indexes))
             .build();
-        let mut said = Vec::new();
-        ParquetMetaDataWriter::new(&mut said, &metadata).finish()?;
-        Ok(said)
+        footer_alone(&metadata)
     }
+}
+
+/// The page indexes and the footer of a file, without its data.
+fn footer_alone(metadata: &ParquetMetaData) -> Result<Vec<u8>, ParquetError> {
+    let mut said = Vec::new();
+    ParquetMetaDataWriter::new(&mut said, metadata).finish()?;
+    Ok(said)
 }
 
 /// A column chunk with only nulls.

@@ -1,13 +1,13 @@
 //! Expiry of the process's certificates, in Prometheus text format.
 
-use millwork_net::{CertificateEnd, certificate_ends};
+use millwork_net::{CertificateEnd, CertificatesInUse};
 use std::fmt::Write;
 
 const NAME: &str = "millwork_tls_certificate_expiry_timestamp_seconds";
 
 /// Metric of all certificates in use; empty if there are none.
-pub(crate) fn render() -> String {
-    written(&certificate_ends())
+pub(crate) fn render(in_use: &CertificatesInUse) -> String {
+    written(&in_use.ends())
 }
 
 fn written(ends: &[CertificateEnd]) -> String {

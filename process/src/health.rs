@@ -145,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn probes_are_answered_by_the_service_and_metrics_by_the_process() {
-        let metrics = Metrics::install("1.2.3", &[]).unwrap();
+        let metrics = Metrics::install("1.2.3", &[], millwork_net::CertificatesInUse::default()).unwrap();
         let shared =
             Shared { alive: Arc::new(|| Ok("ok".into())), ready: Arc::new(|| Err("no scheduler".into())), metrics };
         let get = async |path: &str| {

@@ -150,7 +150,7 @@ fn paragraphs(text: &str) -> String {
 }
 
 fn with_variable(arg: Arg, prefix: &str) -> Arg {
-    // So that a value below 0 is told to be out of range, and is not taken for an option.
+    // A value below 0 is reported as out of range, instead of being parsed as an option.
     let arg = if arg.get_long().is_some() && arg.get_action().takes_values() {
         arg.allow_negative_numbers(true)
     } else {

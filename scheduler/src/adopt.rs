@@ -16,7 +16,7 @@ use datafusion::parquet::file::reader::{FileReader, SerializedFileReader};
 use futures::{StreamExt, TryStreamExt};
 use millwork_api::OutputFile;
 use millwork_manifest::{Manifest, ManifestId};
-use millwork_storage::{Location, Object, Objects, StagedFile, Staging, Storage, staged_manifests};
+use millwork_storage::{Location, Object, Objects, StagedFile, Staging, Storage};
 use millwork_tracking::{Commit, Note, QueuedManifest, RunFilter, TrackingStore};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -51,16 +51,17 @@ fn manifests_of(output: &Location) -> Location {
 /// the output. A crash before that object is written is harmless: a repeated adoption continues where it stopped.
 pub async fn claim_output(
     lease: &Lease,
+    storage: &Storage,
     output: &Location,
     layout: &OutputLayout,
     adopt: bool,
 ) -> anyhow::Result<Adopted> {
     let store = &**lease.store();
     let state = identity(store).await?;
-    let states = list(&output.join("_millwork").join("states"), "").await?;
+    let states = list(storage, &output.join("_millwork").join("states"), "").await?;
     let last = states.iter().map(|object| &object.key).max();
     let owner = match states.iter().find(|object| Some(&object.key) == last) {
-        Some(object) => Some(String::from_utf8_lossy(&Storage::from_env().read(&object.uri).await?).into_owned()),
+        Some(object) => Some(String::from_utf8_lossy(&storage.read(&object.uri).await?).into_owned()),
         None => None,
     };
     if owner.as_ref() == Some(&state) {
@@ -68,10 +69,10 @@ pub async fn claim_output(
     }
     // Outputs of earlier versions have no such object.
     let is_foreign = owner.is_some() || is_new(store).await?;
-    let manifests = if is_foreign { list(&manifests_of(output), ".json").await?.len() } else { 0 };
-    let is_filled = manifests > 0 || owner.is_some() && has_outputs(output).await?;
+    let manifests = if is_foreign { list(storage, &manifests_of(output), ".json").await?.len() } else { 0 };
+    let is_filled = manifests > 0 || owner.is_some() && has_outputs(storage, output).await?;
     let adopted = match adopt {
-        true if is_filled => adopt_all(lease, output, layout).await?,
+        true if is_filled => adopt_all(lease, storage, output, layout).await?,
         false if is_filled => {
             let there = if manifests == 1 { "1 manifest".to_owned() } else { format!("{manifests} manifests") };
             anyhow::bail!(
@@ -86,7 +87,7 @@ pub async fn claim_output(
     let number = last.and_then(|key| key.rsplit('/').next()?.parse::<u64>().ok()).unwrap_or(0) + 1;
     let place = output.object(&format!("_millwork/states/{number:08}"))?;
     anyhow::ensure!(
-        Storage::from_env().write_once(&place, state.as_bytes()).await?,
+        storage.write_once(&place, state.as_bytes()).await?,
         "another state has just claimed `{output}` (`{place}`): start it again to see which"
     );
     Ok(adopted)
@@ -115,8 +116,8 @@ async fn is_new(store: &dyn TrackingStore) -> anyhow::Result<bool> {
 }
 
 /// Tells whether an output holds a Parquet file.
-async fn has_outputs(output: &Location) -> anyhow::Result<bool> {
-    let listed = Storage::from_env().list(output).await?;
+async fn has_outputs(storage: &Storage, output: &Location) -> anyhow::Result<bool> {
+    let listed = storage.list(output).await?;
     let is_output = async |found: millwork_storage::StorageResult<Object>| {
         found.is_ok_and(|object| object.key.ends_with(".parquet") && !object.key.starts_with("_millwork/"))
     };
@@ -124,11 +125,11 @@ async fn has_outputs(output: &Location) -> anyhow::Result<bool> {
 }
 
 /// Objects of a place whose names end with `ending`. The place need not exist.
-async fn list(place: &Location, ending: &str) -> anyhow::Result<Vec<Object>> {
+async fn list(storage: &Storage, place: &Location, ending: &str) -> anyhow::Result<Vec<Object>> {
     if place.local_path().is_some_and(|path| !path.exists()) {
         return Ok(Vec::new());
     }
-    let listed = Storage::from_env().list(place).await?;
+    let listed = storage.list(place).await?;
     let listed = listed.try_filter_map(async |object| Ok(object.key.ends_with(ending).then_some(object)));
     // Entries that may not be read are left out: they cannot be manifests.
     let listed = listed.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
@@ -136,15 +137,20 @@ async fn list(place: &Location, ending: &str) -> anyhow::Result<Vec<Object>> {
 }
 
 /// Adopts the manifests of an output whose output files exist.
-async fn adopt_all(lease: &Lease, output: &Location, layout: &OutputLayout) -> anyhow::Result<Adopted> {
-    let outputs = Storage::from_env().list(output).await?;
+async fn adopt_all(
+    lease: &Lease,
+    storage: &Storage,
+    output: &Location,
+    layout: &OutputLayout,
+) -> anyhow::Result<Adopted> {
+    let outputs = storage.list(output).await?;
     let outputs = outputs.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
     let outputs: BTreeMap<String, Object> = outputs.map_ok(|object| (object.key.clone(), object)).try_collect().await?;
-    let of_output = output.clone();
-    let staged = tokio::task::spawn_blocking(move || staged_manifests(&of_output)).await??;
+    let (of_storage, of_output) = (storage.clone(), output.clone());
+    let staged = tokio::task::spawn_blocking(move || of_storage.staged_manifests(&of_output)).await??;
     let mut adopted = Adopted::default();
-    for document in list(&manifests_of(output), ".json").await? {
-        let content = Storage::from_env().read(&document.uri).await?;
+    for document in list(storage, &manifests_of(output), ".json").await? {
+        let content = storage.read(&document.uri).await?;
         let manifest = match Manifest::parse(document.uri.as_str(), &content, document.modified_at) {
             Ok(manifest) => manifest,
             Err(error) => {

@@ -27,7 +27,7 @@ use millwork_conversion::{AttemptOutcome, FileLedger, StagedPart, TaskReport};
 use millwork_manifest::{InvalidUri, Manifest, ObjectUri};
 #[cfg(doc)]
 use millwork_storage::StorageError;
-use millwork_storage::{Location, StagedFile, Staging, StorageResult, remove_blocking};
+use millwork_storage::{Location, StagedFile, Staging, Storage, StorageResult};
 use millwork_tracking::AttemptWork;
 use serde::{Deserialize, Serialize};
 
@@ -52,11 +52,11 @@ pub(crate) struct CommitRecord {
 pub struct RunResult {
     /// Rows in the output.
     pub rows: u64,
-    /// Lines that were rejected.
+    /// Number of rejected lines.
     pub rejected: u64,
     /// Stored bytes of the input files.
     pub input_bytes: u64,
-    /// Bytes of Parquet.
+    /// Bytes of the Parquet output.
     pub output_bytes: u64,
     /// Characters replaced by U+FFFD.
     pub replaced_characters: u64,
@@ -114,7 +114,7 @@ pub(crate) struct Destination<'a> {
     pub(crate) output: &'a Location,
     pub(crate) quarantine: &'a Location,
     pub(crate) layout: &'a OutputLayout,
-    /// Number of the manifest's output, from 1.
+    /// Generation of the manifest's output, from 1.
     pub(crate) generation: u32,
 }
 
@@ -183,18 +183,21 @@ impl CommitRecord {
             replaces: Vec::new(),
             ledger: outcome.ledger.clone(),
         };
+        let output = |(report, part, uri): &(&TaskReport, &StagedPart, ObjectUri)| OutputFile {
+            uri: uri.to_string(),
+            rows: part.rows,
+            bytes: part.file.size_bytes,
+            manifest_id: manifest.id.to_string(),
+            executor: report.executor.clone(),
+        };
+        let result = record.result(outcome, placed.iter().map(output).collect(), to.layout);
+        Ok((record, result))
+    }
+
+    /// The result that an attempt with this outcome and these outputs has once this is published.
+    fn result(&self, outcome: &AttemptOutcome, outputs: Vec<OutputFile>, layout: &OutputLayout) -> RunResult {
         let sum = |of: fn(&FileLedger) -> u64| outcome.ledger.iter().map(of).sum();
-        let outputs: Vec<_> = placed
-            .iter()
-            .map(|(report, part, uri)| OutputFile {
-                uri: uri.to_string(),
-                rows: part.rows,
-                bytes: part.file.size_bytes,
-                manifest_id: manifest.id.to_string(),
-                executor: report.executor.clone(),
-            })
-            .collect();
-        let result = RunResult {
+        RunResult {
             rows: outputs.iter().map(|output| output.rows).sum(),
             rejected: sum(|file| file.rejected),
             input_bytes: sum(|file| file.size_bytes),
@@ -202,14 +205,13 @@ impl CommitRecord {
             replaced_characters: sum(|file| file.replaced_characters),
             left_out: outcome.left_out,
             outputs,
-            rejected_lines: (!record.rejects.is_empty()).then(|| record.rejects_uri.to_string()),
+            rejected_lines: (!self.rejects.is_empty()).then(|| self.rejects_uri.to_string()),
             renamed_columns: outcome.columns.renamed(),
             case_twins: outcome.columns.twins(),
-            hidden_columns: to.layout.hides(&outcome.columns.names()),
+            hidden_columns: layout.hides(&outcome.columns.names()),
             ledger: outcome.ledger.clone(),
             ..RunResult::default()
-        };
-        Ok((record, result))
+        }
     }
 
     /// Record of outputs that were published before their record was lost. Has no rejected lines, so that their place
@@ -230,34 +232,37 @@ impl CommitRecord {
     }
 
     /// Fails with [`StorageError::is_lost`] if any file of the record is neither publishable nor published.
-    pub(crate) fn check_there(&self) -> StorageResult<()> {
+    pub(crate) fn check_there(&self, storage: &Storage) -> StorageResult<()> {
+        let staging = storage.staging(self.staging.clone());
         if !self.rejects.is_empty() {
-            self.staging.check_joined(&self.rejects, &self.rejects_uri)?;
+            staging.check_joined(&self.rejects, &self.rejects_uri)?;
         }
-        self.staging.check_there(&self.outputs)
+        staging.check_there(&self.outputs)
     }
 
     /// Withdraws an output that has lost a part: prevents its publication, and removes published files. Idempotent.
-    pub(crate) fn take_back(&self) -> StorageResult<()> {
-        self.staging.take_back(&self.outputs)?;
-        if self.rejects.is_empty() { Ok(()) } else { self.staging.take_back_joined(&self.rejects, &self.rejects_uri) }
+    pub(crate) fn take_back(&self, storage: &Storage) -> StorageResult<()> {
+        let staging = storage.staging(self.staging.clone());
+        staging.take_back(&self.outputs)?;
+        if self.rejects.is_empty() { Ok(()) } else { staging.take_back_joined(&self.rejects, &self.rejects_uri) }
     }
 
     /// Gives every file its final name. Idempotent, and continues an interrupted publication.
     ///
     /// Replaced files are removed last.
-    pub(crate) fn publish(&self) -> StorageResult<()> {
+    pub(crate) fn publish(&self, storage: &Storage) -> StorageResult<()> {
         // In a bucket each check is a request, and nothing is at risk if nothing is replaced.
         if !self.replaces.is_empty() || !self.staging.has_uploads() {
-            self.check_there()?;
+            self.check_there(storage)?;
         }
+        let staging = storage.staging(self.staging.clone());
         if !self.rejects.is_empty() {
-            self.staging.publish_joined(&self.rejects, &self.rejects_uri)?;
+            staging.publish_joined(&self.rejects, &self.rejects_uri)?;
         }
-        if let Err(error) = self.staging.publish(&self.outputs)? {
+        if let Err(error) = staging.publish(&self.outputs)? {
             tracing::warn!(%error, "cannot remove what is left of a published attempt");
         }
-        self.replaces.iter().try_for_each(remove_blocking)
+        self.replaces.iter().try_for_each(|uri| storage.remove_blocking(uri))
     }
 }
 

@@ -8,17 +8,19 @@
 //! Ballista keeps jobs in memory only. Durable state is in the tracking store; a lost job is submitted again as a new
 //! attempt.
 
+mod assigned;
 mod busy;
 mod counts;
 mod fair;
 mod fleet;
 mod launch;
+mod member;
 mod progress;
 mod results;
 mod session;
 
 pub(crate) use counts::TaskNow;
-pub use fleet::{ExecutorInfo, ExecutorNow, GoneExecutor};
+pub use member::{ExecutorInfo, ExecutorNow, GoneExecutor};
 
 use ballista_core::JobId;
 use ballista_core::extension::SessionConfigExt;
@@ -73,6 +75,7 @@ pub struct Engine {
     session: Arc<SessionContext>,
     fleet: Arc<Fleet>,
     results: Arc<Results>,
+    sessions: Arc<session::Sessions>,
 }
 
 /// A submitted job. Its reports are kept until this is dropped.
@@ -118,7 +121,7 @@ impl Engine {
             // A single task per partition, which makes one output file or a few.
             .set_usize("ballista.scheduler.max_partitions_per_task", 1);
         let session = server.state.session_manager.create_or_update_session("millwork", &session_config).await?;
-        Ok(Self { server, cluster, session, fleet, results })
+        Ok(Self { server, cluster, session, fleet, results, sessions: Arc::default() })
     }
 
     /// Accepts the executors that connect through a door.

@@ -21,7 +21,7 @@
 
 use crate::commit::CommitRecord;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
-use millwork_storage::{StorageError, StorageResult, heads_blocking};
+use millwork_storage::{Storage, StorageError, StorageResult};
 use millwork_tracking::{Commit, CommitStore, Replaced, TrackingError, TrackingResult};
 
 /// Reason why the remaining files of lost outputs cannot be withdrawn now.
@@ -40,21 +40,26 @@ pub(crate) fn record_of(commit: &Commit) -> TrackingResult<CommitRecord> {
 }
 
 /// Withdraws the remaining files of outputs that were given up.
-pub(crate) async fn take_back_superseded(store: &dyn CommitStore, id: &ManifestId) -> Result<(), TakeBackError> {
+pub(crate) async fn take_back_superseded(
+    store: &dyn CommitStore,
+    storage: &Storage,
+    id: &ManifestId,
+) -> Result<(), TakeBackError> {
     let superseded = |replaced: &Replaced| replaced.is_superseded.then(|| record_of(&replaced.commit));
     let replaced = store.replaced(id).await?;
     let records = replaced.iter().filter_map(superseded).collect::<TrackingResult<Vec<_>>>()?;
     if records.is_empty() {
         return Ok(());
     }
-    Ok(blocking(move || records.iter().try_for_each(CommitRecord::take_back)).await?)
+    let storage = storage.clone();
+    Ok(blocking(move || records.iter().try_for_each(|record| record.take_back(&storage))).await?)
 }
 
 /// An input file of a manifest that is gone or has changed; `None` if all are intact.
-pub(crate) async fn missing_input(manifest: &Manifest) -> StorageResult<Option<ObjectUri>> {
-    let files = manifest.files.clone();
+pub(crate) async fn missing_input(storage: &Storage, manifest: &Manifest) -> StorageResult<Option<ObjectUri>> {
+    let (storage, files) = (storage.clone(), manifest.files.clone());
     blocking(move || {
-        let heads = heads_blocking(files.iter().map(|file| file.uri.clone()).collect(), None)?;
+        let heads = storage.heads_blocking(files.iter().map(|file| file.uri.clone()).collect(), None)?;
         for (file, head) in files.into_iter().zip(heads) {
             match head {
                 Ok(there) if file.etag.as_ref().is_none_or(|etag| etag.is_empty() || *etag == there.object.etag) => {}
@@ -74,8 +79,9 @@ pub(crate) fn failure_of(lost: &StorageError) -> Failure {
 }
 
 /// Checks that all outputs of a commit exist, on a blocking thread.
-pub(crate) async fn check_there(record: CommitRecord) -> StorageResult<()> {
-    blocking(move || record.check_there()).await
+pub(crate) async fn check_there(storage: &Storage, record: CommitRecord) -> StorageResult<()> {
+    let storage = storage.clone();
+    blocking(move || record.check_there(&storage)).await
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> StorageResult<T> + Send + 'static) -> StorageResult<T> {

@@ -5,11 +5,12 @@ use anyhow::Context;
 use futures::StreamExt;
 use millwork_api::Setting;
 use millwork_cluster::DoorAccess;
-use millwork_conversion::ConversionOptions;
+use millwork_conversion::{ConversionOptions, EarlySurvey};
 use millwork_scheduler::{
     About, ApiServer, Engine, FleetSize, Intake, Lease, OutputLock, Program, ScalerServer, Scheduler, Service,
     claim_output, settings_in_force,
 };
+use millwork_storage::Storage;
 use millwork_tracking::{StateUrl, TrackingStore};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
@@ -46,14 +47,19 @@ async fn serve(options: Program, settings: Vec<Setting>) -> anyhow::Result<()> {
     let executors = options.executor_access()?;
     let state: StateUrl = options.state.parse()?;
     let places = options.places.read(&options.intake, &options.run, state.file())?;
-    let conversion = options.run.service_conversion(places.convertible())?;
+    let storage = Storage::from_env();
+    let conversion = options.run.service_conversion(places.convertible(), storage.clone())?;
     let (policy, scaler) = (options.scaling.policy(&options.run)?, options.scaling.door()?);
     let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let http = listen(options.http.address).await?;
     let store = millwork_tracking::open(&options.state).await?;
     let about = About { manifest_queue: options.intake.urls(), ..About::of(&options.run, &places.manifests)? };
-    let service = Service::new(store.clone(), places).with_about(about);
+    let service = Service::new(store.clone(), places, storage).with_about(about);
     service.set_settings(settings);
+    executors.note_certificates(service.certificates());
+    if let Some(door) = &scaler {
+        door.note_certificates(service.certificates());
+    }
     let server = ApiServer::start(http, service.clone(), door, descriptors)?;
     let size = FleetSize::start(service.clone(), policy, f64::from(options.scaling.scale_executor_slots));
     let _scaler = match scaler {
@@ -81,7 +87,8 @@ async fn lead(
         _ = signals.next() => return Ok(()),
     };
     let output = OutputLock::take(options.run.output()?)?;
-    let adopted = claim_output(&lease, &options.run.output()?, &options.run.layout, options.adopt).await?;
+    let storage = service.storage();
+    let adopted = claim_output(&lease, storage, &options.run.output()?, &options.run.layout, options.adopt).await?;
     if !adopted.completed.is_empty() {
         tracing::info!(manifests = adopted.completed.len(), "manifests of another state are taken as converted");
     }
@@ -93,11 +100,12 @@ async fn lead(
     let engine = Engine::start().await?;
     engine.admit_all(millwork_cluster::listen(listener, access)?);
     let manifests = service.places().manifests.clone();
-    let (scheduler, _) = Scheduler::start(engine.clone(), &lease, output, options.run.clone(), conversion)?;
+    let (scheduler, _) =
+        Scheduler::start(engine.clone(), &lease, output, options.run.clone(), (conversion, EarlySurvey::default()))?;
     service.lead(scheduler.clone());
     tracing::info!(executors = %options.listen, token = lease.lock().token, "running manifests");
     let stopped = CancellationToken::new();
-    let intake = Intake::new(Arc::new(service.clone()), manifests);
+    let intake = Intake::new(Arc::new(service.clone()), Arc::new(storage.clone()), manifests);
     let intake = intake.start(&options.intake, &stopped).await?;
     tokio::select! {
         _ = signals.next() => {

@@ -15,7 +15,7 @@ use crate::service::{Service, SubmitError};
 use chrono::Utc;
 use millwork_conversion::defect_of;
 use millwork_manifest::{InvalidManifestId, InvalidUri, Manifest, ManifestFile, ManifestId, ObjectUri};
-use millwork_storage::{Objects, Storage, StorageError};
+use millwork_storage::{Objects, StorageError};
 use millwork_tracking::{Run, TrackingError};
 use sha2::{Digest, Sha256};
 
@@ -137,7 +137,7 @@ impl Service {
             return Ok(run);
         }
         let uri = place(self.places(), of, &id)?;
-        let storage = Storage::from_env();
+        let storage = self.storage();
         if !storage.write_once(&uri, mended.text.as_bytes()).await?
             && storage.read(&uri).await? != mended.text.as_bytes()
         {

@@ -3,7 +3,7 @@
 use clap::Args;
 use millwork_conversion::{ColumnNames, ConversionOptions, Limits, OutputCompression, Query};
 use millwork_manifest::Manifest;
-use millwork_storage::{Location, Places, StorageResult};
+use millwork_storage::{Location, Places, Storage, StorageResult};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -93,8 +93,8 @@ impl RunOptions {
 
     /// Conversion options for a long-running process: as [`Self::conversion`], but refuses a query that converts
     /// nothing.
-    pub fn service_conversion(&self, input: Places) -> anyhow::Result<ConversionOptions> {
-        let conversion = self.conversion(input)?;
+    pub fn service_conversion(&self, input: Places, storage: Storage) -> anyhow::Result<ConversionOptions> {
+        let conversion = self.conversion(input, storage)?;
         anyhow::ensure!(
             conversion.query.explained().is_none(),
             "the query of --sql starts with EXPLAIN, which converts nothing: take that word out; `millwork explain` shows the plan"
@@ -102,8 +102,9 @@ impl RunOptions {
         Ok(conversion)
     }
 
-    /// Conversion options for files in these places only. Reads and checks the user's query.
-    pub fn conversion(&self, input: Places) -> anyhow::Result<ConversionOptions> {
+    /// Makes the options of the conversion, with the user's query read and checked, for files that are in these places only, in this
+    /// storage.
+    pub fn conversion(&self, input: Places, storage: Storage) -> anyhow::Result<ConversionOptions> {
         let query = match &self.sql {
             None => Query::default(),
             Some(path) => {
@@ -116,6 +117,7 @@ impl RunOptions {
         query.check().map_err(|failure| anyhow::anyhow!(failure.message))?;
         Ok(ConversionOptions {
             input: Some(input),
+            storage,
             query,
             names: self.column_names,
             target_file_bytes: self.target_file_mb << 20,

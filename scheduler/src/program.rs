@@ -3,7 +3,7 @@
 use crate::{HttpOptions, IntakeOptions, PlaceOptions, RunOptions, ScalingOptions};
 use clap::Parser;
 use millwork_cluster::{DoorAccess, Identity, Secret, TlsFiles, TlsMode};
-use millwork_storage::Places;
+use millwork_storage::{Places, Storage};
 use millwork_tracking::StateUrl;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -144,7 +144,7 @@ impl Program {
         let found = [
             self.check_executors().err(),
             places.err(),
-            self.run.service_conversion(input).err(),
+            self.run.service_conversion(input, Storage::from_env()).err(),
             self.scaling.policy(&self.run).err(),
             self.scaling.door().err(),
             state.err().map(Into::into),

@@ -5,7 +5,7 @@
 //! the store's copy of the manifest gets their sizes and entity tags. The document itself is not changed.
 
 use millwork_manifest::{Failure, Manifest, ManifestFile, ObjectUri};
-use millwork_storage::{Object, Places, StorageError, StorageResult, heads_blocking};
+use millwork_storage::{Object, Places, Storage, StorageError, StorageResult};
 use millwork_tracking::Run;
 use std::collections::HashSet;
 
@@ -18,22 +18,24 @@ pub(crate) async fn refreshed(
     run: &Run,
     manifest: Manifest,
     places: Places,
+    storage: Storage,
 ) -> StorageResult<Option<(Manifest, Vec<ManifestFile>)>> {
     let at_fault: HashSet<String> = run.failure.iter().flat_map(Failure::files).map(str::to_owned).collect();
     let broken = |e| StorageError::on_read(&"the files of a manifest")(std::io::Error::other(e));
-    tokio::task::spawn_blocking(move || refresh(manifest, &at_fault, &places)).await.map_err(broken)?
+    tokio::task::spawn_blocking(move || refresh(manifest, &at_fault, &places, &storage)).await.map_err(broken)?
 }
 
 fn refresh(
     mut manifest: Manifest,
     at_fault: &HashSet<String>,
     places: &Places,
+    storage: &Storage,
 ) -> StorageResult<Option<(Manifest, Vec<ManifestFile>)>> {
     let is_told = |file: &&ManifestFile| file.etag.is_some() || file.size_bytes.is_some();
     let (at_fault, others): (Vec<_>, Vec<_>) =
         manifest.files.iter().filter(is_told).partition(|file| at_fault.contains(file.uri.as_str()));
     let looked_at: Vec<ObjectUri> = at_fault.into_iter().chain(others).take(MAX_LOOKS).map(|f| f.uri.clone()).collect();
-    let heads = heads_blocking(looked_at.clone(), Some(places))?;
+    let heads = storage.heads_blocking(looked_at.clone(), Some(places))?;
     // A file that is gone or cannot be read is skipped: the attempt will report it.
     let there = looked_at.iter().zip(heads).filter_map(|(uri, head)| Some((uri, head.ok()?.object)));
     let mut changed = Vec::new();

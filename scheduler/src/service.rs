@@ -10,7 +10,8 @@ use crate::why::{About, Inspector};
 use chrono::Utc;
 use millwork_api::{Action, RunProgress, Setting};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
-use millwork_storage::{Places, SecondName, StorageError, bucket_and_key};
+use millwork_net::CertificatesInUse;
+use millwork_storage::{Places, SecondName, Storage, StorageError, bucket_and_key};
 use millwork_tracking::{
     Commit, QueuedManifest, Run, RunState, TrackedFile, TrackingError, TrackingResult, TrackingStore, can_return,
 };
@@ -70,23 +71,29 @@ struct Post {
 pub struct Service {
     store: Arc<dyn TrackingStore>,
     places: Arc<ReadPlaces>,
+    storage: Storage,
     leader: Arc<OnceLock<Scheduler>>,
     post: Arc<Post>,
     settings: Arc<OnceLock<Vec<Setting>>>,
     about: Arc<About>,
+    certificates: CertificatesInUse,
+    register_turn: Arc<Mutex<()>>,
 }
 
 impl Service {
-    /// Creates a standby that accepts manifests with files in these places.
-    pub fn new(store: Arc<dyn TrackingStore>, places: ReadPlaces) -> Self {
+    /// A process that stands by, and takes manifests whose files are where input may be, in this storage.
+    pub fn new(store: Arc<dyn TrackingStore>, places: ReadPlaces, storage: Storage) -> Self {
         let (sender, receiver) = mpsc::channel(1);
         Self {
             store,
             places: Arc::new(places),
+            storage,
             leader: Arc::default(),
             post: Arc::new(Post { sender, receiver: Mutex::new(receiver) }),
             settings: Arc::default(),
             about: Arc::default(),
+            certificates: CertificatesInUse::default(),
+            register_turn: Arc::default(),
         }
     }
 
@@ -111,7 +118,23 @@ impl Service {
     pub fn inspector(&self) -> Inspector {
         let ReadPlaces { input, mended, .. } = (*self.places).clone();
         let (store, about, leader) = (self.store.clone(), self.about.clone(), self.leader().cloned());
-        Inspector { store, input: Some(input), mended, about, leader }
+        let (storage, certificates) = (self.storage.clone(), self.certificates.clone());
+        Inspector { store, storage, input: Some(input), mended, about, leader, certificates }
+    }
+
+    /// The storage that is read and written.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// The certificates of this process's servers.
+    pub fn certificates(&self) -> &CertificatesInUse {
+        &self.certificates
+    }
+
+    /// Turn to change the register of plans, one at a time in this process.
+    pub(crate) fn register_turn(&self) -> &Mutex<()> {
+        &self.register_turn
     }
 
     /// Places that are read from.
@@ -143,7 +166,7 @@ impl Service {
         self.leader.get()
     }
 
-    /// The store.
+    /// Store whose manifests this process runs.
     pub fn store(&self) -> &Arc<dyn TrackingStore> {
         &self.store
     }
@@ -213,7 +236,7 @@ impl Service {
         if self.lost_file(&manifest, usize::MAX).await?.is_some() {
             return Ok(());
         }
-        match refresh::refreshed(&run, manifest, self.places.convertible()).await {
+        match refresh::refreshed(&run, manifest, self.places.convertible(), self.storage.clone()).await {
             Ok(None) => {}
             Ok(Some((manifest, changed))) => {
                 tracing::info!(manifest = %id, files = changed.len(), "files have other content by now, and are read as they are");
@@ -261,13 +284,13 @@ impl Service {
     /// The loss of a committed output; refused if nothing is lost.
     async fn loss_of(&self, id: &ManifestId, commit: &Commit, needs_input: bool) -> TrackingResult<StorageError> {
         let refused = |found: String, wanted| TrackingError::Conflict { manifest_id: id.to_string(), found, wanted };
-        let lost = match loss::check_there(loss::record_of(commit)?).await {
+        let lost = match loss::check_there(&self.storage, loss::record_of(commit)?).await {
             Err(error) if error.is_lost() => error,
             Err(error) => return Err(refused(format!("committing, and cannot be looked at: {error}"), MENDED)),
             Ok(()) => return Err(refused(RunState::Committing.to_string(), NOT_LOST)),
         };
         if needs_input && let Some(manifest) = self.store.manifest(id).await? {
-            match loss::missing_input(&manifest).await {
+            match loss::missing_input(&self.storage, &manifest).await {
                 Ok(None) => {}
                 Ok(Some(uri)) => {
                     let found =
@@ -284,7 +307,7 @@ impl Service {
     async fn give_up(&self, id: &ManifestId, commit: &Commit, needs_input: bool) -> TrackingResult<()> {
         let lost = self.loss_of(id, commit, needs_input).await?;
         self.store.supersede(id, commit.attempt, &loss::failure_of(&lost), None, Utc::now()).await?;
-        if let Err(error) = loss::take_back_superseded(&*self.store, id).await {
+        if let Err(error) = loss::take_back_superseded(&*self.store, &self.storage, id).await {
             tracing::warn!(manifest = %id, %error, "cannot take back what is left of a lost output; the next attempt does it");
         }
         Ok(())
@@ -312,7 +335,7 @@ impl Service {
     }
 
     async fn take_back(&self, id: &ManifestId) -> TrackingResult<()> {
-        loss::take_back_superseded(&*self.store, id).await.map_err(|error| match error {
+        loss::take_back_superseded(&*self.store, &self.storage, id).await.map_err(|error| match error {
             TakeBackError::Store(error) => error,
             TakeBackError::Storage(error) => TrackingError::Conflict {
                 manifest_id: id.to_string(),

@@ -43,7 +43,12 @@ pub async fn client_from_env() -> Client {
 }
 
 impl Buckets {
-    async fn client(&self) -> &Client {
+    /// Buckets of this client.
+    pub(crate) fn with_client(client: Client) -> Self {
+        Self { client: OnceCell::new_with(Some(client)) }
+    }
+
+    pub(crate) async fn client(&self) -> &Client {
         self.client.get_or_init(client_from_env).await
     }
 
@@ -61,36 +66,12 @@ impl Buckets {
         let request = self.client().await.list_objects_v2().encoding_type(EncodingType::Url);
         let pages = request.bucket(bucket).prefix(listed).into_paginator().send();
         let bucket = bucket.to_owned();
+        let listed_as = ListedAs { bucket, folder, one };
         let pages = stream::unfold(pages, |mut pages| async { pages.next().await.map(|page| (page, pages)) });
         let objects = pages.map(move |page| -> StorageResult<Vec<StorageResult<Object>>> {
             let page = page.map_err(|e| fail("list", &place, e))?;
             let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
-            let object = |found: &aws_sdk_s3::types::Object| {
-                let full_key = if is_encoded { form_decoded(found.key()?)? } else { found.key()?.to_owned() };
-                let full_key = full_key.as_str();
-                let key = match full_key.strip_prefix(&folder) {
-                    Some(below) => below.to_owned(),
-                    None => one.as_ref().filter(|one| *one == full_key)?.rsplit('/').next()?.to_owned(),
-                };
-                // A key that ends in a slash is a folder created by a console.
-                if key.is_empty() || key.ends_with('/') {
-                    return None;
-                }
-                let uri: ObjectUri = format!("s3://{bucket}/{full_key}").parse().ok()?;
-                if !is_plain_key(full_key) {
-                    return Some(Err(StorageError::foreign("list", uri, AMBIGUOUS)));
-                }
-                let object = Object {
-                    uri,
-                    key,
-                    size_bytes: found.size().and_then(|size| size.try_into().ok()).unwrap_or(0),
-                    etag: unquoted(found.e_tag()),
-                    version_id: None,
-                    modified_at: instant(found.last_modified()),
-                };
-                (!is_hidden(&object.key)).then_some(Ok(object))
-            };
-            Ok(page.contents().iter().filter_map(object).collect())
+            Ok(page.contents().iter().filter_map(|found| listed_as.object(found, is_encoded)).collect())
         });
         Ok(objects.map_ok(stream::iter).try_flatten().boxed())
     }
@@ -237,6 +218,43 @@ impl Buckets {
         let request = client.complete_multipart_upload().bucket(bucket).key(key).upload_id(id);
         let completed = request.multipart_upload(upload).send().await;
         completed.map(|_| ()).map_err(|e| fail("copy", to, e))
+    }
+}
+
+/// Place of a listing: its objects are named from there.
+struct ListedAs {
+    bucket: String,
+    folder: String,
+    /// The key of a place that may be one file.
+    one: Option<String>,
+}
+
+impl ListedAs {
+    /// An object of the listing; none for what is no file, or hidden.
+    fn object(&self, found: &aws_sdk_s3::types::Object, is_encoded: bool) -> Option<StorageResult<Object>> {
+        let full_key = if is_encoded { form_decoded(found.key()?)? } else { found.key()?.to_owned() };
+        let full_key = full_key.as_str();
+        let key = match full_key.strip_prefix(&self.folder) {
+            Some(below) => below.to_owned(),
+            None => self.one.as_ref().filter(|one| *one == full_key)?.rsplit('/').next()?.to_owned(),
+        };
+        // A key that ends in a slash is a folder created by a console.
+        if key.is_empty() || key.ends_with('/') {
+            return None;
+        }
+        let uri: ObjectUri = format!("s3://{}/{full_key}", self.bucket).parse().ok()?;
+        if !is_plain_key(full_key) {
+            return Some(Err(StorageError::foreign("list", uri, AMBIGUOUS)));
+        }
+        let object = Object {
+            uri,
+            key,
+            size_bytes: found.size().and_then(|size| size.try_into().ok()).unwrap_or(0),
+            etag: unquoted(found.e_tag()),
+            version_id: None,
+            modified_at: instant(found.last_modified()),
+        };
+        (!is_hidden(&object.key)).then_some(Ok(object))
     }
 }
 

@@ -7,6 +7,7 @@
 //! tracking store.
 
 mod anchor;
+mod blocking;
 mod bucket;
 mod buffers;
 mod error;
@@ -18,10 +19,12 @@ mod object;
 mod objects;
 mod own_names;
 mod patience;
+mod permits;
 mod places;
 mod relocate;
 mod requests;
 mod staging;
+mod threads;
 mod transfer;
 mod uploads;
 mod walk;
@@ -39,10 +42,10 @@ pub use own_names::SecondName;
 pub use places::{InvalidPlace, Located, Places, open_inside};
 pub use requests::describe_metrics;
 pub use staging::{
-    Arrange, Arranged, InvalidPrivateName, PrivateKind, PrivateName, RewriteTail, StagedFile, Staging, StagingWriter,
-    Tail, base64_text, list_at_most, staged_manifests,
+    Arrange, Arranged, InvalidPrivateName, PrivateKind, PrivateName, RewriteTail, StagedFile, Staging, StagingArea,
+    StagingWriter, Tail, base64_text, list_at_most,
 };
-pub use transfer::{ObjectReader, find_blocking, heads_blocking, remove_blocking};
-pub use uploads::{OpenUploads, open_uploads};
+pub use transfer::ObjectReader;
+pub use uploads::OpenUploads;
 pub use walk::{Listing, list};
 pub use way::{check_way, create_directories};

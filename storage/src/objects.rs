@@ -1,11 +1,16 @@
 //! Operations on objects in directories and buckets.
 
 use crate::bucket::Buckets;
+use crate::buffers::BufferPool;
+use crate::permits::UploadPermits;
+use crate::threads::RequestThreads;
 use crate::walk::{Listing, list};
 use crate::{Location, Object, StorageError, StorageResult, local, relocate};
 use async_trait::async_trait;
+use aws_sdk_s3::Client;
 use futures::stream::{self, BoxStream, StreamExt};
 use millwork_manifest::ObjectUri;
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -35,10 +40,14 @@ pub trait Objects: Send + Sync {
     async fn move_object(&self, from: &ObjectUri, to: &ObjectUri, etag: &str) -> StorageResult<()>;
 }
 
-/// Objects in local directories and buckets.
+/// Local directories and buckets. A program makes one and hands it to all of its parts: clones share clients, threads for requests,
+/// memory for parts, and the limit of parts that are on their way.
 #[derive(Clone, Default)]
 pub struct Storage {
-    buckets: Arc<Buckets>,
+    pub(crate) buckets: Arc<Buckets>,
+    pub(crate) threads: Arc<RequestThreads>,
+    pub(crate) uploads: Arc<UploadPermits>,
+    pub(crate) buffers: BufferPool,
 }
 
 impl Storage {
@@ -46,6 +55,18 @@ impl Storage {
     /// AWS credentials.
     pub fn from_env() -> Self {
         Self::default()
+    }
+
+    /// Buckets of this client.
+    pub fn with_client(client: Client) -> Self {
+        let (buckets, threads) = (Buckets::with_client(client.clone()), RequestThreads::with_client(client));
+        Self { buckets: Arc::new(buckets), threads: Arc::new(threads), ..Self::default() }
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Storage")
     }
 }
 

@@ -42,7 +42,7 @@ pub struct InvalidPlace {
 /// An object that was found inside the allowed places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
-    /// The object.
+    /// URI of the object.
     pub object: Object,
     /// Directory that the opened file must be in; `None` for an object in a bucket.
     pub inside: Option<PathBuf>,
@@ -219,20 +219,29 @@ impl Place {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        if let Some(rest) = text.strip_prefix("s3://") {
-            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-            if bucket.is_empty() || !bucket.bytes().all(is_name) {
-                return Err("a bucket is s3://NAME or s3://NAME/FOLDER/".to_owned());
-            }
-            let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-            if !prefix.is_empty() && !is_plain_key(prefix) {
-                return Err(
-                    "a folder of a bucket has no empty part, no `.` and no `..`, however they are written".to_owned()
-                );
-            }
-            return Ok(Self::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() });
+        match text.strip_prefix("s3://") {
+            Some(rest) => Self::parse_bucket(rest),
+            None => Self::parse_directory(text),
         }
+    }
+
+    /// Reads the place of a bucket, or of a folder in it, by what stands after the scheme.
+    fn parse_bucket(text: &str) -> Result<Self, String> {
+        let (bucket, prefix) = text.split_once('/').unwrap_or((text, ""));
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        if bucket.is_empty() || !bucket.bytes().all(is_name) {
+            return Err("a bucket is s3://NAME or s3://NAME/FOLDER/".to_owned());
+        }
+        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+        if !prefix.is_empty() && !is_plain_key(prefix) {
+            return Err(
+                "a folder of a bucket has no empty part, no `.` and no `..`, however they are written".to_owned()
+            );
+        }
+        Ok(Self::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    }
+
+    fn parse_directory(text: &str) -> Result<Self, String> {
         let path = match text.strip_prefix("file://") {
             Some(encoded)
                 if encoded.starts_with('/') && is_plain_path(encoded) && is_plain_key(encoded.trim_matches('/')) =>

@@ -1,23 +1,22 @@
-//! Content of objects in buckets, for callers that use blocking reads and writes.
+//! Content of objects in buckets, for callers that read as from files.
 //!
-//! Requests run on threads of their own, several at a time, so that callers that parse or encode overlap with them, and
-//! may block without stopping them.
+//! Requests run on threads of their own and several at a time, so that a caller that parses overlaps with them, and can
+//! block without holding them up.
 
-use crate::bucket::{client_from_env, fail, is_changed};
-use crate::{Located, Object, Places, StorageError, StorageResult, bucket_and_key, local};
+use crate::bucket::{fail, is_changed};
+use crate::{Storage, bucket_and_key};
 use aws_sdk_s3::Client;
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use millwork_manifest::ObjectUri;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 /// Limit of the bytes that one request reads: 8 MiB.
@@ -29,52 +28,6 @@ const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Error kind for failures on the connection to the server.
 const BROKEN: ErrorKind = ErrorKind::ConnectionReset;
-/// Limit of the concurrent metadata requests.
-const LOOKS_AT_ONCE: usize = 32;
-/// Number of cores per thread for requests: such a thread only decrypts and copies what the cores convert, and mostly
-/// waits.
-const CORES_PER_THREAD: usize = 4;
-
-static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
-    let threads = cores().div_ceil(CORES_PER_THREAD);
-    Builder::new_multi_thread().worker_threads(threads).thread_name("millwork-io").enable_all().build()
-});
-static CLIENT: OnceCell<Client> = OnceCell::const_new();
-
-/// Number of cores that the process may use.
-pub(crate) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn runtime() -> io::Result<&'static Runtime> {
-    RUNTIME.as_ref().map_err(|e| io::Error::new(e.kind(), e.to_string()))
-}
-
-pub(crate) async fn client() -> Client {
-    CLIENT.get_or_init(client_from_env).await.clone()
-}
-
-/// Starts work on the threads for requests; its result is sent to the channel.
-pub(crate) fn start<T: Send + 'static>(
-    work: impl Future<Output = T> + Send + 'static,
-    done: Sender<T>,
-) -> io::Result<()> {
-    runtime()?.spawn(async move {
-        // The receiver may be gone.
-        let _ = done.send(work.await);
-    });
-    Ok(())
-}
-
-/// Runs work on the threads for requests, and waits for its result.
-pub(crate) fn wait<T: Send + 'static>(
-    work: impl Future<Output = StorageResult<T>> + Send + 'static,
-) -> StorageResult<T> {
-    let (sender, receiver) = channel();
-    let broken = |e: io::Error| StorageError::new("reach", "a bucket", e);
-    start(work, sender).map_err(broken)?;
-    receiver.recv().map_err(|e| broken(io::Error::other(e)))?
-}
 
 /// Reader of a byte range of an object, which must have the given entity tag. Requests start at once.
 ///
@@ -88,6 +41,8 @@ pub struct ObjectReader {
     remaining: u64,
     has_arrived: Arc<AtomicBool>,
     task: AbortHandle,
+    /// Threads of the requests, which last as long as this.
+    _storage: Storage,
 }
 
 /// The object that is read.
@@ -96,6 +51,7 @@ struct Stored {
     etag: String,
     /// Size of the whole object, in bytes; another size means that it changed.
     size_bytes: u64,
+    client: Client,
 }
 
 /// Unread bytes of an answer, in the pieces in which they arrived: copied only once, when read.
@@ -119,31 +75,45 @@ impl Chunk {
 
 impl ObjectReader {
     /// Opens an object for reading. Another size means that it changed.
-    pub fn open(uri: &ObjectUri, etag: &str, range: Range<u64>, size_bytes: u64) -> io::Result<Self> {
-        let object = Stored { uri: uri.clone(), etag: etag.to_owned(), size_bytes };
-        Self::begin(object, range, CHUNK_BYTES, CHUNKS_AHEAD)
+    pub fn open(
+        storage: &Storage,
+        uri: &ObjectUri,
+        etag: &str,
+        range: Range<u64>,
+        size_bytes: u64,
+    ) -> io::Result<Self> {
+        Self::begin(storage, (uri, etag, size_bytes), range, (CHUNK_BYTES, CHUNKS_AHEAD))
     }
 
     /// Opens an object for a caller that may need only the first bytes: the rest is requested when it is read.
     pub fn open_start(
+        storage: &Storage,
         uri: &ObjectUri,
         etag: &str,
         range: Range<u64>,
         size_bytes: u64,
         first_bytes: u64,
     ) -> io::Result<Self> {
-        let object = Stored { uri: uri.clone(), etag: etag.to_owned(), size_bytes };
-        Self::begin(object, range, first_bytes, 1)
+        Self::begin(storage, (uri, etag, size_bytes), range, (first_bytes, 1))
     }
 
-    fn begin(object: Stored, range: Range<u64>, first_bytes: u64, ahead: usize) -> io::Result<Self> {
+    /// Begins to read an object of this address, entity tag and size, with requests for so many bytes first, and so many ahead.
+    fn begin(
+        storage: &Storage,
+        (uri, etag, size_bytes): (&ObjectUri, &str, u64),
+        range: Range<u64>,
+        (first_bytes, ahead): (u64, usize),
+    ) -> io::Result<Self> {
         let (sender, chunks) = channel();
         let room = Arc::new(Semaphore::new(ahead));
         let remaining = range.end.saturating_sub(range.start);
         let has_arrived = Arc::new(AtomicBool::new(range.is_empty()));
-        let requests = fetch(object, cut(range, first_bytes), sender, room.clone(), has_arrived.clone());
-        let task = runtime()?.spawn(requests).abort_handle();
-        Ok(Self { chunks, current: None, room, remaining, has_arrived, task })
+        let (uri, etag, begun, arrived) = (uri.clone(), etag.to_owned(), room.clone(), has_arrived.clone());
+        let task = storage.threads.spawn(move |client| {
+            let object = Stored { uri, etag, size_bytes, client };
+            fetch(object, cut(range, first_bytes), sender, begun, arrived)
+        })?;
+        Ok(Self { chunks, current: None, room, remaining, has_arrived, task, _storage: storage.clone() })
     }
 
     /// Flag that is set while there is something to read without waiting.
@@ -206,10 +176,10 @@ impl Stored {
     }
 
     async fn get(&self, range: Range<u64>) -> io::Result<Chunk> {
-        let Self { uri, etag, size_bytes } = self;
+        let Self { uri, etag, size_bytes, client } = self;
         let (bucket, key) = bucket_and_key(uri).ok_or_else(|| io::Error::from(ErrorKind::Unsupported))?;
         let changed = || io::Error::new(ErrorKind::StaleNetworkFileHandle, "it has other content by now");
-        let request = client().await.get_object().bucket(bucket).key(key);
+        let request = client.get_object().bucket(bucket).key(key);
         let request = request.range(format!("bytes={}-{}", range.start, range.end - 1));
         let request = if etag.is_empty() { request } else { request.if_match(format!("\"{etag}\"")) };
         let mut answer = request.send().await.map_err(|e| match is_changed(&e) {
@@ -267,86 +237,4 @@ impl Read for ObjectReader {
         }
         Ok(count)
     }
-}
-
-/// Size, entity tag and time of one object, for blocking callers.
-pub(crate) fn head_blocking(uri: &ObjectUri) -> StorageResult<Object> {
-    match bucket_and_key(uri) {
-        None => local::head(uri),
-        Some(_) => {
-            let uri = uri.clone();
-            wait(async move { crate::bucket::head(&client().await, &uri).await })
-        }
-    }
-}
-
-/// Size, entity tag and time of each object, in the order of `uris`, for blocking callers. With `places`, objects
-/// outside them are refused.
-pub fn heads_blocking(uris: Vec<ObjectUri>, places: Option<&Places>) -> StorageResult<Vec<StorageResult<Located>>> {
-    if uris.iter().all(|uri| bucket_and_key(uri).is_none()) {
-        return Ok(uris.iter().map(|uri| locate(uri, places)).collect());
-    }
-    let places = places.cloned().map(Arc::new);
-    let head = move |uri: ObjectUri| {
-        let places = places.clone();
-        async move {
-            if bucket_and_key(&uri).is_none() {
-                return locate(&uri, places.as_deref());
-            }
-            places.map_or(Ok(()), |places| places.admit(&uri))?;
-            Ok(Located { object: crate::bucket::head(&client().await, &uri).await?, inside: None })
-        }
-    };
-    wait(async move { Ok(futures::stream::iter(uris).map(head).buffered(LOOKS_AT_ONCE).collect().await) })
-}
-
-fn locate(uri: &ObjectUri, places: Option<&Places>) -> StorageResult<Located> {
-    match places {
-        Some(places) => places.locate(uri),
-        None => Ok(Located { object: local::head(uri)?, inside: None }),
-    }
-}
-
-/// Removes an object, for blocking callers. A missing object is not an error.
-pub fn remove_blocking(uri: &ObjectUri) -> StorageResult<()> {
-    let Some((bucket, key)) = bucket_and_key(uri) else {
-        return match std::fs::remove_file(local::path_of(uri)?) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StorageError::new("delete", uri, e)),
-            _ => Ok(()),
-        };
-    };
-    let (bucket, key, uri) = (bucket.to_owned(), key.to_owned(), uri.clone());
-    wait(async move {
-        let deleted = client().await.delete_object().bucket(bucket).key(key).send().await;
-        deleted.map(|_| ()).map_err(|e| crate::bucket::fail("delete", uri, e))
-    })
-}
-
-/// Tells whether an object exists, for blocking callers.
-pub(crate) fn exists_blocking(uri: &ObjectUri) -> StorageResult<bool> {
-    find_blocking(std::slice::from_ref(uri)).map(|found| found.is_some())
-}
-
-/// Finds one of these objects that exists, for blocking callers.
-pub fn find_blocking(uris: &[ObjectUri]) -> StorageResult<Option<ObjectUri>> {
-    let (remote, local): (Vec<_>, Vec<_>) = uris.iter().cloned().partition(|uri| bucket_and_key(uri).is_some());
-    for uri in local {
-        if local::path_of(&uri)?.exists() {
-            return Ok(Some(uri));
-        }
-    }
-    if remote.is_empty() {
-        return Ok(None);
-    }
-    let look = |uri: ObjectUri| async move {
-        match crate::bucket::head(&client().await, &uri).await {
-            Ok(_) => Ok(Some(uri)),
-            Err(e) if e.is_not_found() => Ok(None),
-            Err(e) => Err(e),
-        }
-    };
-    wait(async move {
-        let found = futures::stream::iter(remote).map(look).buffer_unordered(LOOKS_AT_ONCE);
-        std::pin::pin!(found.try_filter_map(async |uri| Ok(uri))).try_next().await
-    })
 }

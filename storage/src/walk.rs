@@ -132,12 +132,7 @@ impl Walk<'_> {
                 };
                 let name = entry.file_name();
                 if is_hidden_name(name.as_encoded_bytes()) {
-                    let is_left = |found: &Metadata| {
-                        found.is_file() && is_left_aside(&name, found.ctime(), chrono::Utc::now().timestamp())
-                    };
-                    if name.as_encoded_bytes().ends_with(b".moving") && entry.metadata().is_ok_and(|m| is_left(&m)) {
-                        self.refuse_for(&below.join(&name), LEFT_ASIDE)?;
-                    }
+                    self.pass_hidden(&below, &entry)?;
                     continue;
                 }
                 let below = below.join(&name);
@@ -151,6 +146,17 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Passes over a hidden entry, and tells of it if it is a file that a move has left aside.
+    fn pass_hidden(&mut self, below: &Path, entry: &fs::DirEntry) -> StorageResult<()> {
+        let name = entry.file_name();
+        let is_left =
+            |found: &Metadata| found.is_file() && is_left_aside(&name, found.ctime(), chrono::Utc::now().timestamp());
+        match name.as_encoded_bytes().ends_with(b".moving") && entry.metadata().is_ok_and(|found| is_left(&found)) {
+            true => self.refuse_for(&below.join(&name), LEFT_ASIDE),
+            false => Ok(()),
+        }
     }
 
     /// Entries of a directory, if its name still leads to its real path and it was not entered before. They are read

@@ -8,7 +8,7 @@ use chrono::Duration;
 use millwork_api::{Action, DateQuery, FileQuery, PlanRequest, Priority, RunQuery, Select, WantedState};
 use millwork_manifest::{Failure, FailureClass};
 use millwork_scheduler::{Applied, Operations, Operator, Outcome, PlanError, ReadPlaces, ResetQuery, Service};
-use millwork_storage::{Location, Places};
+use millwork_storage::{Location, Places, Storage};
 use millwork_tracking::Via;
 use std::process::Command;
 
@@ -26,7 +26,7 @@ async fn add_trouble(world: &World) {
 
 fn service(world: &World) -> Service {
     let input = Places::of(&Location::parse(world.place.path("in").to_str().unwrap()).unwrap());
-    Service::new(world.store.clone(), ReadPlaces::new(input, Places::none(), None))
+    Service::new(world.store.clone(), ReadPlaces::new(input, Places::none(), None), Storage::default())
 }
 
 /// Plans of every kind, of subjects that are named and of those that match.

@@ -108,7 +108,7 @@ fn a_file_that_is_no_ndjson_is_named_once_and_costs_no_other() {
 /// Causes and numbers of files without a row that need a person.
 async fn without_rows(state: &std::path::Path) -> Vec<(String, u64)> {
     let store = Arc::new(SqliteStore::open(state).unwrap());
-    let inspector = Inspector::on(store, None, About::default());
+    let inspector = Inspector::on(store, millwork_storage::Storage::default(), None, About::default());
     let attention = inspector.attention(chrono::Utc::now()).await.unwrap();
     let of_files = attention.items.into_iter().filter(|item| item.code == Code::NoRows);
     let mut found: Vec<_> = of_files.map(|item| (item.cause, item.count)).collect();

@@ -12,7 +12,7 @@ use millwork_manifest::{
     RunState,
 };
 use millwork_scheduler::{Operator, PlanError, ReadPlaces, Service};
-use millwork_storage::Places;
+use millwork_storage::{Places, Storage};
 use millwork_tracking::{
     AuditEntry, AuditFilter, FoundFile, Overwrites, PlanRecord, QueuedManifest, SqliteStore, TrackingStore, Via,
 };
@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 type Store = Arc<dyn TrackingStore>;
 
 fn service(store: &Store) -> Service {
-    Service::new(store.clone(), ReadPlaces::new(Places::none(), Places::none(), None))
+    Service::new(store.clone(), ReadPlaces::new(Places::none(), Places::none(), None), Storage::default())
 }
 
 fn operator(name: &str) -> Operator {
@@ -33,7 +33,7 @@ fn id(name: &str) -> ManifestId {
     name.parse().unwrap()
 }
 
-/// Prices that come with Millwork.
+/// Default prices.
 pub(crate) fn prices() -> Prices {
     millwork_scheduler::read_prices(None).unwrap()
 }
@@ -332,7 +332,7 @@ async fn refused_files_are_taken_back_where_the_rules_allow(store: Store) {
     });
     store.track(&found, Overwrites::Record, Utc::now()).await.unwrap();
     let places = ReadPlaces::new(root.path().to_str().unwrap().parse().unwrap(), Places::none(), None);
-    let service = Service::new(store.clone(), places);
+    let service = Service::new(store.clone(), places, Storage::default());
     let query = FileQuery { reason: Some("too-small".to_owned()), ..FileQuery::default() };
     let request = PlanRequest { action: Action::Redrive, select: Select::Files(query), reason: None };
     let plan = service.make_plan(request, &operator("ops"), &prices()).await.unwrap();

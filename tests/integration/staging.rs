@@ -4,28 +4,23 @@ use crate::servers::Aws;
 use aws_sdk_s3::Client;
 use chrono::{Duration, Utc};
 use millwork_manifest::ObjectUri;
-use millwork_storage::{Location, RewriteTail, StagedFile, Staging, StorageResult, Tail, open_uploads};
+use millwork_storage::{Location, RewriteTail, StagedFile, Staging, StagingArea, Storage, StorageResult, Tail};
 use serde_json::json;
 use std::io::Write as _;
-use std::process::Command;
 use tokio::runtime::Runtime;
 
-const IS_CHILD: &str = "MILLWORK_STAGING_TEST";
 const KEY: &str = "lake/m-00000.parquet";
 
 struct Bucket {
     client: Client,
     runtime: Runtime,
+    storage: Storage,
 }
 
 impl Bucket {
-    fn staging(manifest: &str, attempt: u32) -> Staging {
-        Staging::new(
-            &Location::parse("s3://out/lake").unwrap(),
-            manifest,
-            attempt,
-            &format!("{manifest}-{{part}}.parquet"),
-        )
+    fn staging(&self, manifest: &str, attempt: u32) -> StagingArea {
+        let output = Location::parse("s3://out/lake").unwrap();
+        self.storage.staging(Staging::new(&output, manifest, attempt, &format!("{manifest}-{{part}}.parquet")))
     }
 
     /// Begins an upload that nobody knows, as if its attempt had died before it could note the id. Returns its note's key.
@@ -79,7 +74,7 @@ impl Bucket {
 }
 
 /// An output that is ready to be published.
-fn output(staging: &Staging) -> StagedFile {
+fn output(staging: &StagingArea) -> StagedFile {
     let mut writer = staging.create_output(0).unwrap();
     writer.start_tail().unwrap();
     writer.write_all(b"content").unwrap();
@@ -89,11 +84,11 @@ fn output(staging: &Staging) -> StagedFile {
 }
 
 /// The output at its place, and nothing left of its attempt.
-fn publish(staging: &Staging, file: &StagedFile) -> StorageResult<()> {
-    staging.publish(&[(file.clone(), staging.place_of(file).unwrap())])?
+fn publish(staging: &StagingArea, file: &StagedFile) -> StorageResult<()> {
+    staging.publish(&[(file.clone(), staging.place().place_of(file).unwrap())])?
 }
 
-fn private(staging: &Staging, bytes: usize) -> StagedFile {
+fn private(staging: &StagingArea, bytes: usize) -> StagedFile {
     let mut writer = staging.create_rejects(0).unwrap();
     writer.write_all(&vec![b'x'; bytes]).unwrap();
     writer.finish().unwrap()
@@ -108,29 +103,16 @@ fn uri(text: &str) -> ObjectUri {
     text.parse().unwrap()
 }
 
-/// The client of the storage is made once in a process, as its environment says.
 #[test]
 fn attempts_in_buckets_leave_nothing_and_destroy_nothing_of_others() {
-    if std::env::var_os(IS_CHILD).is_some() {
-        return the_child();
-    }
-    let aws = Aws::start();
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["staging::attempts_in_buckets_leave_nothing_and_destroy_nothing_of_others", "--exact", "--nocapture"]);
-    // In this region buckets are made without a word on where.
-    child.envs(aws.environment()).env("AWS_REGION", "us-east-1").env(IS_CHILD, "1");
-    let done = child.output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
-}
-
-fn the_child() {
-    let runtime = Runtime::new().unwrap();
-    let client = runtime.block_on(millwork_storage::client_from_env());
-    for bucket in ["out", "quarantine"] {
-        runtime.block_on(client.create_bucket().bucket(bucket).send()).unwrap();
-    }
-    let bucket = Bucket { client, runtime };
+    let (aws, runtime) = (Aws::start(), Runtime::new().unwrap());
+    let client = runtime.block_on(async {
+        for bucket in ["out", "quarantine"] {
+            aws.create_bucket(bucket).await;
+        }
+        aws.s3().await
+    });
+    let bucket = Bucket { storage: Storage::with_client(client.clone()), client, runtime };
     a_sweep_that_comes_late_spares_a_later_attempt(&bucket);
     a_first_attempt_removes_what_a_forgotten_one_left(&bucket);
     an_attempt_that_gives_up_keeps_the_note_of_an_upload_without_id(&bucket);
@@ -151,7 +133,7 @@ fn uploads_that_were_never_finished_are_counted(bucket: &Bucket) {
     let note = bucket.orphan("m", 1);
     let open = |place: &str, before| {
         let place = Location::parse(place).unwrap();
-        bucket.runtime.block_on(open_uploads(&place, before)).unwrap()
+        bucket.runtime.block_on(bucket.storage.open_uploads(&place, before)).unwrap()
     };
     let (before, after) = (Utc::now() - Duration::hours(1), Utc::now() + Duration::hours(1));
     let found = open("s3://out/lake", after).unwrap();
@@ -164,12 +146,12 @@ fn uploads_that_were_never_finished_are_counted(bucket: &Bucket) {
 }
 
 fn a_sweep_that_comes_late_spares_a_later_attempt(bucket: &Bucket) {
-    let later = Bucket::staging("m", 2);
+    let later = bucket.staging("m", 2);
     later.prepare().unwrap();
     let file = output(&later);
     let note = bucket.orphan("m", 1);
     bucket.put("out", "lake/_millwork/staging/m/1/rejected", b"x".into());
-    Bucket::staging("m", 1).clear().unwrap();
+    bucket.staging("m", 1).clear().unwrap();
     assert_eq!(bucket.uploads("out").len(), 2);
     // What finds the upload of the first attempt stays until it can be told from that of the second.
     assert_eq!(bucket.keys("out").iter().filter(|key| key.contains("/m/1/")).collect::<Vec<_>>(), [&note]);
@@ -182,7 +164,7 @@ fn a_sweep_that_comes_late_spares_a_later_attempt(bucket: &Bucket) {
 fn a_first_attempt_removes_what_a_forgotten_one_left(bucket: &Bucket) {
     bucket.orphan("m", 1);
     bucket.put("out", "lake/_millwork/staging/m/1/rejected", b"x".into());
-    let staging = Bucket::staging("m", 1);
+    let staging = bucket.staging("m", 1);
     staging.prepare().unwrap();
     let file = output(&staging);
     publish(&staging, &file).unwrap();
@@ -191,17 +173,17 @@ fn a_first_attempt_removes_what_a_forgotten_one_left(bucket: &Bucket) {
 }
 
 fn an_attempt_that_gives_up_keeps_the_note_of_an_upload_without_id(bucket: &Bucket) {
-    let staging = Bucket::staging("m", 1);
+    let staging = bucket.staging("m", 1);
     output(&staging);
     let note = bucket.orphan("m", 1);
     staging.discard().unwrap();
     assert_eq!((bucket.keys("out"), bucket.uploads("out").len()), (vec![note], 1));
-    Bucket::staging("m", 2).prepare().unwrap();
+    bucket.staging("m", 2).prepare().unwrap();
     assert!(bucket.is_empty());
 }
 
 fn a_joined_file_that_breaks_off_leaves_no_upload(bucket: &Bucket) {
-    let staging = Bucket::staging("m", 1);
+    let staging = bucket.staging("m", 1);
     let files = [private(&staging, 17 << 20), private(&staging, 10)];
     bucket.delete("out", &key_of(&files[1]));
     let to = uri("s3://quarantine/rejected-lines/2025-12-23/m.ndjson");
@@ -223,7 +205,8 @@ fn a_joined_file_that_breaks_off_leaves_no_upload(bucket: &Bucket) {
     // The same from a directory.
     bucket.delete("quarantine", "rejected-lines/2025-12-23/m.ndjson");
     let root = tempfile::tempdir().unwrap();
-    let staging = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
+    let place = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
+    let staging = bucket.storage.staging(place);
     staging.prepare().unwrap();
     let files = [private(&staging, 17 << 20), private(&staging, 10)];
     let last = root.path().join(format!("_millwork/staging/m/1/{}", files[1].name));
@@ -237,7 +220,7 @@ fn a_joined_file_that_breaks_off_leaves_no_upload(bucket: &Bucket) {
 }
 
 fn an_upload_that_is_gone_is_lost(bucket: &Bucket) {
-    let staging = Bucket::staging("m", 1);
+    let staging = bucket.staging("m", 1);
     let file = output(&staging);
     bucket.abort_all();
     let error = publish(&staging, &file).unwrap_err();
@@ -248,13 +231,13 @@ fn an_upload_that_is_gone_is_lost(bucket: &Bucket) {
 
 /// Two outputs, of which one is shown and the other's upload is gone.
 fn what_is_left_of_a_lost_output_is_taken_back(bucket: &Bucket) {
-    let staging = Bucket::staging("m", 1);
+    let staging = bucket.staging("m", 1);
     let first = output(&staging);
     let mut writer = staging.create_output(1).unwrap();
     writer.write_all(b"more").unwrap();
     let mut second = writer.finish().unwrap();
     staging.settle([&mut second], None).unwrap();
-    let outputs = [first, second].map(|file| (file.clone(), staging.place_of(&file).unwrap()));
+    let outputs = [first, second].map(|file| (file.clone(), staging.place().place_of(&file).unwrap()));
     let rejects = [private(&staging, 10)];
     let joined = uri("s3://quarantine/rejected.ndjson");
     staging.check_there(&outputs).unwrap();
@@ -290,7 +273,7 @@ fn what_is_left_of_a_lost_output_is_taken_back(bucket: &Bucket) {
     }
     // An upload that is still open can be completed no more.
     let file = output(&staging);
-    let outputs = [(file.clone(), staging.place_of(&file).unwrap())];
+    let outputs = [(file.clone(), staging.place().place_of(&file).unwrap())];
     staging.take_back(&outputs).unwrap();
     assert!(publish(&staging, &file).unwrap_err().is_lost());
     staging.clear().unwrap();
@@ -298,7 +281,7 @@ fn what_is_left_of_a_lost_output_is_taken_back(bucket: &Bucket) {
 }
 
 fn only_its_own_object_is_taken_for_it(bucket: &Bucket) {
-    let staging = Bucket::staging("m", 1);
+    let staging = bucket.staging("m", 1);
     let file = output(&staging);
     bucket.orphan("m", 1);
     let rejected = key_of(&private(&staging, 10));
@@ -324,7 +307,7 @@ fn only_its_own_object_is_taken_for_it(bucket: &Bucket) {
 }
 
 fn an_output_needs_a_free_place(bucket: &Bucket) {
-    let staging = Bucket::staging("m", 1);
+    let staging = bucket.staging("m", 1);
     bucket.put("out", KEY, b"foreign".into());
     let mut writer = staging.create_output(0).unwrap();
     writer.write_all(b"content").unwrap();
@@ -342,7 +325,7 @@ fn outputs_of_any_size_are_what_was_written(bucket: &Bucket) {
     let content = |bytes: usize| (0..bytes).map(|n| ((n * 31) >> 3) as u8).collect::<Vec<_>>();
     let sizes = [0, 1, PART - 1, PART, PART + 1, 2 * PART - 1, 2 * PART, 2 * PART + 1, 3 * PART + 77, 6 * PART - 1];
     for (number, size) in sizes.into_iter().enumerate() {
-        let staging = Bucket::staging("m", 1);
+        let staging = bucket.staging("m", 1);
         let (body, tail) = (content(size), content(1000 + number * PART / 4));
         let mut writer = staging.create_output(0).unwrap();
         for piece in body.chunks(1_000_003) {
@@ -371,7 +354,7 @@ fn outputs_of_any_size_are_what_was_written(bucket: &Bucket) {
 }
 
 /// An output of more than one part, as a task reports it.
-fn reported(staging: &Staging) -> StagedFile {
+fn reported(staging: &StagingArea) -> StagedFile {
     let mut writer = staging.create_output(0).unwrap();
     writer.write_all(&vec![b'x'; 11 << 20]).unwrap();
     writer.start_tail().unwrap();
@@ -380,7 +363,7 @@ fn reported(staging: &Staging) -> StagedFile {
 }
 
 fn what_is_reported_of_an_upload_is_compared(bucket: &Bucket) {
-    let staging = Bucket::staging("m", 1);
+    let staging = bucket.staging("m", 1);
     let file = reported(&staging);
     let examined = |file: &StagedFile| {
         let mut seen = Vec::new();
@@ -419,7 +402,7 @@ fn what_is_reported_of_an_upload_is_compared(bucket: &Bucket) {
 
 /// The scheduler has looked at the end that was reported: another in its place does not become part of the output.
 fn an_end_that_is_not_proved_is_uploaded_again(bucket: &Bucket) {
-    let staging = Bucket::staging("m", 1);
+    let staging = bucket.staging("m", 1);
     let mut record = serde_json::to_value(reported(&staging)).unwrap();
     let number = record["upload"]["parts"].as_array().unwrap().len();
     let upload = record["upload"]["id"].as_str().unwrap().to_owned();
@@ -451,7 +434,7 @@ fn a_note_of_a_foreign_upload_touches_nothing(bucket: &Bucket) {
         for upload_id in [json!(id), json!(null)] {
             let note = json!({"bucket": "quarantine", "key": key, "upload_id": upload_id}).to_string();
             bucket.put("out", "lake/_millwork/staging/m1/1/uploads/forged.json", note.into_bytes());
-            Bucket::staging("m1", 1).clear().unwrap();
+            bucket.staging("m1", 1).clear().unwrap();
             assert_eq!((bucket.uploads("quarantine").len(), bucket.keys("out").len()), (1, 0));
         }
         let abort = bucket.client.abort_multipart_upload().bucket("quarantine").key(key).upload_id(id);
@@ -463,6 +446,6 @@ fn a_note_of_a_foreign_upload_touches_nothing(bucket: &Bucket) {
 fn notes_that_are_none_hold_nothing_up(bucket: &Bucket) {
     bucket.put("out", "lake/_millwork/staging/m/1/uploads/long.json", vec![b' '; (16 << 10) + 1]);
     bucket.put("out", "lake/_millwork/staging/m/1/uploads/other.json", b"{".into());
-    Bucket::staging("m", 1).clear().unwrap();
+    bucket.staging("m", 1).clear().unwrap();
     assert!(bucket.is_empty());
 }

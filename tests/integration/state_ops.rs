@@ -48,7 +48,7 @@ async fn a_healthy_state_has_no_finding() {
         millwork_storage::Places::of(&millwork_storage::Location::parse(place.path("in").to_str().unwrap()).unwrap());
     let mut about = About::default();
     about.written.push(("the output", millwork_storage::Location::parse(place.path("out").to_str().unwrap()).unwrap()));
-    let operations = Operations::new(Inspector::on(store, Some(places), about));
+    let operations = Operations::new(Inspector::on(store, millwork_storage::Storage::default(), Some(places), about));
     let later = Utc::now() + Duration::hours(1);
     let checked = operations.validate_consistency(ALL, later).await.unwrap();
     assert!(checked.findings.is_empty(), "{checked:?} of {report}");
@@ -216,7 +216,8 @@ async fn operations_work_on_dynamodb() {
         quarantine: None,
     };
     let _ = store.track(&[found], Overwrites::Record, now).await.unwrap();
-    let operations = Operations::new(Inspector::on(store.clone(), None, About::default()));
+    let operations =
+        Operations::new(Inspector::on(store.clone(), millwork_storage::Storage::default(), None, About::default()));
     let later = now + Duration::hours(1);
     let checked = operations.validate_consistency(Scope { looks_at_objects: false, ..ALL }, later).await.unwrap();
     assert!(checked.findings.is_empty() && checked.files == 1, "{checked:?}");

@@ -5,7 +5,7 @@ use chrono::Utc;
 use millwork_api::{Action, ChangeResult, FileQuery, PlanRequest, RunQuery, Select, WantedState};
 use millwork_manifest::{FileState, ObjectUri};
 use millwork_scheduler::{Operator, PlanError, ReadPlaces, Service};
-use millwork_storage::Places;
+use millwork_storage::{Places, Storage};
 use millwork_tracking::{FoundFile, Overwrites, SqliteStore, TrackingStore, Via};
 use std::sync::Arc;
 
@@ -39,7 +39,8 @@ async fn state(store: &Store, uri: &ObjectUri) -> FileState {
 }
 
 async fn states_and_counts_are_changed_as_shown(store: Store) {
-    let service = Service::new(store.clone(), ReadPlaces::new(Places::none(), Places::none(), None));
+    let service =
+        Service::new(store.clone(), ReadPlaces::new(Places::none(), Places::none(), None), Storage::default());
     let ops = Operator { actor: "ops".to_owned(), via: Via::Api };
     let (a, b) = (track(&store, "a").await, track(&store, "b").await);
     let both = named(&[a.as_str(), b.as_str(), "s3://in/unknown.ndjson"]);

@@ -58,7 +58,7 @@ impl World {
         let builder = Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, "builder-7".to_owned());
         let mut about = About::default();
         about.written.push(("the output", out));
-        let inspector = Inspector::on(store.clone(), Some(input), about);
+        let inspector = Inspector::on(store.clone(), Storage::default(), Some(input), about);
         Self { place, store, builder, inspector, now: Utc::now(), leader: None }
     }
 
@@ -226,7 +226,7 @@ async fn nothing_is_told_of_what_lies_outside_the_places_of_input() {
     assert_eq!(world.file("link").await, present);
     is(&present, Code::Foreign, "INPUT_PLACES");
     // A state alone, without the places, looks at nothing.
-    let blind = Inspector::on(world.store.clone(), None, About::default());
+    let blind = Inspector::on(world.store.clone(), Storage::default(), None, About::default());
     is(&blind.file(&uri, world.now).await.unwrap(), Code::NotLooked, "places of input are not known");
 }
 

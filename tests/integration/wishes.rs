@@ -11,7 +11,7 @@ use millwork_diagnosis::Code;
 use millwork_manifest::{BatchCaps, DatePrefix, FileState, ObjectUri, RunState};
 use millwork_manifest_builder::{Builder, Settings};
 use millwork_scheduler::{Operator, PlanError, ReadPlaces, Service};
-use millwork_storage::{Location, MemoryObjects, Places};
+use millwork_storage::{Location, MemoryObjects, Places, Storage};
 use millwork_tracking::{
     AuditEntry, AuditFilter, BuilderAbout, BuilderNote, FoundFile, Overwrites, Round, RunFilter, SqliteStore,
     TrackingStore, Via, Wish, open_wishes,
@@ -28,7 +28,11 @@ fn date() -> DatePrefix {
 }
 
 fn service(store: &Store) -> Service {
-    Service::new(store.clone(), ReadPlaces { input: Places::none(), manifests: Places::none(), mended: None })
+    Service::new(
+        store.clone(),
+        ReadPlaces { input: Places::none(), manifests: Places::none(), mended: None },
+        Storage::default(),
+    )
 }
 
 fn ops() -> Operator {

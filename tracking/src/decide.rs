@@ -71,14 +71,7 @@ fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
     use FileState::{Completed, Failed, Manifested, Pending, Processing, Quarantined};
     let is_same = is_as_known(known, found);
     if matches!(known.state, Completed | Quarantined) && is_restored(&known.uri, &known.etag, &found.etag) {
-        return match (known.state, found.quarantine) {
-            (Completed, _) => Decision::Adopt(Tracked::Known),
-            (_, Some(reason)) if known.reason.as_deref() == Some(reason.as_str()) => {
-                Decision::Adopt(Tracked::StillQuarantined(reason))
-            }
-            (_, Some(reason)) => Decision::Replace(Quarantined, Tracked::Quarantined(reason)),
-            (_, None) => Decision::Replace(Pending, Tracked::Updated),
-        };
+        return decide_restored(known, found);
     }
     match (known.state, found.quarantine) {
         (Quarantined, Some(reason)) if is_same && known.reason.as_deref() == Some(reason.as_str()) => {
@@ -107,6 +100,18 @@ fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
             Decision::Leave(Tracked::Overwritten)
         }
         (Manifested | Processing | Completed | Quarantined, _) => Decision::NoteOverwrite,
+    }
+}
+
+/// Decides on a file that was converted or refused, and has that content again.
+fn decide_restored(known: &TrackedFile, found: &FoundFile) -> Decision {
+    match (known.state, found.quarantine) {
+        (FileState::Completed, _) => Decision::Adopt(Tracked::Known),
+        (_, Some(reason)) if known.reason.as_deref() == Some(reason.as_str()) => {
+            Decision::Adopt(Tracked::StillQuarantined(reason))
+        }
+        (_, Some(reason)) => Decision::Replace(FileState::Quarantined, Tracked::Quarantined(reason)),
+        (_, None) => Decision::Replace(FileState::Pending, Tracked::Updated),
     }
 }
 

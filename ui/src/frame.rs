@@ -2,6 +2,7 @@
 
 use crate::assets;
 use crate::parts::{copy, time};
+pub use crate::viewer::{Right, Viewer};
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
 
@@ -85,37 +86,6 @@ impl Theme {
     }
 }
 
-/// Rights of a user. Each includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Right {
-    /// Read pages.
-    Read,
-    /// Retry, cancel, force and prioritise runs.
-    Operate,
-    /// All actions.
-    Admin,
-}
-
-impl Right {
-    /// Name of the right.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Operate => "operate",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-/// User that a page is rendered for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Viewer {
-    /// Id of the token used to sign in.
-    pub name: String,
-    /// Right of that token.
-    pub right: Right,
-}
-
 /// Notice to the user: shown once, or as long as a condition holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -184,7 +154,7 @@ pub struct Frame {
     pub viewer: Option<Viewer>,
     /// State of the scheduler process.
     pub process: Process,
-    /// Path and query of this page.
+    /// Path and query of this page, as the return address.
     pub path: String,
     /// Colour theme in force.
     pub theme: Theme,

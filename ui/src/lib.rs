@@ -12,6 +12,7 @@ pub mod frame;
 pub mod pages;
 pub mod parts;
 pub mod text;
+mod viewer;
 
 pub use frame::{Frame, Notice};
 pub use maud::Markup;

@@ -11,7 +11,7 @@ use clap::Args;
 use millwork_api::{Check, Examination, Verdict};
 use millwork_diagnosis::{many, shown};
 use millwork_scheduler::{About, Inspector};
-use millwork_storage::{Location, Places};
+use millwork_storage::{Location, Places, Storage};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -110,7 +110,7 @@ async fn here(state: &str, options: &Options) -> anyhow::Result<Examination> {
     };
     about.written.extend(quarantine.map(|place| ("the quarantine", place)));
     let store = crate::store::open(state).await?;
-    Ok(Inspector::on(store, input, about).examine(Utc::now()).await)
+    Ok(Inspector::on(store, Storage::from_env(), input, about).examine(Utc::now()).await)
 }
 
 async fn there(options: &Options) -> anyhow::Result<Examination> {

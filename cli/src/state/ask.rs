@@ -10,7 +10,7 @@ use millwork_scheduler::{
     About, Applied, Consistency, Inspector, MAX_CHANGES, Mended, Operations, Operator, Requested, ResetQuery,
     check_reason,
 };
-use millwork_storage::Location;
+use millwork_storage::{Location, Storage};
 use millwork_tracking::Via;
 use serde_json::json;
 
@@ -36,7 +36,7 @@ impl Source {
             about.written.push(("the output", Location::parse(&place)?));
         }
         let input = places(options.input_places.as_deref())?;
-        let inspector = Inspector::on(open(state).await?, input, about);
+        let inspector = Inspector::on(open(state).await?, Storage::from_env(), input, about);
         Ok(Self::State(Box::new(Operations::new(inspector))))
     }
 

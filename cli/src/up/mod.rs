@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::{Args, Parser};
 use demo::Demo;
 use feed::Feed;
+use millwork_conversion::EarlySurvey;
 use millwork_manifest::printable;
 use millwork_manifest_builder::{Builder, Rules, Signs, WISH_INTERVAL};
 use millwork_process::Profile;
@@ -181,7 +182,7 @@ pub(crate) async fn up(options: Options) -> anyhow::Result<ExitCode> {
     let store = millwork_tracking::open(&place.state).await?;
     let places = ReadPlaces::new(Places::of(&place.input), Places::none(), Some(&place.output));
     let about = About::of(&place.run, &places.manifests)?;
-    let service = Service::new(store.clone(), places).with_about(about);
+    let service = Service::new(store.clone(), places, Storage::from_env()).with_about(about);
     let shown = if options.no_ui { None } else { Some(show(&options, &service).await?) };
     if options.json {
         let url = shown.as_ref().map(|shown| &shown.url);
@@ -216,7 +217,8 @@ async fn lead(
     service: &Service,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let engine = tokio::spawn(embedded::start(vcores(options.vcores)));
+    let storage = service.storage();
+    let engine = tokio::spawn(embedded::start(vcores(options.vcores), storage.clone()));
     let lease = match Lease::take(store).await? {
         Some(lease) => lease,
         None => {
@@ -228,13 +230,14 @@ async fn lead(
         }
     };
     let output = OutputLock::take(place.output.clone())?;
-    tell_adopted(options.adopt, &claim_output(&lease, &place.output, &place.run.layout, options.adopt).await?);
-    let conversion = place.run.service_conversion(service.places().convertible())?;
+    tell_adopted(options.adopt, &claim_output(&lease, storage, &place.output, &place.run.layout, options.adopt).await?);
+    let conversion = place.run.service_conversion(service.places().convertible(), storage.clone())?;
     let engine = engine.await??;
-    let (scheduler, ended) = Scheduler::start(engine, &lease, output, place.run.clone(), conversion)?;
+    let (scheduler, ended) =
+        Scheduler::start(engine, &lease, output, place.run.clone(), (conversion, EarlySurvey::default()))?;
     service.lead(scheduler.clone());
     let told = tokio::spawn(tell(ended));
-    let builder = builder(options, place, store)?;
+    let builder = builder(options, place, store, storage)?;
     let signs = tokio::spawn(
         Signs::new(&builder, "up").sweeping(feed::INTERVAL).taking_wishes(WISH_INTERVAL).give_often(stop.clone()),
     );
@@ -254,7 +257,12 @@ async fn lead(
     Ok(())
 }
 
-fn builder(options: &Options, place: &Where, store: &Arc<dyn TrackingStore>) -> anyhow::Result<Builder> {
+fn builder(
+    options: &Options,
+    place: &Where,
+    store: &Arc<dyn TrackingStore>,
+    storage: &Storage,
+) -> anyhow::Result<Builder> {
     let output = place.output.to_string();
     let quarantine = place.run.quarantine()?.map(|place| place.to_string());
     let manifests = format!("{output}/_millwork");
@@ -269,7 +277,7 @@ fn builder(options: &Options, place: &Where, store: &Arc<dyn TrackingStore>) -> 
     // Overrides MAX_WAIT_SECONDS: files are cut once no more arrive.
     settings.caps.max_wait_seconds = feed::LONGEST_WAIT.as_secs();
     let holder = format!("millwork-up:{}", std::process::id());
-    Ok(Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder))
+    Ok(Builder::new(store.clone(), Arc::new(storage.clone()), settings, holder))
 }
 
 async fn show(options: &Options, service: &Service) -> anyhow::Result<Shown> {

@@ -4,8 +4,9 @@
 use super::Query;
 use super::travel::EXECUTOR;
 use crate::codec::MillworkCodec;
+use crate::options::ConversionOptions;
 use crate::plan::tests::{manifest_of, surveyed};
-use crate::plan::{Capacity, ConversionOptions, plan_attempt};
+use crate::plan::{Capacity, plan_attempt};
 use crate::report::TaskReport;
 use crate::survey::Survey;
 use crate::table::ReadManifest;
@@ -119,8 +120,8 @@ async fn run(
 ) -> Result<Option<millwork_manifest::Failure>, millwork_manifest::Failure> {
     let manifest = manifest_of(root, 1);
     let staging = Staging::new(&Location::Local(root.join("out")), "test", 1, "{part}");
-    staging.prepare().unwrap();
     let options = ConversionOptions { query: query(call), ..ConversionOptions::default() };
+    options.storage.staging(staging.clone()).prepare().unwrap();
     let capacity = Capacity { executors: 1, slots: 1 };
     let planned = plan_attempt(&manifest, survey, survey.columns(), staging, &options, capacity).await?;
     let codec = MillworkCodec::default();

@@ -21,7 +21,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use millwork_manifest::Failure;
 use millwork_ndjson::{
-    FileRange, MAX_LATE_COLUMNS, Rows, TaskCounters, check_columns, failure_of_scan, in_order, merge_keys,
+    FileRange, MAX_LATE_COLUMNS, Position, Rows, ScanError, TaskCounters, check_columns, failure_of_scan, in_order,
+    merge_keys,
 };
 use millwork_parquet_text::RowGroupEncoder;
 use millwork_storage::StagedFile;
@@ -65,29 +66,39 @@ pub(super) async fn run_task(
         report.ledger.extend(scan.ledger);
     }
     report.ledger.sort_by_key(|range| (range.file, range.start));
-    // Sorted, because the lanes find them in any order: the same input must give the same output.
-    let footers: usize = report.parts.iter().map(|part| part.late_footer.len()).sum();
-    let is_too_much = late_keys.len() > MAX_LATE_COLUMNS || footers > MAX_LATE_FOOTER_BYTES;
-    if new_keys.is_empty() && !is_too_much {
-        report.late_keys = in_order(late_keys);
-    } else {
-        merge_keys(&mut new_keys, in_order(late_keys));
-        report.new_keys = in_order(new_keys);
-    }
-    if let Some(last) = report.new_keys.last() {
-        report.parts.clear();
-        let known = &source.rows().layout.keys;
-        let keys = || known.iter().chain(report.new_keys.iter().map(|new| &new.key));
-        let uri = || {
-            let range = groups.iter().flatten().find(|range| range.file == last.at.file);
-            range.map(|range| range.uri.to_string()).unwrap_or_default()
-        };
-        if let Err(error) = check_columns(keys().count(), keys().map(String::len).sum(), uri) {
-            report.failure = Some(failure_of_scan(&error));
-            report.new_keys.clear();
-        }
+    tell_keys(&mut report, late_keys, new_keys);
+    if let Err(error) = check_new_columns(&report, &source.rows().layout.keys, &groups) {
+        report.failure = Some(failure_of_scan(&error));
+        report.new_keys.clear();
     }
     Ok(report)
+}
+
+/// Puts the keys that turned up into a report, whatever lanes came across which of them: the same input gives the same output. With
+/// keys that have no column, or too many that have one, the attempt is planned again, and the parts are nobody's.
+fn tell_keys(report: &mut TaskReport, late: HashMap<String, Position>, mut new: HashMap<String, Position>) {
+    let footers: usize = report.parts.iter().map(|part| part.late_footer.len()).sum();
+    let is_too_much = late.len() > MAX_LATE_COLUMNS || footers > MAX_LATE_FOOTER_BYTES;
+    if new.is_empty() && !is_too_much {
+        report.late_keys = in_order(late);
+        return;
+    }
+    merge_keys(&mut new, in_order(late));
+    report.new_keys = in_order(new);
+    if !report.new_keys.is_empty() {
+        report.parts.clear();
+    }
+}
+
+/// Refuses more columns than there may be, with those of the keys that a report tells of.
+fn check_new_columns(report: &TaskReport, known: &[String], groups: &[Vec<FileRange>]) -> Result<(), ScanError> {
+    let Some(last) = report.new_keys.last() else { return Ok(()) };
+    let keys = || known.iter().chain(report.new_keys.iter().map(|new| &new.key));
+    let uri = || {
+        let range = groups.iter().flatten().find(|range| range.file == last.at.file);
+        range.map(|range| range.uri.to_string()).unwrap_or_default()
+    };
+    check_columns(keys().count(), keys().map(String::len).sum(), uri)
 }
 
 /// Limit of the footers of added columns that a task reports, in bytes: 16 MiB, since its report has to hold them.
@@ -157,9 +168,10 @@ async fn convert(
     let lanes = options.lanes.min(threads()).clamp(1, bytes.len().max(1));
     let is_given_up = CancellationToken::new();
     let _gives_up = is_given_up.clone().drop_guard();
-    let writer = PartsWriter::new(shape.clone(), bytes.iter().sum(), task, (options.clone(), counters.clone()));
     let rooms = room_for(&bytes);
     let host = TaskHost::of(&context);
+    let staging = host.storage().staging(options.staging.clone());
+    let writer = PartsWriter::new(shape.clone(), bytes.iter().sum(), task, (options, staging, counters.clone()));
     let allowance = Allowance::of(bytes.iter().sum(), host.turns().clone());
     counters.keep_to(allowance.clone());
     let work = Arc::new(Work {

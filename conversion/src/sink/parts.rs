@@ -7,7 +7,7 @@ use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::writer::SerializedFileWriter;
 use millwork_ndjson::TaskCounters;
 use millwork_parquet_text::AddedColumns;
-use millwork_storage::StagingWriter;
+use millwork_storage::{StagingArea, StagingWriter};
 use std::sync::Arc;
 
 /// Bounds of a file's size, as shares of the target size: a file is not ended below the first, nor extended beyond the
@@ -18,7 +18,10 @@ const LARGEST_FILE: f64 = 1.25;
 /// Puts row groups into files of about the target size.
 pub(super) struct PartsWriter {
     shape: Arc<RowGroupShape>,
-    options: SinkOptions,
+    staging: StagingArea,
+    target_file_bytes: u64,
+    /// Number of the tasks, whose files are numbered by turns.
+    tasks: usize,
     counters: Arc<TaskCounters>,
     open: Option<OpenPart>,
     done: Vec<tokio::task::JoinHandle<Result<StagedPart, PartError>>>,
@@ -66,12 +69,14 @@ impl PartsWriter {
         shape: Arc<RowGroupShape>,
         input_bytes: u64,
         task: usize,
-        (options, counters): (SinkOptions, Arc<TaskCounters>),
+        (options, staging, counters): (&SinkOptions, StagingArea, Arc<TaskCounters>),
     ) -> Self {
         let is_last_task = task + 1 >= options.starts.len();
         Self {
             shape,
-            options,
+            staging,
+            target_file_bytes: options.target_file_bytes,
+            tasks: options.starts.len().max(1),
             counters,
             open: None,
             done: Vec::new(),
@@ -102,9 +107,9 @@ impl PartsWriter {
             Some(open) => open,
             None => {
                 let number = self.number;
-                self.number += self.options.starts.len().max(1);
+                self.number += self.tasks;
                 self.counters.began_part();
-                self.open.insert(start_file(&self.shape, number, &self.options)?)
+                self.open.insert(start_file(&self.shape, number, &self.staging)?)
             }
         };
         let before = open.writer.bytes_written() as u64;
@@ -134,7 +139,7 @@ impl PartsWriter {
         let consumed = self.consumed_bytes + self.morsel_bytes;
         let so_far = (self.written_bytes + open_bytes) as f64 / consumed.max(1) as f64;
         let left = self.input_bytes.saturating_sub(consumed) as f64 * self.rate.0.unwrap_or(so_far);
-        let target = self.options.target_file_bytes as f64;
+        let target = self.target_file_bytes as f64;
         is_time(open_bytes as f64, group.encoded_bytes as f64, open_bytes as f64 + left, target, self.is_last_task)
     }
 
@@ -192,8 +197,8 @@ pub(crate) fn file_goal(total: f64, target: f64, is_end: bool) -> f64 {
     total / if is_few { few } else { many }
 }
 
-fn start_file(shape: &RowGroupShape, number: usize, options: &SinkOptions) -> Result<OpenPart, PartError> {
-    let file = options.staging.create_output(number)?;
+fn start_file(shape: &RowGroupShape, number: usize, staging: &StagingArea) -> Result<OpenPart, PartError> {
+    let file = staging.create_output(number)?;
     Ok(OpenPart { writer: shape.columns.start_file(file)?, late: AddedColumns::default(), rows: 0, row_groups: 0 })
 }
 

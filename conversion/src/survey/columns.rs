@@ -7,6 +7,7 @@ use millwork_ndjson::{
     merge_keys, open_range,
 };
 use millwork_parquet_text::footer::Place;
+use millwork_storage::Storage;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
@@ -101,6 +102,7 @@ impl Columns {
 
 /// The keys of every line of these ranges.
 pub(super) fn keys_of(
+    storage: &Storage,
     ranges: &[FileRange],
     (names, wanted): (ColumnNames, Option<Words>),
     limits: &Limits,
@@ -108,7 +110,7 @@ pub(super) fn keys_of(
     let fail = |e: InputError| failure_of_scan(&e.into());
     let mut index = KeyIndex::learning(names).only(wanted);
     for range in ranges {
-        let input = open_range(range, limits).map_err(fail)?;
+        let input = open_range(storage, range, limits).map_err(fail)?;
         let mut blocks = Blocks::new(input, range.start);
         loop {
             let next = blocks.advance().map_err(|e| fail(blocks.input().explain(e)))?;

@@ -15,6 +15,14 @@ const LEAST_DENSITY: f64 = 0.01;
 /// Factor below which densities count as equal: random variation of the samples is about as large.
 const ALIKE: f64 = 1.5;
 
+/// Output for a byte of a sample, as far as compression tells; none of what is compressed already.
+fn density(sample: &Sample) -> Option<f64> {
+    let lines = &sample.lines[..sample.lines.len().min(LOOKED_AT_BYTES)];
+    let is_plain = sample.range.compression == Compression::None && !lines.is_empty();
+    let compressed = is_plain.then(|| zstd::bulk::compress(lines, 1).ok()).flatten()?;
+    Some((compressed.len() as f64 / lines.len() as f64).max(LEAST_DENSITY))
+}
+
 /// Expected output per byte of each range, relative to the average over all ranges.
 #[derive(Debug, Default)]
 pub(super) struct Densities(HashMap<(u32, u64), f64>);
@@ -23,14 +31,8 @@ impl Densities {
     /// Estimates densities from samples spread over the ranges. All ranges count as equal if any is compressed: stored
     /// sizes already reflect the density then.
     pub(super) fn of(ranges: &[FileRange], samples: &[Sample]) -> Self {
-        let density = |sample: &Sample| {
-            let lines = &sample.lines[..sample.lines.len().min(LOOKED_AT_BYTES)];
-            let is_plain = sample.range.compression == Compression::None && !lines.is_empty();
-            let compressed = is_plain.then(|| zstd::bulk::compress(lines, 1).ok()).flatten()?;
-            let density = (compressed.len() as f64 / lines.len() as f64).max(LEAST_DENSITY);
-            Some(((sample.range.file, sample.range.start), density))
-        };
-        let looked: HashMap<_, _> = samples.iter().filter_map(density).collect();
+        let of_place = |sample: &Sample| Some(((sample.range.file, sample.range.start), density(sample)?));
+        let looked: HashMap<_, _> = samples.iter().filter_map(of_place).collect();
         let least = looked.values().copied().fold(f64::INFINITY, f64::min);
         let most = looked.values().copied().fold(0.0, f64::max);
         let is_plain = |range: &FileRange| range.compression == Compression::None;

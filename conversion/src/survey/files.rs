@@ -3,7 +3,7 @@
 use super::threads;
 use millwork_manifest::{Compression, Failure, FailureClass, FileFault, ManifestFile};
 use millwork_ndjson::{Content, FileRange, InputError, Limits, OtherFormat, failure_of_scan, open_range, open_start};
-use millwork_storage::{Located, Places, StorageResult, bucket_and_key, heads_blocking};
+use millwork_storage::{Located, Places, Storage, StorageResult, bucket_and_key};
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -16,6 +16,7 @@ const FORMAT_BYTES: u64 = 256 << 10;
 /// Checks each file: inside the input places, and unchanged since the manifest. Returns a range over each whole file,
 /// and the files at fault.
 pub(super) fn check(
+    storage: &Storage,
     files: &[(u32, ManifestFile)],
     is_any_large: bool,
     places: Option<&Places>,
@@ -25,30 +26,38 @@ pub(super) fn check(
         files.iter().try_for_each(|(_, file)| places.admit(&file.uri)).map_err(unreadable)?;
     }
     let unknown = files.iter().map(|(_, file)| file).filter(|file| known(file, is_any_large).is_none());
-    let objects = heads_blocking(unknown.map(|file| file.uri.clone()).collect(), places);
+    let objects = storage.heads_blocking(unknown.map(|file| file.uri.clone()).collect(), places);
     let objects = objects.map_err(unreadable)?;
     let mut objects = objects.into_iter();
-    let check = |(number, file): &(u32, ManifestFile)| {
-        let Some(compression) = Compression::of_key(file.uri.as_str()) else {
-            let message = format!("input file `{}` is not .ndjson, .ndjson.gz or .ndjson.zst", file.uri);
-            return Err(Failure::new(FailureClass::Input, message).of_file(&file.uri));
-        };
-        let known = known(file, is_any_large).map(|(etag, end)| Ok((etag, end, None)));
-        let known = known.or_else(|| objects.next().map(|found| found_of(file, found)));
-        let bug = || Err(Failure::new(FailureClass::Bug, "a file was not looked for"));
-        let (etag, end, inside) = known.unwrap_or_else(bug)?;
-        let (file, uri) = (*number, file.uri.clone());
-        Ok(FileRange { file, uri, inside, etag, size_bytes: end, start: 0, end, compression, lines_before: 0 })
-    };
     let (mut ranges, mut faults) = (Vec::with_capacity(files.len()), Vec::new());
-    for checked in files.iter().map(check) {
-        match checked.map_err(Failure::into_own_fault) {
+    for (number, file) in files {
+        let whole = whole_of(*number, file, known(file, is_any_large), &mut objects);
+        match whole.map_err(Failure::into_own_fault) {
             Ok(range) => ranges.push(range),
             Err(Ok(fault)) => faults.push(fault),
             Err(Err(failure)) => return Err(failure),
         }
     }
     Ok((ranges, faults))
+}
+
+/// The whole of a file, if it is as the manifest says: by what is known of it, or else by the next of the objects that were looked for.
+fn whole_of(
+    number: u32,
+    file: &ManifestFile,
+    known: Option<(String, u64)>,
+    objects: &mut impl Iterator<Item = StorageResult<Located>>,
+) -> Result<FileRange, Failure> {
+    let Some(compression) = Compression::of_key(file.uri.as_str()) else {
+        let message = format!("input file `{}` is not .ndjson, .ndjson.gz or .ndjson.zst", file.uri);
+        return Err(Failure::new(FailureClass::Input, message).of_file(&file.uri));
+    };
+    let known = known.map(|(etag, end)| Ok((etag, end, None)));
+    let known = known.or_else(|| objects.next().map(|found| found_of(file, found)));
+    let bug = || Err(Failure::new(FailureClass::Bug, "a file was not looked for"));
+    let (etag, end, inside) = known.unwrap_or_else(bug)?;
+    let (file, uri) = (number, file.uri.clone());
+    Ok(FileRange { file, uri, inside, etag, size_bytes: end, start: 0, end, compression, lines_before: 0 })
 }
 
 /// Entity tag and size from the manifest, if the object will be read on the condition of that tag, so that no request
@@ -83,8 +92,8 @@ pub(super) fn is_large(range: &FileRange) -> bool {
 }
 
 /// Tells whether the start of a file shows another format than NDJSON. Such a file is read as a whole.
-pub(super) fn is_something_else(range: &FileRange) -> Result<bool, InputError> {
-    let mut input = open_start(range, &Limits::default(), FORMAT_BYTES)?;
+pub(super) fn is_something_else(storage: &Storage, range: &FileRange) -> Result<bool, InputError> {
+    let mut input = open_start(storage, range, &Limits::default(), FORMAT_BYTES)?;
     let mut start = Vec::new();
     let read = Read::by_ref(&mut input).take(FORMAT_BYTES).read_to_end(&mut start);
     read.map_err(|e| input.explain(e))?;
@@ -93,11 +102,11 @@ pub(super) fn is_something_else(range: &FileRange) -> Result<bool, InputError> {
 
 /// Cuts a large file into ranges at line starts. Returns the ranges, each with the number of lines before it, and the
 /// total number of lines.
-pub(super) async fn split_at_lines(file: &FileRange) -> Result<(Vec<FileRange>, u64), Failure> {
+pub(super) async fn split_at_lines(storage: &Storage, file: &FileRange) -> Result<(Vec<FileRange>, u64), Failure> {
     let windows: Vec<u64> = (0..file.end.div_ceil(SPLIT_BYTES)).map(|i| i * SPLIT_BYTES).collect();
     let count = |start: u64| {
-        let file = file.clone();
-        tokio::task::spawn_blocking(move || count_newlines(&file, start))
+        let (storage, file) = (storage.clone(), file.clone());
+        tokio::task::spawn_blocking(move || count_newlines(&storage, &file, start))
     };
     let mut ranges: Vec<FileRange> = vec![file.clone()];
     let (mut lines, mut is_ended) = (0, true);
@@ -125,10 +134,14 @@ pub(super) async fn split_at_lines(file: &FileRange) -> Result<(Vec<FileRange>, 
 ///
 /// The windows start one byte early, so that a line that starts exactly at a multiple of the split size is found by the
 /// newline before it.
-fn count_newlines(file: &FileRange, start: u64) -> Result<(u64, Option<u64>, Option<u8>), InputError> {
+fn count_newlines(
+    storage: &Storage,
+    file: &FileRange,
+    start: u64,
+) -> Result<(u64, Option<u64>, Option<u8>), InputError> {
     let (from, to) = (start.saturating_sub(1), (start + SPLIT_BYTES).min(file.end + 1) - 1);
     // Only uncompressed files are cut, so that limits on decompressed content do not apply.
-    let mut input = open_range(&FileRange { start: from, end: to, ..file.clone() }, &Limits::default())?;
+    let mut input = open_range(storage, &FileRange { start: from, end: to, ..file.clone() }, &Limits::default())?;
     let mut buffer = vec![0; 256 << 10];
     let (mut newlines, mut first, mut last, mut at) = (0, None, None, from);
     loop {
@@ -157,7 +170,7 @@ pub(super) mod tests {
         std::fs::write(&path, content).unwrap();
         let uri = ObjectUri::from_path(&path).unwrap();
         let file = ManifestFile { uri, size_bytes: None, etag: None, version_id: None };
-        (root, check(&[(0, file)], false, None).unwrap().0.remove(0))
+        (root, check(&Storage::default(), &[(0, file)], false, None).unwrap().0.remove(0))
     }
 
     /// Makes a line of `length` bytes, newline included.
@@ -171,7 +184,10 @@ pub(super) mod tests {
         let (_root, range) = file(content);
         let (ranges, _) = futures::executor::block_on(async {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            std::thread::spawn(move || runtime.block_on(split_at_lines(&range))).join().unwrap().unwrap()
+            std::thread::spawn(move || runtime.block_on(split_at_lines(&Storage::default(), &range)))
+                .join()
+                .unwrap()
+                .unwrap()
         });
         ranges.iter().map(|range| (range.start, range.end, range.lines_before)).collect()
     }
@@ -187,7 +203,7 @@ pub(super) mod tests {
         let there = ManifestFile { uri: there.uri, size_bytes: None, etag: None, version_id: None };
         let changed = ManifestFile { etag: Some("another".to_owned()), ..there.clone() };
         let files = (0..9).map(|number| missing(&format!("a{number}.ndjson"))).chain([there, changed]);
-        let (ranges, faults) = check(&(0..).zip(files).collect::<Vec<_>>(), false, None).unwrap();
+        let (ranges, faults) = check(&Storage::default(), &(0..).zip(files).collect::<Vec<_>>(), false, None).unwrap();
         assert_eq!((ranges.len(), faults.len()), (1, 10));
         assert!(faults[8].file.ends_with("a8.ndjson") && faults[8].message.contains("a8.ndjson"), "{faults:?}");
         assert!(faults[9].message.contains("changed"), "{faults:?}");

@@ -6,7 +6,7 @@ use millwork_ndjson::{
     ColumnNames, Content, FileRange, FileScan, InMemory, Input, InputError, KeyIndex, Limits, NewKey, OtherFormat,
     RejectSink, RowSource, Rows, ScanContext, ScanError, Words, failure_of_scan, fault_of_scan, learn_keys, open_start,
 };
-use millwork_storage::bucket_and_key;
+use millwork_storage::{Storage, bucket_and_key};
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 use std::sync::Arc;
@@ -87,6 +87,7 @@ pub(super) struct Seen {
 
 /// Reads the planned lines. In buckets, several ranges are opened ahead.
 pub(super) fn look(
+    storage: &Storage,
     looks: &[Look],
     (names, wanted): (ColumnNames, Option<Words>),
     limits: &Limits,
@@ -98,7 +99,7 @@ pub(super) fn look(
     let open_ahead = if is_remote { OPEN_AHEAD.div_ceil(threads()) } else { 1 };
     for (number, look) in looks.iter().enumerate() {
         let ahead = looks[number + opened.len()..].iter().take(open_ahead - opened.len());
-        opened.extend(ahead.map(|look| look.open(limits)));
+        opened.extend(ahead.map(|look| look.open(storage, limits)));
         let Some(input) = opened.pop_front() else { break };
         let mut seen = match input.and_then(|input| look.lines(input)).map_err(ScanError::from) {
             Ok(seen) => seen,
@@ -124,8 +125,8 @@ impl Look {
         self.range.file
     }
 
-    fn open(&self, limits: &Limits) -> Result<Input, InputError> {
-        open_start(&self.range, limits, self.bytes as u64)
+    fn open(&self, storage: &Storage, limits: &Limits) -> Result<Input, InputError> {
+        open_start(storage, &self.range, limits, self.bytes as u64)
     }
 
     /// Reads the whole lines within the first bytes.
@@ -223,7 +224,7 @@ mod tests {
     /// The lines that are read from a range.
     fn seen(range: &FileRange, max_bytes: usize) -> Vec<u8> {
         let look = Look { range: range.clone(), bytes: 64 << 10, max_bytes, sample_bytes: None };
-        look.lines(look.open(&Limits::default()).unwrap()).unwrap().lines
+        look.lines(look.open(&Storage::default(), &Limits::default()).unwrap()).unwrap().lines
     }
 
     #[test]

@@ -4,17 +4,15 @@
 
 mod columns;
 mod density;
-mod early;
 mod files;
 mod look;
 
-use crate::plan::ConversionOptions;
+use crate::options::ConversionOptions;
 use crate::rates::OutputRate;
 use crate::report::TaskReport;
 pub use columns::Columns;
 use columns::keys_of;
 use density::Densities;
-pub use early::EarlySurvey;
 pub(crate) use files::SPLIT_BYTES;
 use files::{check, is_large, is_something_else, split_at_lines};
 pub(crate) use look::SampleHalf;
@@ -23,6 +21,7 @@ use millwork_manifest::{Compression, Failure, FailureClass, FileFault, Manifest,
 use millwork_ndjson::{
     ColumnNames, FileRange, Limits, Position, RowSource, ScanError, Words, failure_of_scan, in_order, merge_keys,
 };
+use millwork_storage::Storage;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
@@ -40,6 +39,8 @@ pub struct Survey {
     pub(crate) lines: HashMap<u32, u64>,
     /// The files with their stored sizes.
     pub files: Vec<(String, u64)>,
+    /// Storage of the files.
+    pub(crate) storage: Storage,
     /// Limits of the manifest's conversion.
     pub(crate) limits: Limits,
     /// Columns found so far.
@@ -57,37 +58,13 @@ pub struct Survey {
 /// Surveys the files of a manifest, with one thread per core: reads lines at places all over it, and from all files if
 /// those places have not shown all columns.
 pub async fn survey(manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
-    match options.early.take(manifest).await {
-        Some(survey) => Ok(survey),
-        None => survey_files(manifest, options).await,
-    }
-}
-
-async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
-    let files: Vec<(u32, ManifestFile)> = (0..).zip(manifest.files.iter().cloned()).collect();
-    let mut wholes = Vec::with_capacity(files.len());
-    // Cutting reads a large file as a whole, so that all files are checked to exist first.
-    let is_any_large = manifest.files.iter().any(|file| file.size_bytes.is_none_or(|size| size > SPLIT_BYTES));
-    let places = options.input.clone();
-    let mut faults = Vec::new();
-    for checked in on_all_cores(files, move |files| check(files, is_any_large, places.as_ref())).await? {
-        let (ranges, odd) = checked?;
-        wholes.extend(ranges);
-        faults.extend(odd);
-    }
-    let files: Vec<_> = wholes.iter().map(|file: &FileRange| (file.uri.to_string(), file.end)).collect();
-    let (mut ranges, mut lines) = (Vec::with_capacity(wholes.len()), HashMap::new());
-    for file in wholes {
-        // Cutting is pointless once the attempt is known to fail.
-        match faults.is_empty() && is_large(&file) && !is_something_else_blocking(&file).await? {
-            true => {
-                let (cut, count) = split_at_lines(&file).await?;
-                ranges.extend(cut);
-                lines.insert(file.file, count);
-            }
-            false => ranges.push(file),
-        }
-    }
+    let (wholes, mut faults) = check_all(manifest, options).await?;
+    let files: Vec<_> = wholes.iter().map(|file| (file.uri.to_string(), file.end)).collect();
+    // Cutting is pointless once the attempt is known to fail.
+    let (ranges, lines) = match faults.is_empty() {
+        true => cut_large(wholes, &options.storage).await?,
+        false => (wholes, HashMap::new()),
+    };
     // Columns that turn up later can be added only for the default query, so that any other needs the keys of all
     // files.
     let is_first = |is_sample: bool| is_sample || !options.query.is_default();
@@ -109,15 +86,50 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     }
     let columns = Columns::of(keys, &files)?;
     let expansion = expansion(&sample);
-    let limits = options.limits;
+    let (storage, limits) = (options.storage.clone(), options.limits);
     let densities = Densities::of(&ranges, &sample);
     let (sample, rate, wanted) = (sample.into(), OnceCell::new(), options.query.words());
-    Ok(Survey { ranges, lines, files, limits, columns, sample, rate, expansion, densities, wanted })
+    Ok(Survey { ranges, lines, files, storage, limits, columns, sample, rate, expansion, densities, wanted })
 }
 
-async fn is_something_else_blocking(file: &FileRange) -> Result<bool, Failure> {
-    let file = file.clone();
-    let found = tokio::task::spawn_blocking(move || is_something_else(&file)).await;
+/// The wholes of a manifest's files, and those files that are at fault.
+async fn check_all(
+    manifest: &Manifest,
+    options: &ConversionOptions,
+) -> Result<(Vec<FileRange>, Vec<FileFault>), Failure> {
+    let files: Vec<(u32, ManifestFile)> = (0..).zip(manifest.files.iter().cloned()).collect();
+    let (mut wholes, mut faults) = (Vec::with_capacity(files.len()), Vec::new());
+    // Cutting reads a large file as a whole, so that all files are checked to exist first.
+    let is_any_large = manifest.files.iter().any(|file| file.size_bytes.is_none_or(|size| size > SPLIT_BYTES));
+    let (storage, places) = (options.storage.clone(), options.input.clone());
+    let check = move |files: &[_]| check(&storage, files, is_any_large, places.as_ref());
+    for checked in on_all_cores(files, check).await? {
+        let (ranges, odd) = checked?;
+        wholes.extend(ranges);
+        faults.extend(odd);
+    }
+    Ok((wholes, faults))
+}
+
+/// Cuts large files at lines. Returns all ranges, and the number of lines of each file that was cut.
+async fn cut_large(wholes: Vec<FileRange>, storage: &Storage) -> Result<(Vec<FileRange>, HashMap<u32, u64>), Failure> {
+    let (mut ranges, mut lines) = (Vec::with_capacity(wholes.len()), HashMap::new());
+    for file in wholes {
+        match is_large(&file) && !is_something_else_blocking(storage, &file).await? {
+            true => {
+                let (cut, count) = split_at_lines(storage, &file).await?;
+                ranges.extend(cut);
+                lines.insert(file.file, count);
+            }
+            false => ranges.push(file),
+        }
+    }
+    Ok((ranges, lines))
+}
+
+async fn is_something_else_blocking(storage: &Storage, file: &FileRange) -> Result<bool, Failure> {
+    let (storage, file) = (storage.clone(), file.clone());
+    let found = tokio::task::spawn_blocking(move || is_something_else(&storage, &file)).await;
     found.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))
 }
 
@@ -129,7 +141,9 @@ async fn look_at(
 ) -> Result<(Vec<Sample>, HashMap<String, Position>, Vec<FileFault>), Failure> {
     let (mut sample, mut keys, mut faults) = (Vec::new(), HashMap::new(), Vec::new());
     let (names, wanted, limits) = (options.names, options.query.words(), options.limits);
-    for looked in on_all_cores(looks, move |looks| look(looks, (names, wanted.clone()), &limits)).await? {
+    let storage = options.storage.clone();
+    let look = move |looks: &[Look]| look(&storage, looks, (names, wanted.clone()), &limits);
+    for looked in on_all_cores(looks, look).await? {
         let seen = looked?;
         sample.extend(seen.samples);
         merge_keys(&mut keys, seen.keys);
@@ -166,10 +180,9 @@ impl Survey {
     /// The columns of every line, by reading all input: for a query that names a column which the samples lack.
     pub async fn all_columns(&self, names: ColumnNames) -> Result<Columns, Failure> {
         let mut keys = HashMap::new();
-        let (wanted, limits) = (self.wanted.clone(), self.limits);
-        for found in
-            on_all_cores(self.ranges.clone(), move |ranges| keys_of(ranges, (names, wanted.clone()), &limits)).await?
-        {
+        let (storage, wanted, limits) = (self.storage.clone(), self.wanted.clone(), self.limits);
+        let keys_of = move |ranges: &[FileRange]| keys_of(&storage, ranges, (names, wanted.clone()), &limits);
+        for found in on_all_cores(self.ranges.clone(), keys_of).await? {
             merge_keys(&mut keys, found?);
         }
         Columns::of(keys, &self.files)

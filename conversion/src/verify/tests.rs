@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::judge::Verdict;
+use crate::options::ConversionOptions;
 use crate::plan::tests::{manifest_of, surveyed_files};
-use crate::plan::{Capacity, ConversionOptions, PlannedAttempt, plan_attempt};
+use crate::plan::{Capacity, PlannedAttempt, plan_attempt};
 use crate::query::Query;
 use datafusion::execution::TaskContext;
 use futures::TryStreamExt;
-use millwork_storage::Location;
+use millwork_storage::{Location, Staging, StagingArea};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ struct Attempt {
     survey: Survey,
     planned: PlannedAttempt,
     query: Query,
-    staging: Staging,
+    staging: StagingArea,
     reports: Vec<TaskReport>,
 }
 
@@ -27,13 +28,13 @@ async fn attempt(manifest_id: &str, files: &[&str], query: Query) -> Attempt {
     let root = tempfile::tempdir().unwrap();
     let survey = surveyed_files(root.path(), files).await;
     let options = ConversionOptions { query: query.clone(), ..Default::default() };
-    let staging = Staging::new(&Location::Local(root.path().join("out")), manifest_id, 1, "");
+    let place = Staging::new(&Location::Local(root.path().join("out")), manifest_id, 1, "");
+    let staging = options.storage.staging(place.clone());
     staging.prepare().unwrap();
     let manifest =
         millwork_manifest::Manifest { id: manifest_id.parse().unwrap(), ..manifest_of(root.path(), files.len()) };
     let capacity = Capacity { executors: 1, slots: 1 };
-    let planned =
-        plan_attempt(&manifest, &survey, survey.columns(), staging.clone(), &options, capacity).await.unwrap();
+    let planned = plan_attempt(&manifest, &survey, survey.columns(), place, &options, capacity).await.unwrap();
     let mut reports = Vec::new();
     for partition in 0..planned.plan.properties().partitioning.partition_count() {
         let rows = planned.plan.execute(partition, std::sync::Arc::new(TaskContext::default())).unwrap();

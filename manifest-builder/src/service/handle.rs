@@ -3,7 +3,8 @@
 use super::http::Health;
 use super::maker::Maker;
 use super::tally::Tally;
-use crate::builder::{Arrived, Builder, BuilderError};
+use crate::builder::{Arrived, Builder};
+use crate::error::BuilderError;
 use async_trait::async_trait;
 use metrics::counter;
 use millwork_queue::{BadMessage, BadReason, Decoded, Handler, Message, ObjectEvent, Verdict, decode};

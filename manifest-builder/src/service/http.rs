@@ -2,7 +2,7 @@
 
 use super::tally;
 use anyhow::Context;
-use millwork_net::{cannot_listen, raise_descriptor_limit};
+use millwork_net::{CertificatesInUse, cannot_listen, raise_descriptor_limit};
 use millwork_process::{HealthServer, Metrics};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl Health {
     pub(crate) async fn start(address: Option<SocketAddr>) -> anyhow::Result<Self> {
         let health = Self { last_success: Arc::default() };
         let Some(address) = address else { return Ok(health) };
-        let metrics = Metrics::install(env!("CARGO_PKG_VERSION"), &[])?;
+        let metrics = Metrics::install(env!("CARGO_PKG_VERSION"), &[], CertificatesInUse::default())?;
         tally::describe();
         let descriptors = raise_descriptor_limit().context("cannot raise the limit of open files")?;
         let ready = {

@@ -11,7 +11,8 @@ mod maker;
 mod signs;
 mod tally;
 
-use crate::builder::{Builder, BuilderError};
+use crate::builder::Builder;
+use crate::error::BuilderError;
 use crate::wishes::WISH_INTERVAL;
 use handle::Intake;
 use http::Health;
@@ -33,7 +34,7 @@ const TALLY_INTERVAL: Duration = Duration::from_secs(10);
 /// Options of the service.
 #[derive(Clone, Debug)]
 pub struct ServiceOptions {
-    /// The queue that is read.
+    /// URL of the queue.
     pub queue: ConsumerOptions,
     /// Number of message batches that are handled concurrently.
     pub workers: usize,

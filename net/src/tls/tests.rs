@@ -128,10 +128,10 @@ fn a_certificate_tells_its_names() {
 fn ends_are_told_of_the_files_as_they_are_now() {
     let authority = Authority::new();
     let tls = server(&authority, ClientTrust::Required(authority.path()));
-    let identity = authority.identity("server");
+    let (identity, in_use) = (authority.identity("server"), crate::CertificatesInUse::default());
+    tls.note_in(&in_use);
     let told = |file: &Path| {
-        let ends = crate::certificate_ends();
-        ends.into_iter().filter(|end| end.file == file).map(|end| (end.purpose, end.ends)).collect::<Vec<_>>()
+        in_use.ends().into_iter().filter(|end| end.file == file).map(|end| (end.purpose, end.ends)).collect::<Vec<_>>()
     };
     // Default expiry in rcgen, in the far future.
     let far = rcgen::date_time_ymd(4096, 1, 1).unix_timestamp();

@@ -4,8 +4,8 @@
 use super::error::ApiError;
 use super::options::HttpOptions;
 use super::pages::Hosts;
+use super::sessions::{cookies, link_path};
 use crate::access::{Begun, Below, Caller, OwnerToken, Role, Sessions, TokenSet, Wrong, WrongTries, read_token_set};
-use crate::ui;
 use anyhow::Context;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, header};
@@ -59,7 +59,7 @@ struct Inner {
 }
 
 /// Accepted tokens.
-pub(super) enum Tokens {
+pub(crate) enum Tokens {
     /// Tokens from a file that is watched for changes.
     Watched(Watched<TokenSet>),
     /// Tokens that were fixed at the start.
@@ -89,7 +89,7 @@ impl Tokens {
     }
 
     /// Token of the user who started the scheduler.
-    pub(super) fn of_owner(owner: &OwnerToken) -> Self {
+    pub(crate) fn of_owner(owner: &OwnerToken) -> Self {
         Self::Fixed(Arc::new(TokenSet::of_one(owner.record().clone())))
     }
 
@@ -104,7 +104,7 @@ impl Tokens {
 impl Access {
     /// Creates the checks. `port` is the listening port; `is_owners` tells whether the only token was created for the
     /// user who started the process.
-    pub(super) fn new(tokens: Tokens, options: &HttpOptions, port: u16, is_owners: bool) -> anyhow::Result<Self> {
+    pub(crate) fn new(tokens: Tokens, options: &HttpOptions, port: u16, is_owners: bool) -> anyhow::Result<Self> {
         let (has_tls, at_root) = (options.http_tls_cert.is_some(), options.http_base_path.is_empty());
         // Another user of the host has no certificate for its name, but browsers treat plain HTTP on loopback as
         // secure.
@@ -175,7 +175,7 @@ impl Access {
             let caller = self.of_session(request.headers(), request.extensions().get());
             let caller = caller.ok_or_else(|| unauthorized("send the header `Authorization: Bearer TOKEN`"))?;
             // A request with a session must come from the same site.
-            ui::check_same_site(request.method(), request.headers())?;
+            super::origin::check_same_site(request.method(), request.headers())?;
             return Ok(caller);
         };
         self.of_token(shown, peer(request))
@@ -208,11 +208,11 @@ impl Access {
     }
 
     /// Path of a one-time sign-in link, for the holder of a token of this scheduler.
-    pub(super) fn owner_link(&self, shown: &str, time: Duration) -> anyhow::Result<String> {
+    pub(crate) fn owner_link(&self, shown: &str, time: Duration) -> anyhow::Result<String> {
         let set = self.0.tokens.current();
         let (caller, _) =
             set.find(shown, Utc::now()).map_err(|_| anyhow::anyhow!("the token is none of this scheduler's"))?;
-        Ok(ui::link_path(&self.0.sessions.link(&set, &caller, shown, time)?))
+        Ok(link_path(&self.0.sessions.link(&set, &caller, shown, time)?))
     }
 
     /// Code of a one-time sign-in link, for the sender of a token; a session does not suffice.
@@ -286,7 +286,7 @@ impl Access {
             return None;
         }
         let (set, now) = (self.0.tokens.current(), Utc::now());
-        ui::cookies(headers, &self.0.cookie).find_map(|note| self.0.sessions.caller(&set, note, below, now))
+        cookies(headers, &self.0.cookie).find_map(|note| self.0.sessions.caller(&set, note, below, now))
     }
 }
 

@@ -23,11 +23,11 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// Sign of life of the threads that run the manifests: requests are answered by others, which go on when those are stuck.
 #[derive(Clone)]
-pub(super) struct Pulse(Arc<std::sync::Mutex<Instant>>);
+pub(crate) struct Pulse(Arc<std::sync::Mutex<Instant>>);
 
 impl Pulse {
     /// Beats on the runtime of the caller for as long as that runs.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let pulse = Self(Arc::new(std::sync::Mutex::new(Instant::now())));
         let beating = pulse.clone();
         tokio::spawn(async move {
@@ -159,7 +159,11 @@ mod tests {
         let counting = tokio::spawn(std::future::pending::<()>());
         let nowhere = crate::ReadPlaces::new(millwork_storage::Places::none(), millwork_storage::Places::none(), None);
         let pulse = Pulse::start();
-        let health = Health::new(Service::new(store.clone(), nowhere), pulse.clone(), counting.abort_handle());
+        let health = Health::new(
+            Service::new(store.clone(), nowhere, millwork_storage::Storage::default()),
+            pulse.clone(),
+            counting.abort_handle(),
+        );
         assert_eq!((health.store().await, health.dead()), (Ok(()), None));
         store.close().await;
         assert_eq!(health.store().await, Ok(()), "the last answer stands for a second");

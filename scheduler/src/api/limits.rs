@@ -33,7 +33,7 @@ const STREAM_AGAIN_SECONDS: u64 = 10;
 
 /// Slots for requests and streams.
 #[derive(Clone)]
-pub(super) struct Places {
+pub(crate) struct Places {
     requests: Slots<IpAddr>,
     strangers: Slots<IpAddr>,
     streams: Slots<IpAddr>,
@@ -42,7 +42,7 @@ pub(super) struct Places {
 
 impl Places {
     /// Creates the slots. With 512 connections: 256 streams, 64 of an address or token; 128 requests, 64 of an address.
-    pub(super) fn new(limits: ConnectionLimits) -> Self {
+    pub(crate) fn new(limits: ConnectionLimits) -> Self {
         let part = |of: usize| (limits.in_all / of).max(1);
         Self {
             requests: Slots::new(part(REQUESTS), part(REQUESTS_OF_ONE)),

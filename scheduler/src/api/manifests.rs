@@ -14,7 +14,6 @@ use axum::response::IntoResponse;
 use chrono::Utc;
 use millwork_api::{ErrorBody, ErrorCode, ManifestDocument, ManifestReference, Run, Submission, SubmitQuery};
 use millwork_manifest::{Manifest, ManifestError, ManifestId, ObjectUri};
-use millwork_storage::{Places, Storage};
 use millwork_tracking::RunState;
 
 /// Submits a manifest: its run is queued. One that is known is not run again, unless it is to be retried or forced.
@@ -32,7 +31,7 @@ pub(super) async fn submit_manifest(
     Query(query): Query<SubmitQuery>,
     JsonText(body): JsonText<{ MAX_MANIFEST_BYTES as usize }>,
 ) -> Result<(StatusCode, Json<Run>), ApiError> {
-    let (manifest, uri) = manifest_in(&body, &api.service.places().manifests).await?;
+    let (manifest, uri) = manifest_in(&body, &api.service).await?;
     let (service, id) = (api.service.clone(), manifest.id.clone());
     let known = service.store().run_head(&id).await?;
     let deed = Deed {
@@ -67,15 +66,17 @@ async fn submit(
 }
 
 /// Reads the manifest in a body, or fetches the one that it names. Also returns its address.
-async fn manifest_in(body: &[u8], places: &Places) -> Result<(Manifest, String), ApiError> {
+async fn manifest_in(body: &[u8], service: &Service) -> Result<(Manifest, String), ApiError> {
     let bad = |e: &dyn std::fmt::Display| ApiError::new(ErrorCode::BadManifest, e);
     let json =
         |e: serde_json::Error| ApiError::new(if e.is_data() { ErrorCode::BadManifest } else { ErrorCode::BadJson }, e);
     if let Some(uri) = serde_json::from_slice::<ManifestReference>(body).map_err(json)?.uri {
         let uri: ObjectUri = uri.parse().map_err(|e| bad(&e))?;
         // Refused by its name alone, before anything is accessed.
+        let places = &service.places().manifests;
         places.admit(&uri).map_err(ReadError::from)?;
-        let manifest = read_manifest(&Storage::from_env(), &uri, places).await.map_err(|error| refusal(&uri, error))?;
+        let manifest = read_manifest(service.storage(), &uri, places).await;
+        let manifest = manifest.map_err(|error| refusal(&uri, error))?;
         return Ok((manifest, uri.to_string()));
     }
     let manifest = Manifest::parse("inline", body, Utc::now()).map_err(|e| bad(&e))?;

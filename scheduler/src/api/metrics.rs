@@ -10,6 +10,7 @@ use chrono::Utc;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::Matcher;
 use millwork_manifest::FailureClass;
+use millwork_net::CertificatesInUse;
 use millwork_process::Metrics;
 use millwork_tracking::RunState;
 use std::time::Instant;
@@ -20,13 +21,14 @@ const REQUEST_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 const STEP_BUCKETS: [f64; 12] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0];
 
 /// Installs the recorder for the metrics of this process.
-pub(super) fn install() -> anyhow::Result<Metrics> {
+pub(super) fn install(certificates: CertificatesInUse) -> anyhow::Result<Metrics> {
     let metrics = Metrics::install(
         env!("CARGO_PKG_VERSION"),
         &[
             (Matcher::Full("millwork_http_request_duration_seconds".to_owned()), &REQUEST_BUCKETS),
             (Matcher::Suffix("_seconds".to_owned()), &STEP_BUCKETS),
         ],
+        certificates,
     )?;
     describe();
     Ok(metrics)

@@ -17,6 +17,7 @@ mod events;
 pub(crate) mod executors;
 mod extract;
 pub(crate) mod files;
+mod headers;
 mod health;
 mod history;
 mod limits;
@@ -26,6 +27,7 @@ mod metrics;
 mod numbers;
 mod openapi;
 mod options;
+mod origin;
 mod pages;
 pub(crate) mod plans;
 mod preview;
@@ -37,8 +39,9 @@ pub(crate) mod run_parts;
 pub(crate) mod runs;
 mod schedulers;
 mod series;
-mod serve;
 mod services;
+mod sessions;
+mod shared;
 pub(crate) mod show;
 mod state;
 pub(crate) mod stats;
@@ -48,37 +51,42 @@ mod why;
 
 pub(crate) use audit::load_audit;
 pub use auth::read_token;
-pub(crate) use auth::{Access, bearer, peer};
+pub(crate) use auth::{Access, Tokens, peer};
 pub(crate) use dates::sums;
+pub(crate) use doctor::{EXAMINED_AGAIN, load_examination};
 pub(crate) use error::ApiError;
 pub(crate) use executors::load_executors;
 pub(crate) use files::{load_file, load_files};
+pub(crate) use health::Pulse;
+pub(crate) use limits::Places;
 pub(crate) use mended::{mended_of, put_back};
 pub use options::{HttpDoor, HttpOptions};
+pub(crate) use origin::check_same_site;
 pub(crate) use preview::load_preview;
 pub(crate) use rejected::load_rejected;
 pub(crate) use run_detail::load_run;
 pub(crate) use run_parts::{load_run_files, load_run_ledger};
 pub(crate) use runs::load_runs;
-pub(crate) use schedulers::load_schedulers;
-pub use serve::ApiServer;
+pub(crate) use schedulers::{Presence, load_schedulers};
 pub(crate) use services::{load_cluster, load_dead_letters, load_queues};
+pub(crate) use sessions::{cookies, link_path};
+pub(crate) use shared::Shared;
 pub(crate) use stats::load_stats;
+pub(crate) use why::load_attention;
 
 use crate::service::Service;
-use crate::ui::PagePaths;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::{Extension, Router};
 use event_log::EventLog;
-use health::{Health, Pulse};
-use limits::Places;
+use health::Health;
 use millwork_api::{ErrorCode, Prices};
+use millwork_manifest::DatePrefix;
 use millwork_process::Metrics;
+use millwork_tracking::DateTotals;
 use numbers::Numbers;
-use schedulers::Presence;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -102,7 +110,9 @@ pub(crate) struct Api {
     events: Arc<EventLog>,
     /// Permits for expensive requests: scans of the store, and documents of many files.
     heavy: Arc<Semaphore>,
-    pub(crate) shared: crate::ui::SharedFacts,
+    attention: Shared<Arc<crate::why::Attention>>,
+    pub(crate) date_totals: Shared<Vec<(DatePrefix, DateTotals)>>,
+    examination: Arc<doctor::LastExamination>,
     pub(crate) history: Arc<history::History>,
     health: Health,
     /// Cancelled when the process is about to end.
@@ -128,16 +138,17 @@ impl Api {
     }
 }
 
-/// Routes of the API. All but the health checks require a token.
-fn router(
+/// The API's routes, all but the health checks of which ask for access, and pages: those that are open to strangers, and those for
+/// whoever is known.
+pub(crate) fn router(
     service: Service,
     access: Access,
     places: Places,
     stop: CancellationToken,
     (presence, pulse, prices): (Presence, Pulse, Prices),
-    paths: &PagePaths,
+    (open, closed): (Router<Api>, Router<Api>),
 ) -> anyhow::Result<Router> {
-    let metrics = metrics::install()?;
+    let metrics = metrics::install(service.certificates().clone())?;
     let numbers = Arc::new(Numbers::new(service.clone()));
     let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone(), presence));
     tokio::spawn(watch::look_often(service.clone()));
@@ -151,7 +162,9 @@ fn router(
         prices,
         events,
         heavy,
-        shared: crate::ui::SharedFacts::default(),
+        attention: Shared::default(),
+        date_totals: Shared::default(),
+        examination: Arc::default(),
         history: Arc::default(),
         health,
         stop,
@@ -160,7 +173,6 @@ fn router(
     let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();
-    let (open, closed) = crate::ui::routers(access.clone(), paths);
     let pages = open
         .layer(middleware::from_fn_with_state(places.of_strangers(), limits::limit_requests))
         .merge(closed.layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests)));
@@ -175,7 +187,7 @@ fn router(
         .method_not_allowed_fallback(wrong_method)
         .merge(asked)
         .merge(pages)
-        .layer(middleware::from_fn(crate::ui::add_headers))
+        .layer(middleware::from_fn(headers::add_headers))
         .layer(middleware::from_fn_with_state(api.clone(), say_role));
     Ok(watched(routes).with_state(api))
 }

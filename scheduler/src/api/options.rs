@@ -1,8 +1,8 @@
 //! Options of the HTTP API.
 
 use super::auth::Tokens;
+use crate::base_path::BasePath;
 use crate::cost::read_prices;
-use crate::ui::BasePath;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use millwork_api::Prices;
@@ -85,10 +85,10 @@ impl Default for HttpOptions {
 
 /// Options, tokens, certificate and prices of the API, read before it listens.
 pub struct HttpDoor {
-    pub(super) options: HttpOptions,
-    pub(super) tokens: Option<Tokens>,
-    pub(super) tls: Option<ServerTls>,
-    pub(super) prices: Prices,
+    pub(crate) options: HttpOptions,
+    pub(crate) tokens: Option<Tokens>,
+    pub(crate) tls: Option<ServerTls>,
+    pub(crate) prices: Prices,
 }
 
 impl HttpOptions {

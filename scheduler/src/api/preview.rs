@@ -8,7 +8,7 @@ use axum::extract::State;
 use millwork_api::{ErrorBody, ErrorCode, FilePreview, PreviewLine, PreviewQuery};
 use millwork_conversion::{Preview, preview};
 use millwork_manifest::{Compression, FileState, ObjectUri};
-use millwork_storage::{Located, Places, StorageResult, heads_blocking};
+use millwork_storage::{Located, Places, Storage, StorageResult};
 use millwork_tracking::TrackedFile;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -37,12 +37,12 @@ pub(crate) async fn load_preview(api: &Api, PreviewQuery { uri, from }: PreviewQ
     let file = known.ok_or_else(|| ApiError::new(ErrorCode::NoSuchFile, format!("no file `{uri}` is known")))?;
     let candidates = places_of(api, &file);
     let compression = Compression::of_key(uri.as_str()).unwrap_or(Compression::None);
-    let permit = api.heavy()?;
+    let (permit, storage) = (api.heavy()?, api.service.storage().clone());
     let work = tokio::task::spawn_blocking(move || {
         // Held until the work is over, even if the client has gone.
         let _permit = permit;
-        let found = first_there(candidates)?;
-        let piece = preview(&found, compression, from, PATIENCE);
+        let found = first_there(&storage, candidates)?;
+        let piece = preview(&storage, &found, compression, from, PATIENCE);
         StorageResult::Ok((found, piece))
     });
     let failed = |error: String| ApiError::new(ErrorCode::Storage, error);
@@ -71,10 +71,10 @@ fn places_of(api: &Api, file: &TrackedFile) -> Vec<(ObjectUri, Places)> {
 }
 
 /// The first object that exists; if none does, the error for the first.
-fn first_there(candidates: Vec<(ObjectUri, Places)>) -> StorageResult<Located> {
+fn first_there(storage: &Storage, candidates: Vec<(ObjectUri, Places)>) -> StorageResult<Located> {
     let mut first = None;
     for (uri, places) in candidates {
-        match heads_blocking(vec![uri], Some(&places))?.pop() {
+        match storage.heads_blocking(vec![uri], Some(&places))?.pop() {
             Some(Ok(found)) => return Ok(found),
             Some(Err(error)) => first = first.or(Some(error)),
             None => {}

@@ -45,45 +45,51 @@ pub(super) async fn list_rejected(
     }
     let result = result_of(&known(&api, &id).await?)?.unwrap_or_default();
     let place = result.rejected_lines;
-    Ok(Json(load_rejected(place, result.rejected, from).await?))
+    Ok(Json(load_rejected(&api, place, result.rejected, from).await?))
 }
 
 /// Loads rejected lines, from a byte offset of their file.
-pub(crate) async fn load_rejected(place: Option<String>, all: u64, from: u64) -> Result<RejectedLines, ApiError> {
+pub(crate) async fn load_rejected(
+    api: &Api,
+    place: Option<String>,
+    all: u64,
+    from: u64,
+) -> Result<RejectedLines, ApiError> {
     let Some(place) = place else {
         return Ok(RejectedLines { place, all, items: Vec::new(), next: None });
     };
     let uri: ObjectUri = place.parse().map_err(|error| ApiError::new(ErrorCode::Bug, format!("`{place}`: {error}")))?;
     let late = || ApiError::new(ErrorCode::Storage, format!("`{place}` was not read within {} s", TIME.as_secs()));
-    let read = tokio::time::timeout(TIME, read(uri, from)).await.map_err(|_| late())?;
+    let read = read(api.service.storage().clone(), uri, from);
+    let read = tokio::time::timeout(TIME, read).await.map_err(|_| late())?;
     let piece = read.map_err(|error| {
         ApiError::new(ErrorCode::Storage, format!("the rejected lines in `{place}` cannot be read: {error}"))
     })?;
     Ok(RejectedLines { place: Some(place), all, items: piece.lines, next: piece.next })
 }
 
-async fn read(uri: ObjectUri, from: u64) -> io::Result<Piece> {
-    let object = Storage::from_env().head(&uri).await.map_err(io::Error::other)?;
+async fn read(storage: Storage, uri: ObjectUri, from: u64) -> io::Result<Piece> {
+    let object = storage.head(&uri).await.map_err(io::Error::other)?;
     let size = object.size_bytes;
     // An offset beyond the end gives an empty page.
     let from = from.min(size);
     let blocking = move || {
         let mut end = from.saturating_add(PIECE).min(size);
-        let mut text = range(&uri, &object.etag, from, end, size)?;
+        let mut text = range(&storage, &uri, &object.etag, from, end, size)?;
         if end < size && !text.contains(&b'\n') {
             end = from.saturating_add(LONGEST).min(size);
-            text = range(&uri, &object.etag, from, end, size)?;
+            text = range(&storage, &uri, &object.etag, from, end, size)?;
         }
         Ok(piece_of(&text, from, size))
     };
     tokio::task::spawn_blocking(blocking).await.map_err(io::Error::other)?
 }
 
-fn range(uri: &ObjectUri, etag: &str, from: u64, end: u64, size: u64) -> io::Result<Vec<u8>> {
+fn range(storage: &Storage, uri: &ObjectUri, etag: &str, from: u64, end: u64, size: u64) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let length = end.saturating_sub(from);
     if bucket_and_key(uri).is_some() {
-        ObjectReader::open(uri, etag, from..end.max(from), size)?.take(length).read_to_end(&mut text)?;
+        ObjectReader::open(storage, uri, etag, from..end.max(from), size)?.take(length).read_to_end(&mut text)?;
     } else {
         let mut file = std::fs::File::open(path_of(uri).map_err(io::Error::other)?)?;
         file.seek(SeekFrom::Start(from))?;

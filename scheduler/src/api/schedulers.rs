@@ -18,7 +18,7 @@ pub(super) const SHOW: Duration = Duration::from_secs(10);
 const GONE: chrono::Duration = chrono::Duration::seconds(35);
 
 /// Information about this process in its heartbeats.
-pub(super) struct Presence {
+pub(crate) struct Presence {
     name: String,
     http: SocketAddr,
     started_at: DateTime<Utc>,
@@ -26,7 +26,7 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    pub(super) fn new(http: SocketAddr) -> Self {
+    pub(crate) fn new(http: SocketAddr) -> Self {
         Self { name: own_name(), http, started_at: Utc::now(), leads_since: None }
     }
 

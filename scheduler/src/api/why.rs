@@ -9,9 +9,11 @@ use crate::why::Attention;
 use axum::Json;
 use axum::extract::State;
 use chrono::Utc;
-use millwork_api::UriQuery;
+use millwork_api::{ErrorCode, UriQuery};
 use millwork_diagnosis::Diagnosis;
 use millwork_manifest::{DatePrefix, ManifestId};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Diagnosis of a file: what holds it up, what happens next and when, what may be done. A file that is not known is
 /// looked for in the places of input, for 10 s at most; nothing outside them is looked at.
@@ -58,13 +60,26 @@ pub(super) async fn get_executor_why(
     Ok(Json(api.service.inspector().executor(&id, Utc::now()).await?))
 }
 
+/// Time that such a look may take for those who ask for other things, too: 3 s.
+const ATTENTION_TIME: Duration = Duration::from_secs(3);
+
+/// Causes that need a person, as last computed: shared by all pages and clients of a scheduler.
+pub(crate) async fn load_attention(api: &Api) -> Result<Arc<Attention>, ApiError> {
+    let inspector = api.service.inspector();
+    let look = async move {
+        let late = |_| ApiError::new(ErrorCode::Busy, "what needs somebody could not be found out in time");
+        Ok(Arc::new(tokio::time::timeout(ATTENTION_TIME, inspector.attention(Utc::now())).await.map_err(late)??))
+    };
+    api.attention.get(None, look).await
+}
+
 /// Causes that need a person now, each with all its subjects: those with the most subjects first. `at` is the time of the look: looks take a
 /// fiftieth of the time at most, and where one takes long, the last one is told while the next is made.
 #[utoipa::path(get, path = "/api/v1/attention", tag = "why", responses(
     (status = 200, description = "The causes", body = Attention)
 ))]
 pub(super) async fn get_attention(State(api): State<Api>) -> Result<Json<Attention>, ApiError> {
-    match crate::ui::attention(&api).await {
+    match load_attention(&api).await {
         Ok(found) => Ok(Json(Attention::clone(&found))),
         // A caller of this endpoint can wait for a fresh result.
         Err(_) => Ok(Json(api.service.inspector().attention(Utc::now()).await?)),

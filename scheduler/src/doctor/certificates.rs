@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 use millwork_api::Check;
+use millwork_net::{CertificateEnd, CertificatesInUse};
 
 /// Time before expiry from which a certificate is reported, in days: 14, to leave time for renewal.
 const SOON: Duration = Duration::days(14);
@@ -21,11 +22,11 @@ pub fn judge_certificate(name: &str, end: i64, now: DateTime<Utc>) -> Check {
 }
 
 /// Checks the certificates that this process uses.
-pub(super) fn checks(now: DateTime<Utc>) -> Vec<Check> {
-    let of = |end: millwork_net::CertificateEnd| {
+pub(super) fn checks(in_use: &CertificatesInUse, now: DateTime<Utc>) -> Vec<Check> {
+    let of = |end: CertificateEnd| {
         judge_certificate(&format!("certificate {} ({})", end.file.display(), end.purpose), end.ends, now)
     };
-    millwork_net::certificate_ends().into_iter().map(of).collect()
+    in_use.ends().into_iter().map(of).collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod probes;
 
 pub use certificates::judge_certificate;
 
+use crate::engine::ExecutorInfo;
 use crate::why::Inspector;
 use chrono::{DateTime, Duration, Utc};
 use millwork_api::{Check, Examination, Verdict};
@@ -42,7 +43,7 @@ impl Inspector {
             checks.extend(self.left_checks(now).await);
         }
         checks.extend(self.place_checks(now).await);
-        checks.extend(certificates::checks(now));
+        checks.extend(certificates::checks(&self.certificates, now));
         checks.push(descriptors());
         Examination { at: now, version: env!("CARGO_PKG_VERSION").to_owned(), checks }
     }
@@ -90,16 +91,7 @@ impl Inspector {
                     format!("{} with {}", many(executors.len() as u64, "executor"), many(slots, "slot")),
                 ),
             });
-            let other = |version: &String| version != env!("CARGO_PKG_VERSION");
-            let versions = executors.into_iter().map(|executor| (executor.id, executor.version));
-            checks.extend(versions.filter(|(_, version)| other(version)).take(MAX_VERSIONS).map(|(id, version)| {
-                let found = format!("{} is {}, this is {}", shown(&id), shown(&version), env!("CARGO_PKG_VERSION"));
-                Check::warning(
-                    "version",
-                    found,
-                    "run the same version everywhere: replace its image or binary, then restart it",
-                )
-            }));
+            checks.extend(version_checks(executors));
         }
         match self.store.inspection().builders().await {
             Ok(builders) => {
@@ -113,37 +105,7 @@ impl Inspector {
 
     /// Checks leftovers: locks, drafts, failed runs.
     async fn left_checks(&self, now: DateTime<Utc>) -> Vec<Check> {
-        const MAX_LOCKS: usize = 100;
-        let mut checks = Vec::new();
-        match self.store.backlogs().await {
-            Ok(backlogs) => {
-                let names: Vec<String> =
-                    backlogs.iter().take(MAX_LOCKS).map(|(date, _)| format!("LOCK#{date}")).collect();
-                let locks = self.store.inspection().locks(&names).await.unwrap_or_default();
-                let old: Vec<_> = locks
-                    .iter()
-                    .filter_map(|lock| Some((lock, lock.expires_at.filter(|at| now - *at > OLD_LOCK)?)))
-                    .collect();
-                for (lock, at) in &old {
-                    let found = format!(
-                        "{} expired at {at}, holder {}; files of its date wait",
-                        shown(&lock.name),
-                        shown(&lock.holder)
-                    );
-                    checks.push(Check::warning("lock", found, "start a builder, or `millwork-manifest-builder sweep`"));
-                }
-                if old.is_empty() {
-                    checks.push(Check::fine(
-                        "locks",
-                        format!(
-                            "none was left by its holder, of {} with files that wait",
-                            many(backlogs.len() as u64, "date")
-                        ),
-                    ));
-                }
-            }
-            Err(error) => checks.push(Check::unknown("locks", shown(&error.to_string()))),
-        }
+        let mut checks = self.lock_checks(now).await;
         match self.store.drafts(now - OLD_DRAFT).await {
             Ok(drafts) if drafts.is_empty() => checks.push(Check::fine("drafts", "none was left")),
             Ok(drafts) => checks.push(Check::warning(
@@ -153,9 +115,38 @@ impl Inspector {
             )),
             Err(error) => checks.push(Check::unknown("drafts", shown(&error.to_string()))),
         }
+        checks.push(self.failed_check().await);
+        checks
+    }
+
+    /// Checks the locks of dates with files that wait.
+    async fn lock_checks(&self, now: DateTime<Utc>) -> Vec<Check> {
+        const MAX_LOCKS: usize = 100;
+        let backlogs = match self.store.backlogs().await {
+            Ok(backlogs) => backlogs,
+            Err(error) => return vec![Check::unknown("locks", shown(&error.to_string()))],
+        };
+        let names: Vec<String> = backlogs.iter().take(MAX_LOCKS).map(|(date, _)| format!("LOCK#{date}")).collect();
+        let locks = self.store.inspection().locks(&names).await.unwrap_or_default();
+        let old = locks.iter().filter_map(|lock| Some((lock, lock.expires_at.filter(|at| now - *at > OLD_LOCK)?)));
+        let old = old.map(|(lock, at)| {
+            let (name, holder) = (shown(&lock.name), shown(&lock.holder));
+            let found = format!("{name} expired at {at}, holder {holder}; files of its date wait");
+            Check::warning("lock", found, "start a builder, or `millwork-manifest-builder sweep`")
+        });
+        let mut checks: Vec<Check> = old.collect();
+        if checks.is_empty() {
+            let dates = many(backlogs.len() as u64, "date");
+            checks.push(Check::fine("locks", format!("none was left by its holder, of {dates} with files that wait")));
+        }
+        checks
+    }
+
+    /// Checks whether files have failed.
+    async fn failed_check(&self) -> Check {
         let failed =
             FileFilter { state: Some(millwork_manifest::FileState::Failed), limit: 1000, ..FileFilter::default() };
-        checks.push(match self.store.list_files(&failed).await {
+        match self.store.list_files(&failed).await {
             Err(error) => Check::broken(
                 "files",
                 shown(&error.to_string()),
@@ -173,9 +164,22 @@ impl Inspector {
                     "`millwork files list --state failed`, then `millwork why FILE`",
                 ),
             },
-        });
-        checks
+        }
     }
+}
+
+/// Executors of another version than this scheduler's.
+fn version_checks(executors: Vec<ExecutorInfo>) -> impl Iterator<Item = Check> {
+    let versions = executors.into_iter().map(|executor| (executor.id, executor.version));
+    let others = versions.filter(|(_, version)| version != env!("CARGO_PKG_VERSION"));
+    others.take(MAX_VERSIONS).map(|(id, version)| {
+        let found = format!("{} is {}, this is {}", shown(&id), shown(&version), env!("CARGO_PKG_VERSION"));
+        Check::warning(
+            "version",
+            found,
+            "run the same version everywhere: replace its image or binary, then restart it",
+        )
+    })
 }
 
 /// Checks builders: running ones, missing ones, and wrong clocks.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use millwork_api::Check;
 use millwork_diagnosis::{many, shown};
-use millwork_storage::{Location, Objects, Storage, open_uploads, remove_blocking};
+use millwork_storage::{Location, Objects, Storage};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -21,16 +21,18 @@ impl Inspector {
     pub(super) async fn place_checks(&self, now: DateTime<Utc>) -> Vec<Check> {
         let mut checks = Vec::new();
         for place in self.input.iter().flat_map(millwork_storage::Places::locations) {
-            checks.push(tried(&format!("input {place}"), can_list(&place)).await);
+            checks.push(tried(&format!("input {place}"), can_list(&self.storage, &place)).await);
         }
         for (what, place) in &self.about.written {
             // Manifests are written by builders only, so that write access is not tested.
             match *what {
-                "the place of manifests" => checks.push(tried(&format!("manifests {place}"), can_list(place)).await),
+                "the place of manifests" => {
+                    checks.push(tried(&format!("manifests {place}"), can_list(&self.storage, place)).await)
+                }
                 what => {
                     let name = format!("{} {place}", what.trim_start_matches("the "));
-                    checks.push(tried(&name, can_write(place)).await);
-                    checks.extend(left_uploads(place, now).await);
+                    checks.push(tried(&name, can_write(&self.storage, place)).await);
+                    checks.extend(left_uploads(&self.storage, place, now).await);
                 }
             }
             if let Some(check) = place.local_path().and_then(|path| free_space(&format!("space of {what}"), path)) {
@@ -58,8 +60,7 @@ async fn tried(name: &str, work: impl Future<Output = Result<String, (String, St
 }
 
 /// Lists up to the first object, and reads its metadata.
-async fn can_list(place: &Location) -> Result<String, (String, String)> {
-    let storage = Storage::from_env();
+async fn can_list(storage: &Storage, place: &Location) -> Result<String, (String, String)> {
     let refused = |what: &str, error: &dyn std::fmt::Display| {
         (
             format!("{what}: {error}"),
@@ -83,8 +84,7 @@ async fn can_list(place: &Location) -> Result<String, (String, String)> {
 }
 
 /// Writes a private object, and removes it.
-async fn can_write(place: &Location) -> Result<String, (String, String)> {
-    let storage = Storage::from_env();
+async fn can_write(storage: &Storage, place: &Location) -> Result<String, (String, String)> {
     let refused = |what: &str, error: &dyn std::fmt::Display| {
         (
             format!("{what}: {error}"),
@@ -97,7 +97,8 @@ async fn can_write(place: &Location) -> Result<String, (String, String)> {
         .write_once(&uri, b"written by millwork doctor, and removed at once\n")
         .await
         .map_err(|error| refused("nothing can be written", &error))?;
-    let removed = tokio::task::spawn_blocking(move || remove_blocking(&uri)).await;
+    let storage = storage.clone();
+    let removed = tokio::task::spawn_blocking(move || storage.remove_blocking(&uri)).await;
     match removed {
         Ok(Ok(())) => Ok("it can be written to, and what is written can be removed".to_owned()),
         Ok(Err(error)) => Err(refused("what is written cannot be removed", &error)),
@@ -106,9 +107,9 @@ async fn can_write(place: &Location) -> Result<String, (String, String)> {
 }
 
 /// Checks for open uploads that no attempt can still be using; `None` for a directory.
-async fn left_uploads(place: &Location, now: DateTime<Utc>) -> Option<Check> {
+async fn left_uploads(storage: &Storage, place: &Location, now: DateTime<Utc>) -> Option<Check> {
     let name = format!("open uploads {place}");
-    let found = match tokio::time::timeout(PATIENCE, open_uploads(place, now - OLD_UPLOAD)).await {
+    let found = match tokio::time::timeout(PATIENCE, storage.open_uploads(place, now - OLD_UPLOAD)).await {
         Ok(Ok(found)) => found?,
         Ok(Err(error)) => return Some(Check::unknown(&name, shown(&error.to_string()))),
         Err(_) => return Some(Check::unknown(&name, format!("no answer within {} s", PATIENCE.as_secs()))),

@@ -3,76 +3,25 @@
 //! A task is launched on an executor's stream, and belongs to that executor until it ends, is cancelled, or the
 //! executor leaves. Reports from other executors, and second reports, are ignored.
 
+use super::assigned::Assigned;
 use super::busy::Busy;
-use super::counts::{Heard, MOST_MEMORY_BYTES, TaskNow};
+use super::counts::{MOST_MEMORY_BYTES, TaskNow};
 use super::launch::single_tasks;
+use super::member::{ExecutorInfo, ExecutorNow, GoneExecutor, Member};
 use ballista_core::JobId;
 use ballista_core::error::{BallistaError, Result};
 use ballista_core::serde::protobuf::MultiTaskDefinition;
 use ballista_core::serde::scheduler::ExecutorMetadata;
 use ballista_scheduler::state::executor_manager::ExecutorManager;
 use ballista_scheduler::state::task_manager::TaskLauncher;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use millwork_cluster::MAX_MESSAGE_BYTES;
-use millwork_cluster::messages::{Alive, Counts, FromScheduler, Release, Task, TaskKey, ToExecutor};
+use millwork_cluster::messages::{Alive, FromScheduler, Release, Task, TaskKey, ToExecutor};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
-
-/// Identity of a connected executor.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct ExecutorInfo {
-    /// Id of the executor's session with this scheduler.
-    pub id: String,
-    /// Address from which it connected.
-    pub host: String,
-    /// Number of tasks that it runs concurrently.
-    pub vcores: u32,
-    /// Version of its program.
-    pub version: String,
-    /// Name of its machine; empty if unknown.
-    pub machine: String,
-    /// Time at which it connected.
-    pub since: DateTime<Utc>,
-    /// Memory limit of its process, in bytes, if known.
-    pub memory_limit_bytes: Option<u64>,
-}
-
-/// Current state of a connected executor.
-#[derive(Clone, Debug)]
-pub struct ExecutorNow {
-    /// Identity of the executor: its id, address, slots and version.
-    pub info: ExecutorInfo,
-    /// Time of its last message.
-    pub last_seen: DateTime<Utc>,
-    /// Memory of its process at that time, in bytes, if known.
-    pub memory_bytes: Option<u64>,
-    /// Time since which it accepts no more tasks, if it was told to stop.
-    pub draining_since: Option<DateTime<Utc>>,
-    /// Engine job of each of its tasks.
-    pub jobs: Vec<String>,
-    /// Recent reading speed of its tasks, in bytes of input per second.
-    pub bytes_per_second: f64,
-    /// Number of tasks that succeeded.
-    pub finished: u64,
-    /// Number of tasks that failed.
-    pub failed: u64,
-}
-
-/// An executor that has disconnected.
-#[derive(Clone, Debug)]
-pub struct GoneExecutor {
-    /// Identity of the executor that has left: its id, address, slots and version.
-    pub info: ExecutorInfo,
-    /// Time at which it disconnected.
-    pub left_at: DateTime<Utc>,
-    /// Reason for the disconnect.
-    pub reason: String,
-    /// Number of tasks that it had then, which other executors have to repeat.
-    pub lost_tasks: u64,
-}
 
 /// Limit of the disconnected executors that are remembered: the last 200. If more leave in a day, older ones are only
 /// in the log.
@@ -100,72 +49,6 @@ impl State {
         let busy: HashSet<&str> = self.tasks.values().map(|assigned| assigned.executor.as_str()).collect();
         let slots = busy.iter().filter_map(|id| self.members.get(*id)).map(|member| member.info.vcores);
         self.busy.set(busy.len() as u32, slots.sum());
-    }
-}
-
-/// A connected executor.
-struct Member {
-    info: ExecutorInfo,
-    outbound: mpsc::Sender<ToExecutor>,
-    draining_since: Option<DateTime<Utc>>,
-    last_seen: DateTime<Utc>,
-    memory_bytes: Option<u64>,
-    finished: u64,
-    failed: u64,
-}
-
-/// A task that is assigned to an executor.
-#[derive(Clone, Debug)]
-pub(super) struct Assigned {
-    executor: String,
-    /// Partition of the stage.
-    pub(super) partition: usize,
-    /// Time at which it was launched, in Unix milliseconds.
-    pub(super) launched_at_ms: u64,
-    /// Progress reported by the executor so far.
-    heard: Heard,
-}
-
-impl Member {
-    fn now(&self) -> ExecutorNow {
-        ExecutorNow {
-            info: self.info.clone(),
-            last_seen: self.last_seen,
-            memory_bytes: self.memory_bytes,
-            draining_since: self.draining_since,
-            jobs: Vec::new(),
-            bytes_per_second: 0.0,
-            finished: self.finished,
-            failed: self.failed,
-        }
-    }
-}
-
-impl Assigned {
-    pub(super) fn new(executor: &str, partition: usize, launched_at_ms: u64) -> Self {
-        Self { executor: executor.to_owned(), partition, launched_at_ms, heard: Heard::default() }
-    }
-
-    /// State of the task by the executor's last progress message.
-    fn now(&self, task: u32, slots: u32) -> TaskNow {
-        TaskNow {
-            task,
-            partition: self.partition,
-            executor: self.executor.clone(),
-            slots,
-            launched_at_ms: self.launched_at_ms,
-            counts: self.heard.counts(),
-            bytes_per_second: self.heard.bytes_per_second(),
-            ..TaskNow::default()
-        }
-    }
-
-    /// State of the task at its end, with the executor's last counts, if there are any.
-    pub(super) fn ended(mut self, task: u32, slots: u32, last: Option<&Counts>) -> TaskNow {
-        if let Some(last) = last {
-            self.heard.take(last, Instant::now());
-        }
-        TaskNow { bytes_per_second: 0.0, ..self.now(task, slots) }
     }
 }
 
@@ -389,6 +272,8 @@ impl TaskLauncher for Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::DateTime;
+    use millwork_cluster::messages::Counts;
 
     fn key(job: &str, task: u32) -> TaskKey {
         TaskKey { job: job.to_owned(), stage: 1, stage_attempt: 0, task }

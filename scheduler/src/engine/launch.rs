@@ -1,6 +1,6 @@
 //! Conversion of tasks from Ballista's form to that of executors.
 
-use super::fleet::Assigned;
+use super::assigned::Assigned;
 use ballista_core::serde::protobuf::MultiTaskDefinition;
 use millwork_cluster::messages::{Setting, Task, TaskKey};
 

@@ -1,7 +1,7 @@
 //! Session of an executor with this scheduler, from its registration to the end of its stream.
 
 use super::counts::{MOST_MEMORY_BYTES, at_end};
-use super::fleet::ExecutorInfo;
+use super::member::ExecutorInfo;
 use super::{Engine, KEEPER, Takes, now_ms};
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::failed_task::FailedReason;
@@ -30,23 +30,38 @@ const MAX_DEFECT_CHARACTERS: usize = 4096;
 /// Size from which a report counts as large, and waits for a permit to be decoded: decoded it takes several times the
 /// memory.
 const LARGE_REPORT_BYTES: usize = 1 << 20;
-/// Permits for decoding large reports, over all executors.
-static LARGE_REPORTS: Semaphore = Semaphore::const_new(2);
+/// Number of large reports that are read at once, of all executors together.
+const LARGE_REPORTS_AT_ONCE: usize = 2;
 
-/// Id of the next session. An executor that reconnects gets a new one, since its former tasks were reassigned.
-static SESSIONS: AtomicU64 = AtomicU64::new(1);
+/// State that the sessions of an engine share.
+pub(super) struct Sessions {
+    /// Id of the next session. An executor that reconnects gets a new one, since its former tasks were reassigned.
+    next: AtomicU64,
+    /// Turns of large reports.
+    large_reports: Semaphore,
+}
 
-/// Serves an executor until its stream ends, it is silent for too long, or it is released.
-pub(super) async fn serve(engine: Engine, mut link: ExecutorLink) {
-    let registered = match timeout(link.patience, link.inbound.next()).await {
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { next: AtomicU64::new(1), large_reports: Semaphore::new(LARGE_REPORTS_AT_ONCE) }
+    }
+}
+
+/// The first message of an executor: what it is, if that is taken.
+async fn registration(link: &mut ExecutorLink) -> Result<Register, String> {
+    match timeout(link.patience, link.inbound.next()).await {
         Ok(Some(Ok(message))) => match message.content {
             Some(FromExecutor::Register(register)) => check(register),
             _ => Err("its first message does not say who it is".to_owned()),
         },
         Ok(Some(Err(error))) => Err(error.to_string()),
         Ok(None) | Err(_) => Err("it says nothing".to_owned()),
-    };
-    let register = match registered {
+    }
+}
+
+/// Serves an executor until its stream ends, it is silent for too long, or it is released.
+pub(super) async fn serve(engine: Engine, mut link: ExecutorLink) {
+    let register = match registration(&mut link).await {
         Ok(register) => register,
         Err(reason) => {
             tracing::warn!(peer = link.peer, reason, "refused an executor");
@@ -55,7 +70,7 @@ pub(super) async fn serve(engine: Engine, mut link: ExecutorLink) {
             return;
         }
     };
-    let id = format!("{}-{}", register.name, SESSIONS.fetch_add(1, Ordering::Relaxed));
+    let id = format!("{}-{}", register.name, engine.sessions.next.fetch_add(1, Ordering::Relaxed));
     let info = ExecutorInfo {
         id: id.clone(),
         host: link.peer.clone(),
@@ -217,7 +232,7 @@ impl Session {
         let none = |error: &dyn std::fmt::Display| format!("the report of executor {} is none: {error}", self.id);
         let length = bytes.len();
         let _turn = match length > LARGE_REPORT_BYTES {
-            true => Some(LARGE_REPORTS.acquire().await.map_err(|error| none(&error))?),
+            true => Some(self.engine.sessions.large_reports.acquire().await.map_err(|error| none(&error))?),
             false => None,
         };
         let read = tokio::task::spawn_blocking(move || TaskReport::from_bytes(&bytes)).await;

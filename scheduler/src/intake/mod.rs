@@ -34,7 +34,7 @@ use futures::TryStreamExt;
 use metrics::counter;
 use millwork_manifest::{Manifest, ObjectUri};
 use millwork_queue::{BadMessage, BadReason, Consumer, Verdict};
-use millwork_storage::{Location, Objects, Places, Storage};
+use millwork_storage::{Location, Objects, Places};
 use millwork_tracking::TrackingError;
 use queue::FromQueue;
 use std::sync::Arc;
@@ -66,8 +66,8 @@ pub struct Intake {
 
 impl Intake {
     /// Creates an intake that reads manifests from these places; buckets are accessed as the environment says.
-    pub fn new(submit: Arc<dyn Submit>, places: Places) -> Self {
-        Self { submit, objects: Arc::new(Storage::from_env()), places: Arc::new(places) }
+    pub fn new(submit: Arc<dyn Submit>, objects: Arc<dyn Objects>, places: Places) -> Self {
+        Self { submit, objects, places: Arc::new(places) }
     }
 
     /// Starts the sources that the options name. They run until `stop`; the returned tracker then waits for work in

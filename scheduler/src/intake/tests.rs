@@ -202,7 +202,14 @@ impl Watched {
     fn new() -> Self {
         let (root, store) = (tempfile::tempdir().unwrap(), Arc::new(Store::default()));
         let place = Location::parse(root.path().to_str().unwrap()).unwrap();
-        Self { watch: Watch::new(Intake::new(store.clone(), Places::of(&place)), place), root, store }
+        Self {
+            watch: Watch::new(
+                Intake::new(store.clone(), Arc::new(millwork_storage::Storage::default()), Places::of(&place)),
+                place,
+            ),
+            root,
+            store,
+        }
     }
 
     fn put(&self, name: &str, content: &str) {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::service::Service;
 use chrono::{Duration, Utc};
-use millwork_storage::{Location, Staging};
+use millwork_storage::{Location, Staging, Storage};
 use millwork_tracking::{AttemptStore, LockStore, QueuedManifest, Run, RunState, RunStore, SqliteStore};
 use serde_json::json;
 use std::io::Write;
@@ -31,7 +31,7 @@ impl Place {
         let id = manifest.id.clone();
         store.submit(&QueuedManifest { manifest, uri: "inline".to_owned() }, 0, Utc::now()).await.unwrap();
         let commit = commit(&root, &store, &id, 1).await;
-        Self { root, service: Service::new(store.clone(), nowhere()), store, id, commit }
+        Self { root, service: Service::new(store.clone(), nowhere(), Storage::default()), store, id, commit }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -78,6 +78,7 @@ async fn commit(root: &tempfile::TempDir, store: &SqliteStore, id: &ManifestId, 
         store.lock(&format!("LOCK#{generation}"), "test", Duration::minutes(1), Utc::now()).await.unwrap().unwrap();
     let attempt = store.start_attempt(id, &lock, Utc::now()).await.unwrap();
     let staging = Staging::new(&Location::Local(root.path().to_owned()), "m", attempt, "");
+    let staging = Storage::default().staging(staging);
     staging.prepare().unwrap();
     let output = |name: &str| {
         let number = OUTPUTS.iter().position(|output| *output == name).unwrap();
@@ -88,7 +89,7 @@ async fn commit(root: &tempfile::TempDir, store: &SqliteStore, id: &ManifestId, 
     };
     let record = json!({
         "outputs": [output("a"), output("b")],
-        "staging": staging,
+        "staging": staging.place(),
         "rejects": [],
         "rejects_uri": "s3://none/none",
         "ledger": [],
@@ -103,7 +104,7 @@ async fn an_output_that_is_there_is_not_given_up() {
     let place = Place::new().await;
     for shown in [false, true] {
         if shown {
-            record_of(&place.commit).unwrap().publish().unwrap();
+            record_of(&place.commit).unwrap().publish(&Storage::default()).unwrap();
         }
         for asked in [place.service.retry(&place.id).await, place.service.force(&place.id).await] {
             let told = asked.unwrap_err().to_string();
@@ -127,10 +128,10 @@ async fn a_lost_output_is_given_up_on_request_and_nothing_of_it_is_left() {
     assert!(failure.message.contains("g1-b.parquet") && failure.message.contains("converted anew"), "{failure}");
     assert!(!place.is_shown("g1-a") && !place.is_shown("g1-b"));
     // A former scheduler that still has the record cannot publish.
-    assert!(record_of(&place.commit).unwrap().publish().unwrap_err().is_lost());
+    assert!(record_of(&place.commit).unwrap().publish(&Storage::default()).unwrap_err().is_lost());
     assert!(place.store.complete(&place.id, Utc::now()).await.is_err());
     let second = commit(&place.root, &place.store, &place.id, 2).await;
-    record_of(&second).unwrap().publish().unwrap();
+    record_of(&second).unwrap().publish(&Storage::default()).unwrap();
     place.store.complete(&place.id, Utc::now()).await.unwrap();
     assert!(place.is_shown("g2-a") && place.is_shown("g2-b") && !place.is_shown("g1-a"));
 }
@@ -165,7 +166,7 @@ async fn what_a_death_left_of_a_lost_output_goes_before_the_run_is_cancelled() {
 #[tokio::test]
 async fn an_output_is_replaced_once_all_of_the_new_one_is_shown() {
     let place = Place::new().await;
-    record_of(&place.commit).unwrap().publish().unwrap();
+    record_of(&place.commit).unwrap().publish(&Storage::default()).unwrap();
     place.store.complete(&place.id, Utc::now()).await.unwrap();
     place.service.force(&place.id).await.unwrap();
     let second = commit(&place.root, &place.store, &place.id, 2).await;
@@ -174,16 +175,16 @@ async fn an_output_is_replaced_once_all_of_the_new_one_is_shown() {
     let content = std::fs::read(&private).unwrap();
     std::fs::remove_file(&private).unwrap();
     // A lost private file is detected before anything is published.
-    assert!(record.publish().unwrap_err().is_lost());
+    assert!(record.publish(&Storage::default()).unwrap_err().is_lost());
     assert!(place.is_shown("g1-a") && place.is_shown("g1-b") && !place.is_shown("g2-a"));
     // A file in the way of the last new name: the old output is kept as well.
     std::fs::write(&private, content).unwrap();
     std::fs::write(place.path("g2-b.parquet"), "foreign").unwrap();
-    assert!(record.publish().unwrap_err().to_string().contains("move it away"));
+    assert!(record.publish(&Storage::default()).unwrap_err().to_string().contains("move it away"));
     assert!(place.is_shown("g1-a") && place.is_shown("g1-b"));
     std::fs::remove_file(place.path("g2-b.parquet")).unwrap();
     for _ in 0..2 {
-        record.publish().unwrap();
+        record.publish(&Storage::default()).unwrap();
         assert!(place.is_shown("g2-a") && place.is_shown("g2-b") && !place.is_shown("g1-a") && !place.is_shown("g1-b"));
     }
 }

@@ -47,7 +47,7 @@ pub struct StateMark {
     pub state: FileState,
     /// Version of the file.
     pub version: u64,
-    /// The manifest it is in.
+    /// Manifest that contains it.
     #[schema(required)]
     pub manifest_id: Option<String>,
     /// Moment it came to this; none for what is to come.
@@ -58,7 +58,7 @@ pub struct StateMark {
 /// A change of one file, as it would be made.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PlannedChange {
-    /// The file.
+    /// URI of the file.
     pub uri: String,
     /// The file now; none if it is not known.
     #[schema(required)]
@@ -235,6 +235,23 @@ impl Operations {
         })
     }
 
+    /// Makes a planned change, and says why if it is not made.
+    async fn apply_one(&self, planned: &mut PlannedChange, detail: String, now: DateTime<Utc>) -> Outcome {
+        let Some(mut change) = planned.change.take() else { return Outcome::Refused };
+        change.detail = detail;
+        match self.store().inspection().change_state(&change, now).await {
+            Ok(StateChanged::Done(_)) => Outcome::Done,
+            Ok(StateChanged::Moved(file)) => {
+                planned.why = file.map_or_else(|| "it is no longer known".to_owned(), |file| moved(&change, &file));
+                Outcome::Skipped
+            }
+            Err(error) => {
+                planned.why = error.to_string();
+                Outcome::Failed
+            }
+        }
+    }
+
     /// Makes planned changes between writing and completing an audit record. Files are changed independently, so that a
     /// failure does not stop the others.
     pub async fn apply(
@@ -258,22 +275,8 @@ impl Operations {
         self.store().audit(&note).await?;
         let mut changes = Vec::with_capacity(plan.len());
         for mut planned in plan {
-            let Some(mut change) = planned.change.take() else {
-                changes.push(ChangeMade { planned, outcome: Outcome::Refused });
-                continue;
-            };
-            change.detail = format!("{action} by {}: {reason}", who.actor);
-            let outcome = match self.store().inspection().change_state(&change, now).await {
-                Ok(StateChanged::Done(_)) => Outcome::Done,
-                Ok(StateChanged::Moved(file)) => {
-                    planned.why = file.map_or_else(|| "it is no longer known".to_owned(), |file| moved(&change, &file));
-                    Outcome::Skipped
-                }
-                Err(error) => {
-                    planned.why = error.to_string();
-                    Outcome::Failed
-                }
-            };
+            let detail = format!("{action} by {}: {reason}", who.actor);
+            let outcome = self.apply_one(&mut planned, detail, now).await;
             changes.push(ChangeMade { planned, outcome });
         }
         let applied = Applied { is_dry_run: false, changes };

@@ -217,7 +217,7 @@ impl Operations {
     ) -> anyhow::Result<()> {
         let before = now.checked_sub_signed(older_than).unwrap_or(now);
         found.objects_listed = Some(0);
-        let storage = Storage::from_env();
+        let storage = self.inspector.storage.clone();
         for place in self.inspector.input.iter().flat_map(millwork_storage::Places::locations) {
             let mut listing = storage.list(&place).await?;
             let mut chunk = Vec::new();

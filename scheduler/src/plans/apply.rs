@@ -61,7 +61,7 @@ impl Service {
         read.kept.plan.state = PlanState::Applying;
         read.kept.plan.applied_at.get_or_insert_with(Utc::now);
         read.save(store).await?;
-        open::leave(store, id, Utc::now()).await;
+        open::leave(store, self.register_turn(), id, Utc::now()).await;
         let mut entry = note_of(&read.kept.plan, who);
         if let Err(error) = store.audit(&entry).await {
             return Err(self.reopen(read, error.into()).await);

@@ -7,7 +7,6 @@ use chrono::Utc;
 use millwork_api::{Change, ChangeResult};
 use millwork_manifest::{FileRules, FileState, ObjectUri};
 use millwork_redrive::{Redrive, RedriveError, Verdict};
-use millwork_storage::Storage;
 use millwork_tracking::{BuilderNote, TrackedFile, TrackingError, TrackingResult};
 
 /// A known file, or the reason why nothing can be done with it.
@@ -47,8 +46,8 @@ pub(super) async fn look(service: &Service, subject: &str) -> TrackingResult<Loo
         Ok(file) => file,
         Err(reason) => return Ok(refused(subject, reason)),
     };
-    let (objects, rules) = (Storage::from_env(), rules(service).await?);
-    let redrive = Redrive { store: &**service.store(), objects: &objects, rules: &rules, place: None, now: Utc::now() };
+    let (objects, rules) = (service.storage(), rules(service).await?);
+    let redrive = Redrive { store: &**service.store(), objects, rules: &rules, place: None, now: Utc::now() };
     Ok(match redrive.look(&file).await.map(|looked| looked.verdict) {
         Ok(Verdict::Pending) => {
             let states = (before(&file), FileState::Pending.to_string());
@@ -73,8 +72,8 @@ pub(super) async fn make(service: &Service, change: &Change, is_repeated: bool) 
             false => (ChangeResult::Skipped, Some(format!("it has changed since: it is {} now", before(&file)))),
         });
     }
-    let (objects, rules) = (Storage::from_env(), rules(service).await?);
-    let redrive = Redrive { store: &**service.store(), objects: &objects, rules: &rules, place: None, now: Utc::now() };
+    let (objects, rules) = (service.storage(), rules(service).await?);
+    let redrive = Redrive { store: &**service.store(), objects, rules: &rules, place: None, now: Utc::now() };
     Ok(match redrive.take_back(&file).await {
         Ok(Verdict::Pending) => (ChangeResult::Done, None),
         Ok(Verdict::Refused(_, detail)) => (ChangeResult::Skipped, Some(detail)),

@@ -69,7 +69,7 @@ impl Service {
             applied_at: None,
         };
         let kept = Kept { plan, begun: 0, token: 0 };
-        open::enter(&**self.store(), &kept.plan, now).await?;
+        open::enter(&**self.store(), self.register_turn(), &kept.plan, now).await?;
         record::create(&**self.store(), &kept, now).await?;
         Ok(kept.plan)
     }

@@ -23,9 +23,6 @@ const RECORD: &str = "open";
 /// Limit of the attempts to change the record: each failure means that another scheduler has changed it.
 const MAX_TRIES: usize = 50;
 
-/// Lock that lets this process change the record only once at a time.
-static TURN: Mutex<()> = Mutex::const_new(());
-
 /// An open plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
@@ -45,9 +42,14 @@ pub(super) async fn check(store: &dyn PlanStore, actor: &str, now: DateTime<Utc>
 }
 
 /// Registers a plan that is about to be stored, unless the limit is reached.
-pub(super) async fn enter(store: &dyn PlanStore, plan: &Plan, now: DateTime<Utc>) -> Result<(), PlanError> {
+pub(super) async fn enter(
+    store: &dyn PlanStore,
+    turn: &Mutex<()>,
+    plan: &Plan,
+    now: DateTime<Utc>,
+) -> Result<(), PlanError> {
     let entry = || Entry { id: plan.id.clone(), actor: plan.actor.clone(), until: plan.valid_until };
-    change(store, now, |open| {
+    change(store, turn, now, |open| {
         room_for(open, &plan.actor)?;
         open.push(entry());
         Ok(())
@@ -56,8 +58,8 @@ pub(super) async fn enter(store: &dyn PlanStore, plan: &Plan, now: DateTime<Utc>
 }
 
 /// Removes the entry of a plan that is no longer open. On failure the entry expires by itself.
-pub(super) async fn leave(store: &dyn PlanStore, id: &str, now: DateTime<Utc>) {
-    let left = change(store, now, |open| {
+pub(super) async fn leave(store: &dyn PlanStore, turn: &Mutex<()>, id: &str, now: DateTime<Utc>) {
+    let left = change(store, turn, now, |open| {
         open.retain(|entry| entry.id != id);
         Ok(())
     });
@@ -97,10 +99,11 @@ fn corrupt(error: &serde_json::Error) -> TrackingError {
 /// Changes the current register.
 async fn change(
     store: &dyn PlanStore,
+    turn: &Mutex<()>,
     now: DateTime<Utc>,
     change: impl Fn(&mut Vec<Entry>) -> Result<(), PlanError>,
 ) -> Result<(), PlanError> {
-    let _turn = TURN.lock().await;
+    let _turn = turn.lock().await;
     for _ in 0..MAX_TRIES {
         let found = store.plan(RECORD).await?;
         let before = entries(found.as_ref(), now)?;

@@ -117,24 +117,9 @@ impl Machine {
                 }
                 self.look_soon(now);
             }
-            Event::Due(seen) => {
-                self.has_more |= seen.len() >= self.look_limit();
-                self.look_for_due = Some(now + LOOK_FOR_DUE);
-                self.ready = seen.into();
-            }
-            Event::Open(seen) => {
-                self.look_for_open = Some(now + LOOK_FOR_OPEN);
-                let settled = std::mem::take(&mut self.settled);
-                if !self.stops {
-                    let open = seen.iter().filter(|seen| !settled.contains(&seen.id));
-                    open.for_each(|seen| self.adopt(seen, &mut actions));
-                }
-            }
-            Event::LookFailed => {
-                let soon = Some(now + Duration::seconds(1));
-                self.look_for_due = self.look_for_due.or(soon);
-                self.look_for_open = self.look_for_open.or(soon);
-            }
+            Event::Due(seen) => self.found_due(seen, now),
+            Event::Open(seen) => self.found_open(&seen, now, &mut actions),
+            Event::LookFailed => self.look_failed(now),
             Event::Cancel(id) => self.cancel(&id, &mut actions),
             Event::Started(id, attempt) => self.started(id, attempt, now, &mut actions),
             Event::Planned(id, attempt) => {
@@ -171,6 +156,29 @@ impl Machine {
         self.time_out(now, &mut actions);
         self.admit(now, &mut actions);
         actions
+    }
+
+    // Looks.
+
+    fn found_due(&mut self, seen: Vec<Seen>, now: DateTime<Utc>) {
+        self.has_more |= seen.len() >= self.look_limit();
+        self.look_for_due = Some(now + LOOK_FOR_DUE);
+        self.ready = seen.into();
+    }
+
+    fn found_open(&mut self, seen: &[Seen], now: DateTime<Utc>, actions: &mut Vec<Action>) {
+        self.look_for_open = Some(now + LOOK_FOR_OPEN);
+        let settled = std::mem::take(&mut self.settled);
+        if !self.stops {
+            let open = seen.iter().filter(|seen| !settled.contains(&seen.id));
+            open.for_each(|seen| self.adopt(seen, actions));
+        }
+    }
+
+    fn look_failed(&mut self, now: DateTime<Utc>) {
+        let soon = Some(now + Duration::seconds(1));
+        self.look_for_due = self.look_for_due.or(soon);
+        self.look_for_open = self.look_for_open.or(soon);
     }
 
     // Admission of queued runs.

@@ -3,7 +3,7 @@
 use crate::RunOptions;
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use millwork_net::{ClientTrust, Identity, ServerTls};
+use millwork_net::{CertificatesInUse, ClientTrust, Identity, ServerTls};
 use millwork_scaling::Policy;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -68,6 +68,15 @@ pub struct ScalerDoor {
     /// Address to listen on.
     pub address: SocketAddr,
     pub(super) tls: Option<ServerTls>,
+}
+
+impl ScalerDoor {
+    /// Adds its certificates to those in use.
+    pub fn note_certificates(&self, in_use: &CertificatesInUse) {
+        if let Some(tls) = &self.tls {
+            tls.note_in(in_use);
+        }
+    }
 }
 
 impl ScalingOptions {

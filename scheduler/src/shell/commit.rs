@@ -9,7 +9,7 @@ use chrono::Utc;
 use millwork_api::Step;
 use millwork_conversion::AttemptOutcome;
 use millwork_manifest::{Failure, FailureClass, ManifestId};
-use millwork_storage::{Staging, StorageError, find_blocking};
+use millwork_storage::{StagingArea, StorageError};
 use millwork_tracking::{Commit, Replaced, RunState, TrackingError, TrackingResult};
 use std::sync::Arc;
 use std::time::Instant;
@@ -87,14 +87,16 @@ impl Shell {
         let to = Destination { output: &self.output, quarantine: &self.quarantine, layout, generation };
         if let Err(failure) = self.check_rejected(&outcome) {
             let kept = to.rejects_of_failed(manifest, attempt).map_err(|e| Failure::new(FailureClass::Bug, e))?;
+            let staging = self.storage().staging(staging);
             return Err(blocking(move || super::rejected::keep(&failure, &staging, &outcome, &kept)).await?);
         }
         let invalid = |e| Failure::new(FailureClass::Bug, e);
         // Final names do not depend on settling the content.
         let names = to.unseen_names(manifest, &staging, &outcome).map_err(invalid)?;
-        let foreign = blocking(move || find_blocking(&names));
+        let storage = self.storage().clone();
+        let foreign = blocking(move || storage.find_blocking(&names));
         // Both are awaited to the end: work that continued after a failure would interfere with the clean-up.
-        let (outcome, foreign) = tokio::join!(self.settle(outcome, &staging), foreign);
+        let (outcome, foreign) = tokio::join!(self.settle(outcome, self.storage().staging(staging.clone())), foreign);
         let outcome = outcome?;
         if let Some(uri) = foreign?.map_err(storage_failure)? {
             let message = format!("`{uri}` is there already, and is not of this run: move it away, then retry");
@@ -113,8 +115,7 @@ impl Shell {
     }
 
     /// Settles the output, the last change before the commit.
-    async fn settle(&self, mut outcome: AttemptOutcome, staging: &Staging) -> Result<AttemptOutcome, Failure> {
-        let staging = staging.clone();
+    async fn settle(&self, mut outcome: AttemptOutcome, staging: StagingArea) -> Result<AttemptOutcome, Failure> {
         blocking(move || {
             outcome.settle(&staging)?;
             staging.sync().map_err(storage_failure)?;
@@ -155,8 +156,8 @@ impl Shell {
             Err(error) => return Event::PublishFailed(id, Failure::new(FailureClass::Bug, error)),
         };
         let published = {
-            let record = record.clone();
-            blocking(move || record.publish())
+            let (storage, record) = (self.storage().clone(), record.clone());
+            blocking(move || record.publish(&storage))
         };
         let failure = match published.await {
             Ok(Ok(())) => return Event::Published(id),
@@ -185,7 +186,7 @@ impl Shell {
     /// Event for a committed output of which something seems to be lost, or the failure after which publication is
     /// retried.
     async fn lost(&self, id: &ManifestId, record: CommitRecord) -> Result<Event, Failure> {
-        let is_gone = loss::check_there(record).await;
+        let is_gone = loss::check_there(self.storage(), record).await;
         let Some(error) = is_gone.err().filter(StorageError::is_lost) else {
             self.runs.publication(id, |publication| publication.losses = 0);
             return Err(Failure::new(FailureClass::Storage, "what it names was gone, and is there again"));
@@ -199,7 +200,7 @@ impl Shell {
         }
         let manifest = self.store.manifest(id).await.map_err(|e| Failure::new(FailureClass::Storage, e))?;
         let Some(manifest) = manifest else { return Err(storage_failure(error)) };
-        match loss::missing_input(&manifest).await.map_err(storage_failure)? {
+        match loss::missing_input(self.storage(), &manifest).await.map_err(storage_failure)? {
             None => Ok(Event::Lost(id.clone(), loss::failure_of(&error))),
             Some(uri) => {
                 let advice = "put one of them back, or force the run to give its output up";

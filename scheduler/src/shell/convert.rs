@@ -7,7 +7,6 @@ use crate::run::Event;
 use millwork_api::Step;
 use millwork_conversion::{
     AttemptOutcome, Capacity, Columns, ConversionOptions, PlannedAttempt, Survey, TaskReport, Verdict, plan_attempt,
-    survey,
 };
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::Staging;
@@ -86,7 +85,8 @@ impl Shell {
         self.runs.note(&manifest.id, |progress| progress.end_conversion(&tasks));
         match planned.judge(&survey, &self.conversion.query, reports) {
             Verdict::Complete(outcome) => {
-                let verified = planned.verify(&survey, &staging, outcome);
+                let area = self.storage().staging(staging.clone());
+                let verified = planned.verify(&survey, &area, outcome);
                 let outcome = verified.instrument(tracing::info_span!("judge")).await?;
                 planned.learn(&outcome, &self.conversion);
                 Ok(Converted::Complete(staging, outcome))
@@ -111,13 +111,13 @@ impl Shell {
             Ok::<_, Failure>(match columns {
                 Some(known) => known,
                 None => {
-                    let survey = Arc::new(survey(manifest, &self.conversion).await?);
+                    let survey = Arc::new(self.early.survey(manifest, &self.conversion).await?);
                     let columns = survey.columns();
                     (survey, columns)
                 }
             })
         };
-        let staging = staging.clone();
+        let staging = self.storage().staging(staging.clone());
         let prepared = async { blocking(move || staging.prepare()).await?.map_err(storage_failure) };
         // Both are awaited to the end: a place created later would remain.
         let (surveyed, prepared) = tokio::join!(surveyed, prepared);

@@ -24,9 +24,9 @@ use crate::run::{Action, Event, Machine, Seen};
 use chrono::Utc;
 use futures::FutureExt;
 use millwork_api::RunProgress;
-use millwork_conversion::ConversionOptions;
+use millwork_conversion::{ConversionOptions, EarlySurvey};
 use millwork_manifest::{Failure, FailureClass, ManifestId};
-use millwork_storage::{Location, Staging};
+use millwork_storage::{Location, Staging, StagingArea, Storage};
 use millwork_tracking::{Lock, Run, RunState, TrackingStore};
 use registry::RunRegistry;
 use std::fs::File;
@@ -49,6 +49,7 @@ pub(crate) struct Shell {
     lock: Lock,
     options: RunOptions,
     conversion: ConversionOptions,
+    early: EarlySurvey,
     output: Location,
     /// Place of the rejected lines.
     quarantine: Location,
@@ -204,8 +205,12 @@ impl Shell {
     }
 
     /// Private place of an attempt, for reading and removing.
-    fn staging(&self, id: &ManifestId, attempt: u32) -> Staging {
-        Staging::new(&self.output, id.as_str(), attempt, "")
+    fn storage(&self) -> &Storage {
+        &self.conversion.storage
+    }
+
+    fn staging(&self, id: &ManifestId, attempt: u32) -> StagingArea {
+        self.storage().staging(Staging::new(&self.output, id.as_str(), attempt, ""))
     }
 
     /// Removes the files of an attempt. If that fails, the next attempt or the sweep removes them.

@@ -6,7 +6,7 @@
 
 use millwork_conversion::AttemptOutcome;
 use millwork_manifest::{Failure, ObjectUri};
-use millwork_storage::{StagedFile, Staging, StorageResult};
+use millwork_storage::{StagedFile, StagingArea, StorageResult};
 use serde::Deserialize;
 use std::io::{BufRead, BufReader, Read};
 
@@ -26,7 +26,7 @@ struct Record {
 
 /// Publishes the rejected lines of a failed attempt under a name of their own. Returns the failure with that name and
 /// the first lines.
-pub(super) fn keep(failure: &Failure, staging: &Staging, outcome: &AttemptOutcome, to: &ObjectUri) -> Failure {
+pub(super) fn keep(failure: &Failure, staging: &StagingArea, outcome: &AttemptOutcome, to: &ObjectUri) -> Failure {
     let files: Vec<StagedFile> = outcome.reports.iter().flat_map(|report| report.rejects.clone()).collect();
     let first = first_of(staging, &files).unwrap_or_default();
     let kept = match staging.publish_joined(&files, to) {
@@ -46,7 +46,7 @@ pub(super) fn keep(failure: &Failure, staging: &Staging, outcome: &AttemptOutcom
     told
 }
 
-fn first_of(staging: &Staging, files: &[StagedFile]) -> StorageResult<Vec<Record>> {
+fn first_of(staging: &StagingArea, files: &[StagedFile]) -> StorageResult<Vec<Record>> {
     let mut records = Vec::new();
     for file in files {
         let mut lines = BufReader::new(staging.open_rejects(file)?);

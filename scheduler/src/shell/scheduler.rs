@@ -10,7 +10,7 @@ use crate::recorder::Recorder;
 use crate::run::{Event, Limits, Machine};
 use chrono::{DateTime, Utc};
 use millwork_api::RunProgress;
-use millwork_conversion::ConversionOptions;
+use millwork_conversion::{ConversionOptions, EarlySurvey};
 use millwork_manifest::ManifestId;
 use millwork_tracking::{Run, RunState, TrackingStore};
 use std::collections::HashMap;
@@ -36,14 +36,15 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Takes over queued runs and those of an earlier scheduler, and runs until [`Self::shut_down`]. The receiver gets
-    /// all runs that end. `conversion` holds the options of conversion, with rates already measured.
+    /// Takes up what is queued and what a scheduler before this one left, and goes on until [`Self::shut_down`]. The receiver
+    /// hears of all runs that end. Conversions are made by these options, and the first perhaps
+    /// from a survey that was begun already.
     pub fn start(
         engine: Engine,
         lease: &Lease,
         output: OutputLock,
         options: RunOptions,
-        conversion: ConversionOptions,
+        (conversion, early): (ConversionOptions, EarlySurvey),
     ) -> anyhow::Result<(Self, broadcast::Receiver<EndedRun>)> {
         let OutputLock { output, _file } = output;
         let quarantine = options.quarantine()?.unwrap_or_else(|| output.join("_quarantine"));
@@ -65,6 +66,7 @@ impl Scheduler {
             store: lease.store().clone(),
             lock: lease.lock().clone(),
             conversion,
+            early,
             _output_lock: _file,
             options,
             output,

@@ -61,7 +61,7 @@ impl Shell {
         if generation <= 1 {
             return Ok(());
         }
-        match loss::take_back_superseded(&*self.store, id).await {
+        match loss::take_back_superseded(&*self.store, self.storage(), id).await {
             Ok(()) => Ok(()),
             Err(TakeBackError::Store(error)) => Err(self.objection(id.clone(), &error)),
             Err(TakeBackError::Storage(error)) => {
@@ -85,7 +85,7 @@ impl Shell {
         tracing::warn!(manifest = %id, attempt, error = %failure, %not_before, "a committed run is converted anew");
         metrics::counter!("millwork_retries_total", "class" => failure.class.as_str()).increment(1);
         self.changed(&id, RunState::Queued, attempt, Some(&failure));
-        if let Err(error) = loss::take_back_superseded(&*self.store, &id).await {
+        if let Err(error) = loss::take_back_superseded(&*self.store, self.storage(), &id).await {
             tracing::warn!(manifest = %id, %error, "cannot take back what is left of a lost output; the next attempt does it");
         }
         Event::Settled(id)

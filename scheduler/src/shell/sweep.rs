@@ -8,7 +8,7 @@
 use super::{Shell, blocking};
 use chrono::Utc;
 use millwork_manifest::ManifestId;
-use millwork_storage::{StorageResult, staged_manifests};
+use millwork_storage::StorageResult;
 use millwork_tracking::TrackingResult;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +41,8 @@ pub(super) async fn sweep_at_intervals(shell: Arc<Shell>) {
 impl Shell {
     async fn sweep(&self) {
         self.release_abandoned().await;
-        let output = self.output.clone();
-        let staged: StorageResult<Vec<String>> = match blocking(move || staged_manifests(&output)).await {
+        let (storage, output) = (self.storage().clone(), self.output.clone());
+        let staged: StorageResult<Vec<String>> = match blocking(move || storage.staged_manifests(&output)).await {
             Ok(staged) => staged,
             Err(error) => return tracing::warn!(%error, "the sweep broke off"),
         };

@@ -1,7 +1,7 @@
 //! Context of a page request, and construction of the response.
 
 use crate::access::{Caller, Role};
-use crate::api::{Access, Api, ApiError, load_stats};
+use crate::api::{Access, Api, ApiError, cookies, load_stats};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -180,19 +180,6 @@ pub(super) fn respond(status: StatusCode, page: &Markup) -> Response {
 /// Value of a cookie; if there are several, that of the longest path.
 pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a str> {
     cookies(headers, name).next()
-}
-
-/// Values of all cookies with this name.
-pub(crate) fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let pairs = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'));
-    pairs
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter(move |(known, _)| *known == name)
-        .map(|(_, value)| value)
 }
 
 fn right_of(role: Role) -> Right {

@@ -1,33 +1,26 @@
 //! Page of the examination: problems around the scheduler, and their remedies.
 
 use super::asked::{Asked, Shown};
-use crate::api::{Api, ApiError};
+use crate::api::{Api, ApiError, EXAMINED_AGAIN, load_examination};
 use axum::extract::State;
 use axum::response::Response;
-use chrono::Utc;
-use millwork_api::{ErrorCode, Examination, Verdict, path};
+use millwork_api::{ErrorCode, Verdict, path};
 use millwork_ui::frame::{Section, Tone};
 use millwork_ui::pages::doctor;
-use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
+use std::time::Duration;
 
 /// Time for which the page waits for an examination, in seconds: 20. The examination continues, for the next request.
 const TIME: Duration = Duration::from_secs(20);
-/// Time for which an examination is reused, in seconds: 5. Each writes a small object, so that tabs share the result.
-const AGAIN: Duration = Duration::from_secs(5);
-/// Latest examination of this process and its end; locked during an examination, so that only one runs at a time.
-static LAST: Mutex<Option<(Instant, Examination)>> = Mutex::const_new(None);
-
 pub(super) async fn get_doctor(asked: Asked, State(api): State<Api>) -> Response {
     let made = show(&asked, &api).await;
     asked.answer(Section::Doctor, made)
 }
 
 async fn show(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
-    let work = tokio::spawn(examined(api.clone()));
+    let work = tokio::spawn(load_examination(api.clone()));
     let late = || {
         let found = format!("the examination is not over after {} s: something it looks at is slow", TIME.as_secs());
-        ApiError::new(ErrorCode::Busy, found).again_after(AGAIN)
+        ApiError::new(ErrorCode::Busy, found).again_after(EXAMINED_AGAIN)
     };
     let done = tokio::time::timeout(TIME, work).await.map_err(|_| late())?;
     let examination = done.map_err(|error| ApiError::new(ErrorCode::Bug, error))?;
@@ -54,14 +47,4 @@ fn tone_of(verdict: Verdict) -> Tone {
         Verdict::Warning => Tone::Warn,
         Verdict::Broken => Tone::Bad,
     }
-}
-
-async fn examined(api: Api) -> Examination {
-    let mut last = LAST.lock().await;
-    if let Some((_, known)) = last.as_ref().filter(|(at, _)| at.elapsed() < AGAIN) {
-        return known.clone();
-    }
-    let made = api.service.inspector().examine(Utc::now()).await;
-    *last = Some((Instant::now(), made.clone()));
-    made
 }

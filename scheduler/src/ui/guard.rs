@@ -1,17 +1,12 @@
-//! Access control of the pages: requires a session or a token, and distinguishes a user's own requests from those that
-//! other sites caused.
+//! Guard of the pages: lets in whoever has a session or shows a token.
 
 use super::sign_in;
-use crate::api::{Access, ApiError, bearer};
+use crate::api::{Access, check_same_site};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use millwork_api::ErrorCode;
 use millwork_ui::parts::link;
-
-/// Header by which browsers tell the origin of a request. Scripts cannot set it.
-const FETCH_SITE: &str = "sec-fetch-site";
 
 /// Refuses requests for foreign host names, and requests caused by foreign pages.
 pub(super) async fn check_page(State(access): State<Access>, request: Request, next: Next) -> Response {
@@ -43,65 +38,5 @@ pub(super) async fn let_in(State(access): State<Access>, mut request: Request, n
             Redirect::to(&link::query(sign_in::PATH, &[("back", Some(back))])).into_response()
         }
         Err(error) => error.into_response(),
-    }
-}
-
-/// Refuses a state-changing request unless the browser states that a page of the same origin caused it, by
-/// `Sec-Fetch-Site` or else by `Origin`.
-pub(crate) fn check_same_site(method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
-    if method.is_safe() || bearer(headers).is_some() {
-        return Ok(());
-    }
-    let refused = |found: &str| {
-        Err(ApiError::new(
-            ErrorCode::ForeignOrigin,
-            format!(
-                "a session of the web UI changes nothing for other pages: the request is `{found}`, not of the same origin"
-            ),
-        ))
-    };
-    let read = |value: Option<&axum::http::HeaderValue>| {
-        value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-    };
-    if let Some(site) = headers.get(FETCH_SITE) {
-        let site = read(Some(site));
-        return if site == "same-origin" { Ok(()) } else { refused(&site) };
-    }
-    let (origin, host) = (read(headers.get(header::ORIGIN)), read(headers.get(header::HOST)));
-    match origin.split_once("://") {
-        Some((_, authority)) if !host.is_empty() && authority.eq_ignore_ascii_case(&host) => Ok(()),
-        _ => refused(if origin.is_empty() { "without an origin" } else { &origin }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::http::HeaderName;
-
-    fn takes(method: Method, headers: &[(&'static str, &str)]) -> bool {
-        let headers: HeaderMap =
-            headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect();
-        check_same_site(&method, &headers).is_ok()
-    }
-
-    #[test]
-    fn only_a_page_of_the_same_origin_changes_something() {
-        let host = ("host", "localhost:8080");
-        assert!(takes(Method::GET, &[host, (FETCH_SITE, "cross-site")]));
-        assert!(takes(Method::POST, &[host, (FETCH_SITE, "same-origin")]));
-        for site in ["cross-site", "same-site", "none", "", "same-origin, cross-site"] {
-            assert!(!takes(Method::POST, &[host, (FETCH_SITE, site)]), "{site}");
-        }
-        assert!(takes(Method::POST, &[host, ("origin", "http://localhost:8080")]));
-        for origin in ["null", "http://localhost:9090", "http://evil.example", "localhost:8080", ""] {
-            assert!(!takes(Method::POST, &[host, ("origin", origin)]), "{origin}");
-        }
-        assert!(!takes(Method::POST, &[host]) && !takes(Method::POST, &[("origin", "http://")]));
-        assert!(!takes(Method::DELETE, &[host, (FETCH_SITE, "cross-site"), ("origin", "http://localhost:8080")]));
-        assert!(
-            takes(Method::POST, &[host, ("authorization", "Bearer x"), (FETCH_SITE, "cross-site")]),
-            "a token is no cookie"
-        );
     }
 }

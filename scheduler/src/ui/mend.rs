@@ -62,7 +62,7 @@ async fn show_rejected(asked: &Asked, api: &Api, id: &str) -> Result<Shown, ApiE
     let result = result
         .ok_or_else(|| ApiError::new(ErrorCode::Conflict, format!("run `{id}` has no rejected lines in its output")))?;
     let from = asked.parse::<u64>("from")?.unwrap_or(0);
-    let found = load_rejected(result.rejected_lines, result.rejected, from).await?;
+    let found = load_rejected(api, result.rejected_lines, result.rejected, from).await?;
     let (mut lines, mut left_out) = (String::new(), Vec::new());
     for line in &found.items {
         match line.whole().filter(|text| text.len() <= MAX_LINE_BYTES) {

@@ -12,7 +12,6 @@ mod doctor;
 mod find;
 mod forms;
 mod guard;
-mod headers;
 mod lists;
 mod mend;
 mod numbers;
@@ -21,35 +20,18 @@ mod plans;
 mod quarantine;
 mod rejected;
 mod run;
-mod shared;
 mod sign_in;
 mod why;
 
-pub(crate) use asked::cookies;
-pub use base::BasePath;
 pub(crate) use base::PagePaths;
-pub(crate) use guard::check_same_site;
-pub(crate) use headers::add_headers;
-pub(crate) use sign_in::link_path;
-pub(crate) use why::attention;
 
-use crate::api::{Access, Api};
+use crate::api::{Access, Api, Shared};
 use axum::Router;
 use axum::extract::Extension;
 use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::{get, post};
-use millwork_manifest::DatePrefix;
-use millwork_tracking::DateTotals;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
-
-/// Data that all pages share.
-#[derive(Clone, Default)]
-pub(crate) struct SharedFacts {
-    attention: shared::Shared<std::sync::Arc<crate::why::Attention>>,
-    dates: shared::Shared<Vec<(DatePrefix, DateTotals)>>,
-    overview: shared::Shared<asked::Shown>,
-}
 
 /// Routes of the UI: public ones, and those for authenticated users.
 pub(crate) fn routers(access: Access, paths: &PagePaths) -> (Router<Api>, Router<Api>) {
@@ -84,6 +66,8 @@ pub(crate) fn routers(access: Access, paths: &PagePaths) -> (Router<Api>, Router
         .route("/ui/sign-out", post(sign_in::post_sign_out))
         .route("/ui/preferences", post(sign_in::post_preferences))
         .route("/ui/{*rest}", get(lists::get_nothing))
+        // Shared by all users: computed once per change, by one of the requests.
+        .layer(Extension(Shared::<asked::Shown>::default()))
         .layer(middleware::from_fn_with_state(access.clone(), guard::let_in));
     let guarded = |routes: Router<Api>| {
         routes

@@ -69,7 +69,7 @@ pub(super) fn newest_first(totals: Vec<(DatePrefix, DateTotals)>) -> Vec<DateNum
 pub(super) async fn totals(api: &Api) -> Result<Vec<(DatePrefix, DateTotals)>, ApiError> {
     let store = api.service.store().clone();
     let look = async move { Ok(store.date_totals(None, None).await?) };
-    api.shared.dates.get(Some(api.last_change()), look).await
+    api.date_totals.get(Some(api.last_change()), look).await
 }
 
 fn of_totals(date: DatePrefix, totals: DateTotals) -> Option<DateNumbers> {

@@ -2,8 +2,8 @@
 
 use super::asked::{Asked, Shown};
 use super::numbers;
-use crate::api::{Api, ApiError, load_executors, load_runs, load_stats, sums};
-use axum::extract::State;
+use crate::api::{Api, ApiError, Shared, load_executors, load_runs, load_stats, sums};
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use chrono::Utc;
 use millwork_api::{AnyOf, FilesInState, Limit, Run, RunQuery, RunsInState, Stats};
@@ -15,10 +15,13 @@ use millwork_ui::pages::overview::{Concern, Overview, page, tone};
 /// Number of runs of each kind that are loaded.
 const SHOWN: usize = 12;
 
-pub(super) async fn get_overview(asked: Asked, State(api): State<Api>) -> Response {
+pub(super) async fn get_overview(
+    asked: Asked,
+    Extension(shared): Extension<Shared<Shown>>,
+    State(api): State<Api>,
+) -> Response {
     let here = api.clone();
-    // Shared by all users: computed once per change, by one of the requests.
-    let made = api.shared.overview.get(Some(api.last_change()), async move { overview(&here).await }).await;
+    let made = shared.get(Some(api.last_change()), async move { overview(&here).await }).await;
     asked.answer(Section::Overview, made)
 }
 

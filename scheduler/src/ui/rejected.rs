@@ -15,7 +15,7 @@ pub(super) async fn part(asked: &Asked, api: &Api, run: &RunDetail) -> Result<Op
         return Ok(None);
     };
     let from = asked.parse::<u64>("from")?.unwrap_or(0);
-    let found = load_rejected(Some(place.clone()), all, from).await?;
+    let found = load_rejected(api, Some(place.clone()), all, from).await?;
     let earlier = mended_of(api, &run.run.manifest_id, run.run.date).await?;
     let id = run.run.manifest_id.as_str();
     let path = Tab::Rejected.path(id);

@@ -3,7 +3,7 @@
 use super::asked::{cookie, respond};
 use super::forms::{self, Form};
 use crate::access::{Begun, Sessions};
-use crate::api::{Access, ApiError, peer};
+use crate::api::{Access, ApiError, link_path, peer};
 use axum::Json;
 use axum::extract::{Extension, Query, Request};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -75,11 +75,6 @@ pub(super) async fn post_link(Extension(access): Extension<Access>, request: Req
         }
         Err(error) => error.into_response(),
     }
-}
-
-/// Path of the one-time sign-in link with this code.
-pub(crate) fn link_path(code: &str) -> String {
-    format!("/ui/enter?code={code}")
 }
 
 /// Redeems the code of a one-time sign-in link, and starts a session.

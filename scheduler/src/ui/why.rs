@@ -1,35 +1,21 @@
 //! Diagnoses on pages.
 
 use super::asked::Asked;
-use crate::api::{Api, ApiError};
-use crate::why::Attention;
-use chrono::Utc;
-use millwork_api::ErrorCode;
+use crate::api::{Api, ApiError, load_attention};
 use millwork_diagnosis::{AttentionItem, Code, Diagnosis, Standing, Subject};
 use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
 use millwork_ui::frame::Tone;
 use millwork_ui::pages::overview::Concern;
 use millwork_ui::parts::{link, why};
 use millwork_ui::{Markup, format};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Time limit of a diagnosis on a page; a slower one is left out.
 const TIME: Duration = Duration::from_secs(3);
 
-/// Causes that need a person, as last computed: shared by all pages and clients of a scheduler.
-pub(crate) async fn attention(api: &Api) -> Result<Arc<Attention>, ApiError> {
-    let inspector = api.service.inspector();
-    let look = async move {
-        let late = |_| ApiError::new(ErrorCode::Busy, "what needs somebody could not be found out in time");
-        Ok(Arc::new(tokio::time::timeout(TIME, inspector.attention(Utc::now())).await.map_err(late)??))
-    };
-    api.shared.attention.get(None, look).await
-}
-
 /// Problems that need a person, for the overview.
 pub(super) async fn concerns(api: &Api) -> Result<Vec<Concern>, ApiError> {
-    Ok(attention(api).await?.items.iter().map(concern).collect())
+    Ok(load_attention(api).await?.items.iter().map(concern).collect())
 }
 
 /// A diagnosis, if it is ready in time. Its errors do not affect the rest of the page.

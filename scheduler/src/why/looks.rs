@@ -3,7 +3,7 @@
 use super::Inspector;
 use millwork_diagnosis::ObjectFacts;
 use millwork_manifest::ObjectUri;
-use millwork_storage::{Located, Places, StorageResult, heads_blocking};
+use millwork_storage::{Located, Places, StorageResult};
 use std::time::Duration;
 
 /// Time limit for looking up objects: 10 s, since a user waits for the answer.
@@ -19,8 +19,8 @@ impl Inspector {
         if !places.contains(uri) {
             return ObjectFacts::Foreign;
         }
-        let uri = uri.clone();
-        let looked = timed(move || heads_blocking(vec![uri], Some(&places))).await;
+        let (storage, uri) = (self.storage.clone(), uri.clone());
+        let looked = timed(move || storage.heads_blocking(vec![uri], Some(&places))).await;
         match looked.map(|heads| heads.into_iter().next()) {
             Ok(Some(Ok(Located { object, .. }))) => {
                 ObjectFacts::There { size_bytes: object.size_bytes, etag: object.etag, modified_at: object.modified_at }
@@ -40,8 +40,8 @@ impl Inspector {
         if uris.is_empty() {
             return Vec::new();
         }
-        let asked = uris.clone();
-        let looked = timed(move || heads_blocking(asked, None)).await;
+        let (storage, asked) = (self.storage.clone(), uris.clone());
+        let looked = timed(move || storage.heads_blocking(asked, None)).await;
         let gone =
             |head: &StorageResult<Located>| head.as_ref().is_err_and(millwork_storage::StorageError::is_not_found);
         let heads = looked.unwrap_or_default();

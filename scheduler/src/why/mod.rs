@@ -22,7 +22,8 @@ use crate::shell::Scheduler;
 use chrono::{DateTime, Utc};
 use millwork_diagnosis::{Diagnosis, Facts, Settings, Subject, diagnose};
 use millwork_manifest::{BatchCaps, DatePrefix, FileRules, ManifestId, MissingDate, ObjectUri};
-use millwork_storage::{Location, Places};
+use millwork_net::CertificatesInUse;
+use millwork_storage::{Location, Places, Storage};
 use millwork_tracking::{BuilderAbout, TrackingResult, TrackingStore};
 use std::sync::Arc;
 
@@ -69,6 +70,7 @@ impl About {
 #[derive(Clone)]
 pub struct Inspector {
     pub(crate) store: Arc<dyn TrackingStore>,
+    pub(crate) storage: Storage,
     /// Input places; `None` if unknown, so that no objects are looked up.
     pub(crate) input: Option<Places>,
     /// Place of mended lines, which count as input; `None` if unknown.
@@ -76,12 +78,21 @@ pub struct Inspector {
     pub(crate) about: Arc<About>,
     /// The leader, if it is this process.
     pub(crate) leader: Option<Scheduler>,
+    pub(crate) certificates: CertificatesInUse,
 }
 
 impl Inspector {
     /// Creates an inspector for a state without a scheduler.
-    pub fn on(store: Arc<dyn TrackingStore>, input: Option<Places>, about: About) -> Self {
-        Self { store, input, mended: None, about: Arc::new(about), leader: None }
+    pub fn on(store: Arc<dyn TrackingStore>, storage: Storage, input: Option<Places>, about: About) -> Self {
+        Self {
+            store,
+            storage,
+            input,
+            mended: None,
+            about: Arc::new(about),
+            leader: None,
+            certificates: CertificatesInUse::default(),
+        }
     }
 
     /// Diagnoses a file.

@@ -108,7 +108,8 @@ impl Inspector {
                 return Ok(output);
             }
         };
-        let looked = timed(move || match record.check_there() {
+        let storage = self.storage.clone();
+        let looked = timed(move || match record.check_there(&storage) {
             Err(error) if error.is_lost() => Ok(Some(Obstacle { message: error.to_string(), is_lost: true })),
             Err(error) => Ok(Some(Obstacle { message: error.to_string(), is_lost: false })),
             Ok(()) => Ok(None),

@@ -5,7 +5,7 @@
 
 use super::local::LocalStaging;
 use super::private::PrivateFile;
-use super::{StagedFile, Staging};
+use super::{StagedFile, StagingArea};
 use crate::{StorageError, StorageResult};
 use std::fs::{self, File};
 use std::io;
@@ -32,7 +32,7 @@ pub struct Arranged {
 /// Decides the new content of a file of this size; `None` if it stays unchanged.
 pub type Arrange<'a> = &'a (dyn Fn(&File, u64) -> io::Result<Option<Arranged>> + Sync);
 
-impl Staging {
+impl StagingArea {
     /// Rearranges outputs, several at a time. Applies only to directories: in a bucket, uploaded parts cannot be read
     /// before the upload is completed, and stay in their order.
     pub fn arrange<'a>(
@@ -40,7 +40,7 @@ impl Staging {
         files: impl IntoIterator<Item = &'a mut StagedFile>,
         arrange: Arrange<'_>,
     ) -> StorageResult<()> {
-        let super::Kind::Local(staging) = &self.0 else { return Ok(()) };
+        let super::Kind::Local(staging) = &self.place.0 else { return Ok(()) };
         let files: Vec<_> = files.into_iter().collect();
         let lanes = available_parallelism().map_or(1, NonZeroUsize::get).min(files.len());
         let (left, outcome) = (Mutex::new(files.into_iter()), Mutex::new(Ok(())));

@@ -11,10 +11,10 @@
 //! A withdrawal first makes publication impossible, then removes the published outputs. A process that publishes at the
 //! same time either fails, or is undone by the second step.
 
-use super::{Kind, StagedFile, Staging, bucket};
+use super::{Kind, StagedFile, StagingArea, bucket};
 use crate::bucket::{fail, status};
-use crate::transfer::{client, exists_blocking, head_blocking, remove_blocking, wait};
-use crate::{StorageError, StorageResult, bucket_and_key, path_of};
+use crate::{Storage, StorageError, StorageResult, bucket_and_key, path_of};
+use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use millwork_manifest::ObjectUri;
@@ -27,11 +27,11 @@ const REQUESTS_AT_ONCE: usize = 16;
 /// Number of directories from a private file up to `_millwork`.
 const DEPTH: usize = 4;
 
-impl Staging {
+impl StagingArea {
     /// Fails with [`StorageError::is_lost`] if an output is neither publishable nor published. Changes nothing. In a
     /// bucket it takes a request per output.
     pub fn check_there(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<()> {
-        match &self.0 {
+        match &self.place.0 {
             Kind::Local(staging) => outputs.iter().try_for_each(|(file, to)| {
                 let (from, shown) = (staging.path(file), path_of(to)?);
                 let is_there = exists(&from)? || has_size(&shown, file.size_bytes)?;
@@ -45,15 +45,16 @@ impl Staging {
     /// files any more.
     pub fn check_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
         for file in files {
-            let (is_there, from) = match &self.0 {
+            let (is_there, from) = match &self.place.0 {
                 Kind::Local(staging) => (exists(&staging.path(file))?, Some(staging.path(file))),
                 Kind::Bucket(staging) => {
                     let uri = staging.uri(&staging.key(&file.name));
-                    (exists_blocking(&uri.map_err(|e| StorageError::new("look for", to, io::Error::other(e)))?)?, None)
+                    let uri = uri.map_err(|e| StorageError::new("look for", to, io::Error::other(e)))?;
+                    (self.storage.exists_blocking(&uri)?, None)
                 }
             };
             if !is_there {
-                let is_shown = is_joined(files, to)?;
+                let is_shown = is_joined(&self.storage, files, to)?;
                 return if is_shown { Ok(()) } else { Err(lost(&from.unwrap_or_default(), to)) };
             }
         }
@@ -63,7 +64,7 @@ impl Staging {
     /// Withdraws the outputs of a committed attempt of which some are lost: afterwards none is published, and none can
     /// be. Other files and objects of their names are kept. Idempotent.
     pub fn take_back(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<()> {
-        match &self.0 {
+        match &self.place.0 {
             Kind::Local(staging) => outputs.iter().try_for_each(|(file, to)| {
                 let shown = path_of(to)?;
                 remove(&staging.path(file))?;
@@ -77,29 +78,30 @@ impl Staging {
     /// call after a crash removes the rest.
     pub fn take_back_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
         for file in files {
-            match &self.0 {
+            match &self.place.0 {
                 Kind::Local(staging) => remove(&staging.path(file))?,
                 Kind::Bucket(staging) => {
                     let uri = staging.uri(&staging.key(&file.name));
-                    remove_blocking(&uri.map_err(|e| StorageError::new("delete", to, io::Error::other(e)))?)?;
+                    let uri = uri.map_err(|e| StorageError::new("delete", to, io::Error::other(e)))?;
+                    self.storage.remove_blocking(&uri)?;
                 }
             }
         }
-        if is_joined(files, to)? { remove_blocking(to) } else { Ok(()) }
+        if is_joined(&self.storage, files, to)? { self.storage.remove_blocking(to) } else { Ok(()) }
     }
 
     fn for_each_upload<F>(
         &self,
         outputs: &[(StagedFile, ObjectUri)],
-        work: impl Fn(StagedFile, ObjectUri) -> F + Send + 'static,
+        work: impl Fn(Client, StagedFile, ObjectUri) -> F + Send + 'static,
     ) -> StorageResult<()>
     where
         F: Future<Output = StorageResult<()>> + Send + 'static,
     {
         let outputs = outputs.to_vec();
-        wait(async move {
-            let work = stream::iter(outputs).map(move |(file, to)| work(file, to)).buffer_unordered(REQUESTS_AT_ONCE);
-            work.try_collect().await
+        self.storage.threads.wait(|client| async move {
+            let work = stream::iter(outputs).map(move |(file, to)| work(client.clone(), file, to));
+            work.buffer_unordered(REQUESTS_AT_ONCE).try_collect().await
         })
     }
 }
@@ -136,21 +138,20 @@ fn remove(path: &Path) -> StorageResult<()> {
 }
 
 /// Tells whether the joined file exists, by its size.
-fn is_joined(files: &[StagedFile], to: &ObjectUri) -> StorageResult<bool> {
-    match head_blocking(to) {
+fn is_joined(storage: &Storage, files: &[StagedFile], to: &ObjectUri) -> StorageResult<bool> {
+    match storage.head_blocking(to) {
         Ok(there) => Ok(there.size_bytes == files.iter().map(|file| file.size_bytes).sum::<u64>()),
         Err(e) if e.is_not_found() => Ok(false),
         Err(e) => Err(e),
     }
 }
 
-async fn check_upload(file: StagedFile, to: ObjectUri) -> StorageResult<()> {
+async fn check_upload(client: Client, file: StagedFile, to: ObjectUri) -> StorageResult<()> {
     let (Some(upload), Some((bucket, key))) = (&file.upload, bucket_and_key(&to)) else { return Ok(()) };
-    let client = client().await;
     let listed = client.list_parts().bucket(bucket).key(key).upload_id(&upload.id).max_parts(1).send().await;
     match listed {
         Ok(_) => Ok(()),
-        Err(e) if e.code() == Some("NoSuchUpload") => match is_shown(&file, &to).await? {
+        Err(e) if e.code() == Some("NoSuchUpload") => match is_shown(&client, &file, &to).await? {
             true => Ok(()),
             false => Err(StorageError::lost(to)),
         },
@@ -158,9 +159,8 @@ async fn check_upload(file: StagedFile, to: ObjectUri) -> StorageResult<()> {
     }
 }
 
-async fn take_back_upload(file: StagedFile, to: ObjectUri) -> StorageResult<()> {
+async fn take_back_upload(client: Client, file: StagedFile, to: ObjectUri) -> StorageResult<()> {
     let (Some(upload), Some((bucket, key))) = (&file.upload, bucket_and_key(&to)) else { return Ok(()) };
-    let client = client().await;
     let aborted = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(&upload.id).send().await;
     match aborted {
         Err(e) if e.code() != Some("NoSuchUpload") && status(&e) != Some(404) => {
@@ -168,7 +168,7 @@ async fn take_back_upload(file: StagedFile, to: ObjectUri) -> StorageResult<()> 
         }
         _ => {}
     }
-    if !is_shown(&file, &to).await? {
+    if !is_shown(&client, &file, &to).await? {
         return Ok(());
     }
     let deleted = client.delete_object().bucket(bucket).key(key).send().await;
@@ -176,9 +176,9 @@ async fn take_back_upload(file: StagedFile, to: ObjectUri) -> StorageResult<()> 
 }
 
 /// Tells whether the object of an upload exists, by its size and mark.
-async fn is_shown(file: &StagedFile, to: &ObjectUri) -> StorageResult<bool> {
+async fn is_shown(client: &Client, file: &StagedFile, to: &ObjectUri) -> StorageResult<bool> {
     let (Some(upload), Some((bucket, key))) = (&file.upload, bucket_and_key(to)) else { return Ok(false) };
-    match client().await.head_object().bucket(bucket).key(key).send().await {
+    match client.head_object().bucket(bucket).key(key).send().await {
         Ok(there) => {
             Ok(crate::bucket::size(&there) == file.size_bytes && bucket::has_mark(&there, upload.mark.as_ref()))
         }
@@ -190,13 +190,13 @@ async fn is_shown(file: &StagedFile, to: &ObjectUri) -> StorageResult<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Location;
+    use crate::{Location, Staging};
     use std::io::Write;
 
     /// A committed attempt with two outputs and rejected lines, none of them published.
     struct Attempt {
         root: tempfile::TempDir,
-        staging: Staging,
+        staging: StagingArea,
         outputs: Vec<(StagedFile, ObjectUri)>,
         rejects: Vec<StagedFile>,
         rejects_uri: ObjectUri,
@@ -205,7 +205,8 @@ mod tests {
     impl Attempt {
         fn new() -> Self {
             let root = tempfile::tempdir().unwrap();
-            let staging = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
+            let place = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
+            let staging = Storage::default().staging(place);
             staging.prepare().unwrap();
             let finish = |mut writer: crate::StagingWriter, name: &str| {
                 writer.write_all(name.as_bytes()).unwrap();

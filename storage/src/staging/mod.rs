@@ -13,7 +13,7 @@ mod loss;
 mod name;
 mod private;
 
-use crate::{Location, StorageError, StorageResult};
+use crate::{Location, Storage, StorageError, StorageResult};
 pub use arrange::{Arrange, Arranged};
 pub use bounds::list_at_most;
 use bucket::{BucketStaging, BucketWriter};
@@ -24,7 +24,8 @@ pub use name::{InvalidPrivateName, PrivateKind, PrivateName};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 
-/// The private place of one attempt at one manifest: `{output}/_millwork/staging/{manifest}/{attempt}`.
+/// The private place of one attempt at one manifest, `{output}/_millwork/staging/{manifest}/{attempt}`, as plans and commit records
+/// tell it. [`Storage::staging`] is the way to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Staging(Kind);
 
@@ -134,10 +135,54 @@ impl Staging {
         }
     }
 
+    /// Tells whether outputs are uploads to their final places, which were free when the outputs were finished. Uploads
+    /// have to be settled by [`StagingArea::settle`] even if their footers stay as they are: what may change no more is let go
+    /// of.
+    pub fn has_uploads(&self) -> bool {
+        matches!(self.0, Kind::Bucket(_))
+    }
+
+    /// The final place of an output, if its upload was begun for one; `None` if the output can be published anywhere.
+    pub fn place_of(&self, file: &StagedFile) -> Option<ObjectUri> {
+        match &self.0 {
+            Kind::Local(_) => None,
+            Kind::Bucket(staging) => staging.uri(&staging.key(&file.name)).ok(),
+        }
+    }
+}
+
+/// The private place of one attempt, and the storage in which it is.
+#[derive(Clone, Debug)]
+pub struct StagingArea {
+    place: Staging,
+    storage: Storage,
+}
+
+impl Storage {
+    /// The way to the private place of an attempt.
+    pub fn staging(&self, place: Staging) -> StagingArea {
+        StagingArea { place, storage: self.clone() }
+    }
+
+    /// Names of the manifests that have private files below an output.
+    pub fn staged_manifests(&self, output: &Location) -> StorageResult<Vec<String>> {
+        match output {
+            Location::Local(directory) => local::staged_manifests(directory),
+            Location::Bucket { .. } => bucket::staged_manifests(self, output),
+        }
+    }
+}
+
+impl StagingArea {
+    /// The place, as it is told.
+    pub fn place(&self) -> &Staging {
+        &self.place
+    }
+
     /// Creates the place, empty. Removes files of earlier attempts at the manifest, except in a bucket if this is the
     /// first attempt. Those of a later attempt, which may be running if this one was given up, are left alone.
     pub fn prepare(&self) -> StorageResult<()> {
-        match &self.0 {
+        match &self.place.0 {
             Kind::Local(staging) => staging.prepare(),
             // Nothing has to be created in a bucket. Files of a first attempt whose state was lost have other names,
             // and are removed when this attempt is published.
@@ -149,7 +194,7 @@ impl Staging {
     /// Syncs the names of the files written in the place that [`Self::prepare`] created. Must be called before a record
     /// refers to them.
     pub fn sync(&self) -> StorageResult<()> {
-        match &self.0 {
+        match &self.place.0 {
             Kind::Local(staging) => staging.sync(),
             Kind::Bucket(_) => Ok(()),
         }
@@ -169,17 +214,11 @@ impl Staging {
     fn create(&self, kind: PrivateKind, number: usize) -> StorageResult<StagingWriter> {
         let number = u32::try_from(number).map_err(|e| StorageError::new("create", number, io::Error::other(e)))?;
         let name = PrivateName::new(kind, number);
-        let kind = match &self.0 {
+        let kind = match &self.place.0 {
             Kind::Local(staging) => WriterKind::Local(staging.create(&name.to_string())?),
-            Kind::Bucket(staging) => WriterKind::Bucket(Box::new(staging.create(&name))),
+            Kind::Bucket(staging) => WriterKind::Bucket(Box::new(staging.create(&self.storage, &name))),
         };
         Ok(StagingWriter { name, kind })
-    }
-
-    /// Tells whether outputs are uploads to their final keys, which were free when the outputs were finished. Uploads
-    /// must be settled by [`Self::settle`] even if their footers stay unchanged, which frees the memory of their tails.
-    pub fn has_uploads(&self) -> bool {
-        matches!(self.0, Kind::Bucket(_))
     }
 
     /// Checks the tails of outputs against their reports, before anything else is done with them, and passes each tail
@@ -193,21 +232,21 @@ impl Staging {
         files: &[&StagedFile],
         look: &mut dyn FnMut(&Tail<'_>) -> io::Result<()>,
     ) -> Result<(), (usize, StorageError)> {
-        match &self.0 {
+        match &self.place.0 {
             Kind::Local(staging) => (0..).zip(files).try_for_each(|(number, file)| {
                 let looked = staging.look_at_tail((number, file), look);
                 looked.map_err(|e| (number, e))
             }),
-            Kind::Bucket(staging) => staging.examine(files, look),
+            Kind::Bucket(staging) => staging.examine(&self.storage, files, look),
         }
     }
 
     /// Opens a private file of rejected lines, limited to the reported number of bytes; a file of another size is
     /// refused.
     pub fn open_rejects(&self, file: &StagedFile) -> StorageResult<Box<dyn Read>> {
-        match &self.0 {
+        match &self.place.0 {
             Kind::Local(staging) => Ok(Box::new(staging.open(file)?)),
-            Kind::Bucket(staging) => staging.open_rejects(file),
+            Kind::Bucket(staging) => staging.open_rejects(&self.storage, file),
         }
     }
 
@@ -218,7 +257,7 @@ impl Staging {
         files: impl IntoIterator<Item = &'a mut StagedFile>,
         rewrite: Option<RewriteTail<'_>>,
     ) -> StorageResult<()> {
-        match (&self.0, rewrite) {
+        match (&self.place.0, rewrite) {
             (Kind::Local(_), None) => Ok(()),
             (Kind::Local(staging), Some(rewrite)) => {
                 for (number, file) in files.into_iter().enumerate() {
@@ -226,15 +265,7 @@ impl Staging {
                 }
                 Ok(())
             }
-            (Kind::Bucket(staging), rewrite) => staging.settle(files.into_iter().collect(), rewrite),
-        }
-    }
-
-    /// The final place of an output, if its upload was begun for one; `None` if the output can be published anywhere.
-    pub fn place_of(&self, file: &StagedFile) -> Option<ObjectUri> {
-        match &self.0 {
-            Kind::Local(_) => None,
-            Kind::Bucket(staging) => staging.uri(&staging.key(&file.name)).ok(),
+            (Kind::Bucket(staging), rewrite) => staging.settle(&self.storage, files.into_iter().collect(), rewrite),
         }
     }
 
@@ -242,55 +273,47 @@ impl Staging {
     /// which have ended; returns the result of that clean-up. Idempotent. Another object under a final name is an
     /// error, and is kept.
     pub fn publish(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<StorageResult<()>> {
-        match &self.0 {
+        match &self.place.0 {
             Kind::Local(staging) => {
                 let files = outputs.iter().map(|(file, to)| Ok((file, crate::path_of(to)?)));
                 staging.publish(&files.collect::<StorageResult<Vec<_>>>()?)?;
                 Ok(staging.clear())
             }
-            Kind::Bucket(staging) => staging.publish(outputs.iter().map(|(file, _)| file)),
+            Kind::Bucket(staging) => staging.publish(&self.storage, outputs.iter().map(|(file, _)| file)),
         }
     }
 
     /// Joins private files into one and publishes it. Idempotent. Another object under its name is an error, and is
     /// kept.
     pub fn publish_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
-        match &self.0 {
+        match &self.place.0 {
             Kind::Local(staging) => match to.to_path() {
                 Some(path) => staging.publish_joined(files, &path),
-                None => bucket::publish_local(staging, files, to),
+                None => bucket::publish_local(&self.storage, staging, files, to),
             },
-            Kind::Bucket(staging) => staging.publish_joined(files, to),
+            Kind::Bucket(staging) => staging.publish_joined(&self.storage, files, to),
         }
     }
 
     /// Removes what is left of this attempt and earlier ones, all of which have ended. Idempotent.
     pub fn clear(&self) -> StorageResult<()> {
-        match &self.0 {
+        match &self.place.0 {
             Kind::Local(staging) => staging.clear(),
-            Kind::Bucket(staging) => staging.clear(),
+            Kind::Bucket(staging) => staging.clear(&self.storage),
         }
     }
 
     /// Removes the files of this attempt, which gives up; others may be running. Idempotent.
     pub fn discard(&self) -> StorageResult<()> {
-        match &self.0 {
+        match &self.place.0 {
             Kind::Local(staging) => staging.discard(),
-            Kind::Bucket(staging) => staging.discard(),
+            Kind::Bucket(staging) => staging.discard(&self.storage),
         }
     }
 }
 
-/// Names of the manifests that have private files below an output.
-pub fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> {
-    match output {
-        Location::Local(directory) => local::staged_manifests(directory),
-        Location::Bucket { .. } => bucket::staged_manifests(output),
-    }
-}
-
 impl StagingWriter {
-    /// Marks the bytes written from now on as changeable by [`Staging::settle`].
+    /// Says that what comes now may still be changed by [`StagingArea::settle`].
     pub fn start_tail(&mut self) -> io::Result<()> {
         match &mut self.kind {
             WriterKind::Local(_) => Ok(()),

@@ -249,30 +249,7 @@ pub(super) fn files(c: &Connection, filter: &FileFilter) -> Done<Page<TrackedFil
             vec![Way::new("files_by_reason", of("reason", reason), rest, MAX_ENTRIES)]
         }
         (None, Some(date)) if is_few => {
-            let way = |state: &FileState| {
-                let (begins, word) = (begins.clone(), state.as_str());
-                match state {
-                    // A partial index is used only by a query that repeats its condition literally.
-                    FileState::Pending => Way::new(
-                        "files_pending",
-                        of("date_prefix", date).and("status = 'pending'", &[]),
-                        begins,
-                        MAX_ENTRIES,
-                    ),
-                    FileState::Failed | FileState::Quarantined => {
-                        let range =
-                            of("date_prefix", date).and("status = ? AND status IN ('failed', 'quarantined')", &[word]);
-                        Way::new("files_ended", range, begins, MAX_ENTRIES)
-                    }
-                    _ => Way::new(
-                        "files_by_status",
-                        of("status", word),
-                        begins.and("date_prefix = ?", &[date]),
-                        MAX_ROWS,
-                    ),
-                }
-            };
-            states.iter().map(way).collect()
+            states.iter().map(|state| way_to_few(*state, date, &within, begins.clone())).collect()
         }
         (None, Some(date)) => {
             vec![Way::new("files_by_date", of("date_prefix", date), none.and_any("status", &words), MAX_ROWS)]
@@ -284,6 +261,23 @@ pub(super) fn files(c: &Connection, filter: &FileFilter) -> Done<Page<TrackedFil
         }
     };
     FILES.page(c, ways, cursor, filter.limit)
+}
+
+/// Way to the files of a date in a state that few are in.
+fn way_to_few(state: FileState, date: &str, within: &Conditions, begins: Conditions) -> Way {
+    let of = |column: &str, value: &str| within.clone().and(&format!("{column} = ?"), &[value]);
+    let word = state.as_str();
+    match state {
+        // A partial index is used only by a query that repeats its condition literally.
+        FileState::Pending => {
+            Way::new("files_pending", of("date_prefix", date).and("status = 'pending'", &[]), begins, MAX_ENTRIES)
+        }
+        FileState::Failed | FileState::Quarantined => {
+            let range = of("date_prefix", date).and("status = ? AND status IN ('failed', 'quarantined')", &[word]);
+            Way::new("files_ended", range, begins, MAX_ENTRIES)
+        }
+        _ => Way::new("files_by_status", of("status", word), begins.and("date_prefix = ?", &[date]), MAX_ROWS),
+    }
 }
 
 /// Page of runs, newest first, after its cursor, `{created_at} {manifest_id}`.
@@ -304,39 +298,35 @@ pub(super) fn runs(c: &Connection, filter: &RunFilter) -> Done<Page<Run>> {
     let until = filter.until.map(time).filter(|until| cursor.as_ref().is_none_or(|(at, _)| at >= until));
     let none = Conditions::default();
     let within = none.clone().and_if("created_at >= ?", since.as_deref()).and_if("created_at < ?", until.as_deref());
-    let of = |column: &str, value: &str| within.clone().and(&format!("{column} = ?"), &[value]);
     let begins = none.clone().and_begins("manifest_id", filter.prefix.as_deref());
-    let ways: Vec<Way> = match date {
-        _ if filter.prefix.is_some() && has_few(c, &begins)? => {
-            let rest =
-                none.and_any("status", &states).and_any("failure_class", &classes).and_if("date_prefix = ?", date);
-            let rest = rest.and_if("created_at >= ?", since.as_deref()).and_if("created_at < ?", until.as_deref());
-            vec![Way { look: None, ..Way::new(RUNS_BY_KEY, begins, rest, MAX_SORTED) }]
-        }
-        _ if !classes.is_empty() => {
-            let rest = begins.and_any("status", &states).and_if("date_prefix = ?", date);
-            let way = |class: &&str| Way::new("runs_by_class", of("failure_class", class), rest.clone(), MAX_ENTRIES);
-            classes.iter().map(way).collect()
-        }
-        Some(date) if states.is_empty() => vec![Way::new("runs_by_date", of("date_prefix", date), begins, MAX_ENTRIES)],
-        Some(date) => {
-            let way = |state: &&str| {
-                Way::new(
-                    "runs_by_date_state",
-                    of("status", state).and("date_prefix = ?", &[date]),
-                    begins.clone(),
-                    MAX_ENTRIES,
-                )
-            };
-            states.iter().map(way).collect()
-        }
-        None if states.is_empty() => vec![Way::new("runs_by_age", within, begins, MAX_ENTRIES)],
-        None => {
-            let way = |state: &&str| Way::new("runs_by_status", of("status", state), begins.clone(), MAX_ENTRIES);
-            states.iter().map(way).collect()
-        }
+    let ways = if filter.prefix.is_some() && has_few(c, &begins)? {
+        let rest = none.and_any("status", &states).and_any("failure_class", &classes).and_if("date_prefix = ?", date);
+        let rest = rest.and_if("created_at >= ?", since.as_deref()).and_if("created_at < ?", until.as_deref());
+        vec![Way { look: None, ..Way::new(RUNS_BY_KEY, begins, rest, MAX_SORTED) }]
+    } else if classes.is_empty() {
+        ways_by_state(&states, date, &within, &begins)
+    } else {
+        let rest = begins.and_any("status", &states).and_if("date_prefix = ?", date);
+        let of_class = |class: &&str| within.clone().and("failure_class = ?", &[class]);
+        let way = |class: &&str| Way::new("runs_by_class", of_class(class), rest.clone(), MAX_ENTRIES);
+        classes.iter().map(way).collect()
     };
     RUNS.page(c, ways, cursor, filter.limit)
+}
+
+/// Ways to the runs of these states, or of any, of a date or of all dates.
+fn ways_by_state(states: &[&str], date: Option<&str>, within: &Conditions, begins: &Conditions) -> Vec<Way> {
+    let of = |column: &str, value: &str| within.clone().and(&format!("{column} = ?"), &[value]);
+    let way = |index, range| Way::new(index, range, begins.clone(), MAX_ENTRIES);
+    match date {
+        Some(date) if states.is_empty() => vec![way("runs_by_date", of("date_prefix", date))],
+        Some(date) => {
+            let of_date = |state: &&str| of("status", state).and("date_prefix = ?", &[date]);
+            states.iter().map(|state| way("runs_by_date_state", of_date(state))).collect()
+        }
+        None if states.is_empty() => vec![way("runs_by_age", within.clone())],
+        None => states.iter().map(|state| way("runs_by_status", of("status", state))).collect(),
+    }
 }
 
 /// Tells whether a range of ids has few enough runs to sort them.

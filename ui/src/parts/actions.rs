@@ -1,6 +1,6 @@
 //! Buttons for actions. Each opens a page that shows the changes; a click alone changes nothing.
 
-use crate::frame::{Right, Viewer};
+use crate::viewer::{Right, Viewer};
 use maud::{Markup, html};
 use millwork_api::Run;
 use millwork_manifest::RunState;

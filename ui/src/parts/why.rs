@@ -1,8 +1,8 @@
 //! Box with a diagnosis: cause, next step and safe actions.
 
-use crate::frame::{Right, Viewer};
 use crate::parts::{copy, time};
 use crate::text;
+use crate::viewer::{Right, Viewer};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use millwork_diagnosis::{ActionKind, Code, Diagnosis, SafeAction, Standing, Subject};

@@ -6,7 +6,7 @@ use crate::operations::{Operations, PAGE};
 use crate::why::looks::timed;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, Manifest, ManifestId, ObjectUri, RunState};
-use millwork_storage::{Objects, Storage, heads_blocking};
+use millwork_storage::{Objects, Storage};
 use millwork_tracking::{Run, RunFilter, TrackedFile, TrackingResult};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -92,7 +92,7 @@ impl Operations {
                 check_ledger(found, run, &manifest, &result);
                 check_totals(found, run, &result);
                 if scope.looks_at_objects && run.state == RunState::Completed && run.updated_at <= before {
-                    check_outputs(found, run, &result).await;
+                    check_outputs(found, &self.inspector.storage, run, &result).await;
                 }
             }
             Some(Err(error)) => {
@@ -193,7 +193,7 @@ impl Operations {
         if run.state == RunState::Draft || !run.manifest_uri.contains("/manifests/") {
             return;
         }
-        let Ok(content) = Storage::from_env().read(&uri).await else { return };
+        let Ok(content) = self.inspector.storage.read(&uri).await else { return };
         let written = Manifest::parse_own(&run.manifest_uri, &content, run.created_at);
         let uris = |manifest: &Manifest| manifest.files.iter().map(|file| file.uri.clone()).collect::<Vec<_>>();
         let is_same =
@@ -266,12 +266,13 @@ fn check_totals(found: &mut Consistency, run: &Run, result: &RunResult) {
 }
 
 /// Invariant: the outputs of a completed run exist, with their sizes.
-async fn check_outputs(found: &mut Consistency, run: &Run, result: &RunResult) {
+async fn check_outputs(found: &mut Consistency, storage: &Storage, run: &Run, result: &RunResult) {
     let outputs = result.outputs.iter().take(MAX_OUTPUTS);
     let outputs: Vec<(ObjectUri, u64)> =
         outputs.filter_map(|output| Some((output.uri.parse().ok()?, output.bytes))).collect();
     let uris = outputs.iter().map(|(uri, _)| uri.clone()).collect();
-    let Ok(heads) = timed(move || heads_blocking(uris, None)).await else { return };
+    let storage = storage.clone();
+    let Ok(heads) = timed(move || storage.heads_blocking(uris, None)).await else { return };
     for ((uri, bytes), head) in outputs.iter().zip(heads) {
         let wrong = match head {
             Ok(located) if located.object.size_bytes != *bytes => {

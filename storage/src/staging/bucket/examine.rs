@@ -8,8 +8,8 @@
 use super::{BucketStaging, REQUESTS_AT_ONCE, StagedFile, Tail, Upload};
 use crate::bucket::{fail, status};
 use crate::staging::private::untrue;
-use crate::transfer::{client, wait};
-use crate::{StorageError, StorageResult};
+use crate::{Storage, StorageError, StorageResult};
+use aws_sdk_s3::Client;
 use futures::stream::{self, StreamExt};
 use md5::{Digest, Md5};
 use std::io;
@@ -22,6 +22,7 @@ const MAX_ETAG_BYTES: usize = 256;
 impl BucketStaging {
     pub(in crate::staging) fn examine(
         &self,
+        storage: &Storage,
         files: &[&StagedFile],
         look: &mut dyn FnMut(&Tail<'_>) -> io::Result<()>,
     ) -> Result<(), (usize, StorageError)> {
@@ -31,9 +32,14 @@ impl BucketStaging {
             let (upload, offset) =
                 end_of(file).map_err(|e| (number, StorageError::new("look at the upload of", &key, e)))?;
             ends.push((offset, upload.tail.as_slice()));
-            asked.push(check_parts(self.bucket.clone(), key, upload.clone(), file.size_bytes));
+            asked.push((key, upload.clone(), file.size_bytes));
         }
-        let checked = wait(async move { Ok(stream::iter(asked).buffered(REQUESTS_AT_ONCE).collect::<Vec<_>>().await) });
+        let bucket = self.bucket.clone();
+        let checked = storage.threads.wait(|client| async move {
+            let check = |(key, upload, size_bytes)| check_parts(&client, &bucket, key, upload, size_bytes);
+            let checks: Vec<_> = asked.into_iter().map(check).collect();
+            Ok(stream::iter(checks).buffered(REQUESTS_AT_ONCE).collect::<Vec<_>>().await)
+        });
         for (number, checked) in checked.map_err(|e| (0, e))?.into_iter().enumerate() {
             checked.map_err(|e| (number, e))?;
         }
@@ -56,10 +62,10 @@ fn end_of(file: &StagedFile) -> io::Result<(&Upload, u64)> {
 }
 
 /// Compares a reported upload with the store's list of its parts.
-async fn check_parts(bucket: String, key: String, upload: Upload, size_bytes: u64) -> StorageResult<()> {
+async fn check_parts(client: &Client, bucket: &str, key: String, upload: Upload, size_bytes: u64) -> StorageResult<()> {
     let what = format!("s3://{bucket}/{key}");
     let no_match = |why: String| StorageError::new("look at the upload of", &what, untrue(why));
-    let request = client().await.list_parts().bucket(&bucket).key(&key).upload_id(&upload.id);
+    let request = client.list_parts().bucket(bucket).key(&key).upload_id(&upload.id);
     let mut pages = request.into_paginator().send();
     let (mut found, mut bytes, mut last_bytes) = (0, 0, 0);
     while let Some(page) = pages.next().await {

@@ -19,11 +19,13 @@ use super::local::LocalStaging;
 use super::private::untrue;
 use super::{Mark, PrivateKind, PrivateName, RewriteTail, StagedFile, Tail, Upload, local};
 use crate::bucket::{fail, is_changed, size, status};
-use crate::transfer::{ObjectReader, client, exists_blocking, head_blocking, wait};
-use crate::{Location, StorageError, StorageResult, bucket_and_key};
+use crate::transfer::ObjectReader;
+use crate::{Location, Storage, StorageError, StorageResult, bucket_and_key};
+use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use millwork_manifest::{InvalidUri, ObjectUri};
 use notes::{Notes, Reach};
@@ -86,8 +88,8 @@ impl BucketStaging {
         }
     }
 
-    pub(super) fn create(&self, name: &PrivateName) -> BucketWriter {
-        let writer = BucketWriter::new(&self.bucket, self.key(name)).noted_in(self.notes());
+    pub(super) fn create(&self, storage: &Storage, name: &PrivateName) -> BucketWriter {
+        let writer = BucketWriter::new(storage, &self.bucket, self.key(name)).noted_in(self.notes());
         match name.kind() {
             PrivateKind::Output => writer.of_output(),
             PrivateKind::Rejects => writer,
@@ -95,15 +97,15 @@ impl BucketStaging {
     }
 
     /// Opens a private object of rejected lines, and checks its reported size.
-    pub(super) fn open_rejects(&self, file: &StagedFile) -> StorageResult<Box<dyn Read>> {
+    pub(super) fn open_rejects(&self, storage: &Storage, file: &StagedFile) -> StorageResult<Box<dyn Read>> {
         let key = self.key(&file.name);
         let open = || -> io::Result<ObjectReader> {
             let uri = self.uri(&key).map_err(io::Error::other)?;
-            let there = head_blocking(&uri).map_err(|e| io::Error::new(e.source.kind(), e))?;
+            let there = storage.head_blocking(&uri).map_err(|e| io::Error::new(e.source.kind(), e))?;
             if there.size_bytes != file.size_bytes {
                 return Err(untrue(format!("it has {} bytes, {} were reported", there.size_bytes, file.size_bytes)));
             }
-            ObjectReader::open(&uri, &there.etag, 0..file.size_bytes, file.size_bytes)
+            ObjectReader::open(storage, &uri, &there.etag, 0..file.size_bytes, file.size_bytes)
         };
         Ok(Box::new(open().map_err(|e| StorageError::new("read", &key, e))?))
     }
@@ -115,7 +117,12 @@ impl BucketStaging {
 
     /// Uploads the tails of outputs again, if they change, or if their entity tags do not prove that they are the
     /// reported ones.
-    pub(super) fn settle(&self, files: Vec<&mut StagedFile>, rewrite: Option<RewriteTail<'_>>) -> StorageResult<()> {
+    pub(super) fn settle(
+        &self,
+        storage: &Storage,
+        files: Vec<&mut StagedFile>,
+        rewrite: Option<RewriteTail<'_>>,
+    ) -> StorageResult<()> {
         let mut changed = Vec::new();
         for (file, StagedFile { name, size_bytes, upload }) in files.into_iter().enumerate() {
             let Some(upload) = upload.as_mut().filter(|upload| !upload.tail.is_empty()) else { continue };
@@ -136,10 +143,10 @@ impl BucketStaging {
             };
             *size_bytes = offset + tail.len() as u64;
             let part = Part { bucket: self.bucket.clone(), key, upload: upload.id.clone(), number };
-            changed.push((last, part.put(tail.into())));
+            changed.push((last, (part, Bytes::from(tail))));
         }
         let (last, parts): (Vec<_>, Vec<_>) = changed.into_iter().unzip();
-        for (last, etag) in last.into_iter().zip(wait(at_once(parts))?) {
+        for (last, etag) in last.into_iter().zip(put_all(storage, parts)?) {
             *last = etag;
         }
         Ok(())
@@ -148,74 +155,89 @@ impl BucketStaging {
     /// Completes the uploads of outputs, and removes their notes meanwhile, since the commit record has the ids. Then
     /// removes everything else left by this attempt and earlier ones, all of which have ended, and returns the result
     /// of that clean-up.
-    pub(super) fn publish<'a>(&self, files: impl Iterator<Item = &'a StagedFile>) -> StorageResult<StorageResult<()>> {
+    pub(super) fn publish<'a>(
+        &self,
+        storage: &Storage,
+        files: impl Iterator<Item = &'a StagedFile>,
+    ) -> StorageResult<StorageResult<()>> {
         let (mut notes, mut completing, place) = (Vec::new(), Vec::new(), self.notes());
         for file in files {
             let Some(upload) = file.upload.clone() else { continue };
             notes.extend(upload.mark.as_ref().map(|mark| place.key(mark)));
-            completing.push(complete(self.bucket.clone(), self.key(&file.name), upload, file.size_bytes));
+            completing.push((self.key(&file.name), upload, file.size_bytes));
         }
         let staging = self.clone();
-        wait(async move {
-            let (completed, found) = futures::join!(at_once(completing), staging.found_but(notes));
+        storage.threads.wait(|client| async move {
+            let complete = |(key, upload, size_bytes)| complete(&client, &staging.bucket, key, upload, size_bytes);
+            let completing = at_once(completing.into_iter().map(complete).collect());
+            let (completed, found) = futures::join!(completing, staging.found_but(&client, notes));
             completed?;
-            Ok(async { staging.discard_found(found?, Reach::AllSoFar).await }.await)
+            Ok(async { staging.discard_found(&client, found?, Reach::AllSoFar).await }.await)
         })
     }
 
-    pub(super) fn publish_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
+    pub(super) fn publish_joined(&self, storage: &Storage, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
         // Files are copied one after the other: each has a few megabytes.
         let copy_all = |into: &mut dyn Write| -> io::Result<()> {
             for file in files {
                 let uri = self.uri(&self.key(&file.name)).map_err(io::Error::other)?;
-                io::copy(&mut ObjectReader::open(&uri, "", 0..file.size_bytes, file.size_bytes)?, into)?;
+                io::copy(&mut ObjectReader::open(storage, &uri, "", 0..file.size_bytes, file.size_bytes)?, into)?;
             }
             Ok(())
         };
-        if is_there(to, files)? {
+        if is_there(storage, to, files)? {
             return Ok(());
         }
         let joined = match bucket_and_key(to) {
             Some((bucket, key)) => {
-                BucketWriter::new(bucket, key.to_owned()).noted_in(self.notes()).write_whole(copy_all)
+                BucketWriter::new(storage, bucket, key.to_owned()).noted_in(self.notes()).write_whole(copy_all)
             }
             None => local::write_elsewhere(&crate::path_of(to)?, |into| copy_all(into)),
         };
-        joined.map_err(|e| if e.is_not_found() && self.is_any_gone(files) { StorageError::lost(to) } else { e })
+        joined
+            .map_err(|e| if e.is_not_found() && self.is_any_gone(storage, files) { StorageError::lost(to) } else { e })
     }
 
-    fn is_any_gone(&self, files: &[StagedFile]) -> bool {
+    fn is_any_gone(&self, storage: &Storage, files: &[StagedFile]) -> bool {
         let is_gone = |file: &StagedFile| {
-            self.uri(&self.key(&file.name)).is_ok_and(|uri| matches!(exists_blocking(&uri), Ok(false)))
+            self.uri(&self.key(&file.name)).is_ok_and(|uri| matches!(storage.exists_blocking(&uri), Ok(false)))
         };
         files.iter().any(is_gone)
     }
 
     /// Aborts the open uploads and removes the private objects of this attempt alone; others may be running.
-    pub(super) fn discard(&self) -> StorageResult<()> {
-        self.discard_all(Reach::Own)
+    pub(super) fn discard(&self, storage: &Storage) -> StorageResult<()> {
+        self.discard_all(storage, Reach::Own)
     }
 
     /// Aborts the open uploads and removes the private objects of this attempt and earlier ones, all of which have
     /// ended.
-    pub(super) fn clear(&self) -> StorageResult<()> {
-        self.discard_all(Reach::AllSoFar)
+    pub(super) fn clear(&self, storage: &Storage) -> StorageResult<()> {
+        self.discard_all(storage, Reach::AllSoFar)
     }
 
-    fn discard_all(&self, reach: Reach) -> StorageResult<()> {
+    fn discard_all(&self, storage: &Storage, reach: Reach) -> StorageResult<()> {
         let staging = self.clone();
-        wait(async move {
-            let found = staging.found_but(Vec::new()).await?;
-            staging.discard_found(found, reach).await
+        storage.threads.wait(move |client| async move {
+            let found = staging.found_but(&client, Vec::new()).await?;
+            staging.discard_found(&client, found, reach).await
         })
     }
 }
 
+/// Uploads parts, some at a time. Returns their entity tags, in order.
+fn put_all(storage: &Storage, parts: Vec<(Part, Bytes)>) -> StorageResult<Vec<String>> {
+    storage.threads.wait(|client: Client| {
+        let put = |(part, content): (Part, Bytes)| part.put(client.clone(), content);
+        at_once(parts.into_iter().map(put).collect())
+    })
+}
+
 /// Ids of the manifests that have private objects.
-pub(super) fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> {
+pub(super) fn staged_manifests(storage: &Storage, output: &Location) -> StorageResult<Vec<String>> {
     let root = BucketStaging::new(output, "", 0, "");
-    wait(async move {
-        let (bucket, client) = (&root.bucket, client().await);
+    storage.threads.wait(|client| async move {
+        let bucket = &root.bucket;
         // An empty manifest name leaves two slashes at the end, of which one is removed.
         let prefix = root.private.trim_end_matches('/').to_owned() + "/";
         let pages = client.list_objects_v2().bucket(bucket).prefix(&prefix).delimiter("/");
@@ -231,20 +253,25 @@ pub(super) fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> 
 }
 
 /// Joins private local files into one object.
-pub(super) fn publish_local(staging: &LocalStaging, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
+pub(super) fn publish_local(
+    storage: &Storage,
+    staging: &LocalStaging,
+    files: &[StagedFile],
+    to: &ObjectUri,
+) -> StorageResult<()> {
     let nowhere = || StorageError::new("write", to, ErrorKind::Unsupported.into());
     let (bucket, key) = bucket_and_key(to).ok_or_else(nowhere)?;
-    if is_there(to, files)? {
+    if is_there(storage, to, files)? {
         return Ok(());
     }
-    let written = BucketWriter::new(bucket, key.to_owned()).write_whole(|into| staging.copy_all(files, into));
+    let written = BucketWriter::new(storage, bucket, key.to_owned()).write_whole(|into| staging.copy_all(files, into));
     let is_any_gone = || files.iter().any(|file| matches!(staging.path(file).try_exists(), Ok(false)));
     written.map_err(|e| if e.is_not_found() && is_any_gone() { StorageError::lost(to) } else { e })
 }
 
 /// Tells whether the object that these files are joined into exists; another object of its name is an error.
-fn is_there(to: &ObjectUri, files: &[StagedFile]) -> StorageResult<bool> {
-    match head_blocking(to) {
+fn is_there(storage: &Storage, to: &ObjectUri, files: &[StagedFile]) -> StorageResult<bool> {
+    match storage.head_blocking(to) {
         Ok(there) if there.size_bytes == files.iter().map(|file| file.size_bytes).sum::<u64>() => Ok(true),
         Ok(_) => Err(StorageError::taken(to)),
         Err(e) if e.is_not_found() => Ok(false),
@@ -252,12 +279,11 @@ fn is_there(to: &ObjectUri, files: &[StagedFile]) -> StorageResult<bool> {
     }
 }
 
-async fn complete(bucket: String, key: String, upload: Upload, size_bytes: u64) -> StorageResult<()> {
-    let client = client().await;
+async fn complete(client: &Client, bucket: &str, key: String, upload: Upload, size_bytes: u64) -> StorageResult<()> {
     let part = |(number, etag): (i32, String)| CompletedPart::builder().part_number(number).e_tag(etag).build();
     let parts = (1..).zip(upload.parts).map(part).collect();
     let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-    let request = client.complete_multipart_upload().bucket(&bucket).key(&key).upload_id(&upload.id);
+    let request = client.complete_multipart_upload().bucket(bucket).key(&key).upload_id(&upload.id);
     // A store that supports this header refuses parts whose total size differs.
     let request = request.set_mpu_object_size(i64::try_from(size_bytes).ok());
     let completed = request.multipart_upload(parts).if_none_match("*").send().await;
@@ -266,7 +292,7 @@ async fn complete(bucket: String, key: String, upload: Upload, size_bytes: u64) 
     let what = format!("s3://{bucket}/{key}");
     let (is_gone, is_taken) = (error.code() == Some("NoSuchUpload"), is_changed(&error));
     let refused = fail("publish", &what, error);
-    match client.head_object().bucket(&bucket).key(&key).send().await {
+    match client.head_object().bucket(bucket).key(&key).send().await {
         Ok(there) if size(&there) == size_bytes && has_mark(&there, upload.mark.as_ref()) => Ok(()),
         Ok(_) if is_gone => Err(StorageError::lost(what)),
         Ok(_) if is_taken => Err(StorageError::taken(what)),

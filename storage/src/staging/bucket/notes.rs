@@ -3,7 +3,6 @@
 use super::{BucketStaging, at_once};
 use crate::bucket::{fail, status};
 use crate::staging::Mark;
-use crate::transfer::client;
 use crate::{StorageError, StorageResult};
 use aws_sdk_s3::Client;
 use serde::{Deserialize, Serialize};
@@ -53,10 +52,10 @@ pub(super) struct Note {
     pub(super) upload_id: Option<String>,
 }
 
-pub(super) async fn put_note(bucket: &str, name: &str, note: &Note) -> StorageResult<()> {
+pub(super) async fn put_note(client: &Client, bucket: &str, name: &str, note: &Note) -> StorageResult<()> {
     let write = |e: serde_json::Error| StorageError::new("write", name, e.into());
     let content = serde_json::to_vec(note).map_err(write)?;
-    let put = client().await.put_object().bucket(bucket).key(name).body(content.into()).send().await;
+    let put = client.put_object().bucket(bucket).key(name).body(content.into()).send().await;
     put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{name}"), e))
 }
 
@@ -69,8 +68,7 @@ pub(super) struct Private {
 
 impl BucketStaging {
     /// Removes these notes, which are no longer needed. Returns all other private objects, of all attempts.
-    pub(super) async fn found_but(&self, notes: Vec<String>) -> StorageResult<Vec<Private>> {
-        let client = &client().await;
+    pub(super) async fn found_but(&self, client: &Client, notes: Vec<String>) -> StorageResult<Vec<Private>> {
         let deleted = at_once(notes.iter().map(|note| self.delete(client, note)).collect());
         let (mut found, _) = futures::future::try_join(self.list(client), deleted).await?;
         found.retain(|found| !notes.contains(&found.key));
@@ -78,8 +76,7 @@ impl BucketStaging {
     }
 
     /// Aborts the noted uploads and removes the private objects of the attempts in reach.
-    pub(super) async fn discard_found(&self, found: Vec<Private>, reach: Reach) -> StorageResult<()> {
-        let client = &client().await;
+    pub(super) async fn discard_found(&self, client: &Client, found: Vec<Private>, reach: Reach) -> StorageResult<()> {
         let is_meant = |found: &Private| match reach {
             Reach::Own => found.attempt == self.attempt,
             Reach::AllSoFar => found.attempt <= self.attempt,
@@ -152,22 +149,28 @@ impl BucketStaging {
             (Some(id), _) => vec![id],
             // The upload may be about to begin.
             (None, Reach::Own) => return Ok(false),
-            (None, Reach::AllSoFar) => {
-                let listed = client.list_multipart_uploads().bucket(bucket).prefix(&key).send().await;
-                let listed = listed.map_err(|e| fail("list the uploads of", format!("s3://{bucket}/{key}"), e))?;
-                // A later attempt has open uploads of the same keys, and writes its notes before it begins them; none
-                // may be aborted by key.
-                if self.list(client).await?.iter().any(|found| found.is_note && found.attempt > self.attempt) {
-                    return Ok(false);
-                }
-                let of_key = listed.uploads().iter().filter(|upload| upload.key() == Some(&key));
-                of_key.filter_map(|upload| upload.upload_id().map(str::to_owned)).collect()
-            }
+            (None, Reach::AllSoFar) => match self.open_uploads_of(client, bucket, &key).await? {
+                Some(ids) => ids,
+                None => return Ok(false),
+            },
         };
         for id in ids {
             abort(client, bucket, &key, &id).await?;
         }
         Ok(true)
+    }
+
+    /// The ids of the open uploads of a key; none if a later attempt has noted uploads, whose they may be.
+    async fn open_uploads_of(&self, client: &Client, bucket: &str, key: &str) -> StorageResult<Option<Vec<String>>> {
+        let listed = client.list_multipart_uploads().bucket(bucket).prefix(key).send().await;
+        let listed = listed.map_err(|e| fail("list the uploads of", format!("s3://{bucket}/{key}"), e))?;
+        // A later attempt has open uploads of the same keys, and writes its notes before it begins them; none
+        // may be aborted by key.
+        if self.list(client).await?.iter().any(|found| found.is_note && found.attempt > self.attempt) {
+            return Ok(None);
+        }
+        let of_key = listed.uploads().iter().filter(|upload| upload.key() == Some(key));
+        Ok(Some(of_key.filter_map(|upload| upload.upload_id().map(str::to_owned)).collect()))
     }
 }
 

@@ -5,23 +5,18 @@ use super::{MARK, complete};
 use crate::bucket::{fail, status, upload_id};
 use crate::buffers::Buffer;
 use crate::staging::{Mark, Upload};
-use crate::transfer::{client, cores, start, wait};
-use crate::{StorageError, StorageResult};
+use crate::{Storage, StorageError, StorageResult};
+use aws_sdk_s3::Client;
 use aws_sdk_s3::config::RequestChecksumCalculation;
 use bytes::Bytes;
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Condvar, Mutex, PoisonError};
 
 /// Least size of every part but the last: 5 MiB (Amazon S3 User Guide, "Multipart upload limits").
 const MIN_PART_BYTES: usize = 5 << 20;
 /// Number of parts of the same size: the first 1,000 have the least size, the next 1,000 twice that, and so on. Small
 /// objects then need little memory, and the limit of 10,000 parts allows nearly the 5 TiB of the largest object.
 const PARTS_OF_A_SIZE: usize = 1000;
-/// Limit of the concurrent part uploads of a process, per core and at least, over all files: an upload takes as long as
-/// encoding several parts.
-const PARTS_OF_A_CORE: usize = 4;
-const LEAST_PARTS: usize = 8;
 
 /// Size in bytes of the part that follows this number of others.
 fn part_bytes(others: usize) -> usize {
@@ -41,10 +36,9 @@ impl Part {
     ///
     /// The content is signed by its CRC, if the client sends one, which proves that it arrived intact without hashing
     /// hundreds of megabytes by SHA-256.
-    pub(super) async fn put(self, content: Bytes) -> StorageResult<String> {
+    pub(super) async fn put(self, client: Client, content: Bytes) -> StorageResult<String> {
         let what = format!("s3://{}/{}", self.bucket, self.key);
         let number = i32::try_from(self.number).map_err(|e| StorageError::new("write", &what, io::Error::other(e)))?;
-        let client = client().await;
         let has_crc = client.config().request_checksum_calculation() != Some(&RequestChecksumCalculation::WhenRequired);
         let request = client.upload_part().bucket(self.bucket).key(self.key).upload_id(self.upload);
         let request = request.part_number(number).body(content.into()).customize();
@@ -54,37 +48,9 @@ impl Part {
     }
 }
 
-/// Permit for one part upload in progress; returned when dropped.
-struct Turn;
-
-static ON_THEIR_WAY: Mutex<usize> = Mutex::new(0);
-static TURN_ENDED: Condvar = Condvar::new();
-
-impl Turn {
-    /// Limit of the concurrent part uploads of the process.
-    fn most() -> usize {
-        (PARTS_OF_A_CORE * cores()).max(LEAST_PARTS)
-    }
-
-    /// Waits for a permit. Cannot deadlock: uploads that have one do not depend on the waiting thread.
-    fn take() -> Self {
-        let most = Self::most();
-        let taken = ON_THEIR_WAY.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = TURN_ENDED.wait_while(taken, |taken| *taken >= most).unwrap_or_else(PoisonError::into_inner);
-        *taken += 1;
-        Self
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *ON_THEIR_WAY.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        TURN_ENDED.notify_one();
-    }
-}
-
 /// Writer of an object: either an output, whose upload stays open, or a complete object.
 pub(in crate::staging) struct BucketWriter {
+    storage: Storage,
     bucket: String,
     key: String,
     is_output: bool,
@@ -124,9 +90,10 @@ enum Begun {
 }
 
 impl BucketWriter {
-    pub(super) fn new(bucket: &str, key: String) -> Self {
+    pub(super) fn new(storage: &Storage, bucket: &str, key: String) -> Self {
         let (doing, done) = channel();
         Self {
+            storage: storage.clone(),
             bucket: bucket.to_owned(),
             key,
             is_output: false,
@@ -160,8 +127,10 @@ impl BucketWriter {
             return Ok(());
         }
         let (sender, receiver) = channel();
-        let begun = begin(self.bucket.clone(), self.key.clone(), self.mark, self.notes.clone());
-        start(begun, sender).map_err(|e| StorageError::new("write", &self.key, e))?;
+        let (bucket, key, mark, notes) = (self.bucket.clone(), self.key.clone(), self.mark, self.notes.clone());
+        let begun = move |client| begin(client, bucket, key, mark, notes);
+        let started = self.storage.threads.start(begun, sender);
+        started.map_err(|e| StorageError::new("write", &self.key, e))?;
         self.upload = Begun::Being(Beginning(receiver));
         Ok(())
     }
@@ -186,7 +155,7 @@ impl BucketWriter {
                 rest.extend_from_slice(&buffer);
                 rest
             }
-            (rest, buffer) => rest.or(buffer).unwrap_or_else(|| Buffer::with_capacity(0)),
+            (rest, buffer) => rest.or(buffer).unwrap_or_else(|| self.storage.buffers.take(0)),
         }
     }
 
@@ -196,17 +165,18 @@ impl BucketWriter {
         while let Ok(done) = self.done.try_recv() {
             self.note(done)?;
         }
-        let turn = Turn::take();
+        let permit = self.storage.uploads.take();
         let place = self.etags.len();
         let part = Part { bucket: self.bucket.clone(), key: self.key.clone(), upload, number: place + 1 };
         self.etags.push(None);
         self.on_the_way += 1;
-        let sent = async move {
-            let sent = part.put(Bytes::from_owner(content)).await;
-            drop(turn);
+        let send = move |client| async move {
+            let sent = part.put(client, Bytes::from_owner(content)).await;
+            drop(permit);
             (place, sent)
         };
-        start(sent, self.doing.clone()).map_err(|e| StorageError::new("write", &self.key, e))
+        let started = self.storage.threads.start(send, self.doing.clone());
+        started.map_err(|e| StorageError::new("write", &self.key, e))
     }
 
     /// Waits for one part in progress.
@@ -239,22 +209,28 @@ impl BucketWriter {
         }
     }
 
+    /// Writes an object that is less than a part.
+    fn put_at_once(&mut self) -> StorageResult<()> {
+        let (bucket, key, content) = (self.bucket.clone(), self.key.clone(), Bytes::from_owner(self.take_rest()));
+        self.storage.threads.wait(|client| async move {
+            let put = client.put_object().bucket(&bucket).key(&key).body(content.into()).send().await;
+            put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))
+        })
+    }
+
     /// Ends the object. Returns its size in bytes and, for an output, its open upload.
     pub(in crate::staging) fn finish(&mut self) -> StorageResult<(u64, Option<Upload>)> {
         let (bucket, key, size_bytes) = (self.bucket.clone(), self.key.clone(), self.size_bytes);
         if !self.is_output && matches!(self.upload, Begun::Not) {
-            let content = Bytes::from_owner(self.take_rest());
-            wait(async move {
-                let put = client().await.put_object().bucket(&bucket).key(&key).body(content.into()).send().await;
-                put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))
-            })?;
+            self.put_at_once()?;
             return Ok((size_bytes, None));
         }
         let id = self.upload()?;
         let (sender, is_free) = channel();
         if self.is_output {
-            let free = check_free(self.bucket.clone(), self.key.clone());
-            start(free, sender).map_err(|e| StorageError::new("write", &self.key, e))?;
+            let (bucket, key) = (bucket.clone(), key.clone());
+            let started = self.storage.threads.start(|client| check_free(client, bucket, key), sender);
+            started.map_err(|e| StorageError::new("write", &self.key, e))?;
         }
         let rest = self.take_rest();
         let tail = if self.is_output { rest.to_vec() } else { Vec::new() };
@@ -272,7 +248,8 @@ impl BucketWriter {
         if self.is_output {
             return Ok((size_bytes, Some(upload)));
         }
-        wait(complete(bucket, key, upload, size_bytes))?;
+        let threads = &self.storage.threads;
+        threads.wait(move |client| async move { complete(&client, &bucket, key, upload, size_bytes).await })?;
         Ok((size_bytes, None))
     }
 
@@ -290,15 +267,16 @@ impl BucketWriter {
             let (bucket, key) = (self.bucket, self.key);
             // An upload that cannot be aborted now is found by its note, or removed by the bucket's lifecycle rule for
             // incomplete uploads.
-            let _ = wait(async move { abort(&client().await, &bucket, &key, &id).await });
+            let threads = &self.storage.threads;
+            let _ = threads.wait(|client| async move { abort(&client, &bucket, &key, &id).await });
         }
         finished
     }
 }
 
 /// Checks that an output's key is free: after the commit it would be too late to fail.
-async fn check_free(bucket: String, key: String) -> StorageResult<()> {
-    match client().await.head_object().bucket(&bucket).key(&key).send().await {
+async fn check_free(client: Client, bucket: String, key: String) -> StorageResult<()> {
+    match client.head_object().bucket(&bucket).key(&key).send().await {
         Ok(_) => Err(StorageError::in_the_way(format!("s3://{bucket}/{key}"))),
         Err(e) if status(&e) == Some(404) => Ok(()),
         Err(e) => Err(fail("look for", format!("s3://{bucket}/{key}"), e)),
@@ -306,17 +284,17 @@ async fn check_free(bucket: String, key: String) -> StorageResult<()> {
 }
 
 /// Begins an upload, and notes it before and after. Returns its id.
-async fn begin(bucket: String, key: String, mark: Mark, notes: Option<Notes>) -> StorageResult<String> {
+async fn begin(client: Client, bucket: String, key: String, mark: Mark, notes: Option<Notes>) -> StorageResult<String> {
     let place = notes.map(|notes| (notes.key(&mark), notes.bucket));
     let note = |upload_id: Option<String>| {
-        let (place, key, of) = (place.clone(), key.clone(), bucket.clone());
+        let (client, place, key, of) = (&client, place.clone(), key.clone(), bucket.clone());
         async move {
             let Some((name, bucket)) = place else { return Ok(()) };
-            put_note(&bucket, &name, &Note { bucket: (of != bucket).then_some(of), key, upload_id }).await
+            put_note(client, &bucket, &name, &Note { bucket: (of != bucket).then_some(of), key, upload_id }).await
         }
     };
     note(None).await?;
-    let created = client().await.create_multipart_upload().bucket(&bucket).key(&key).metadata(MARK, mark.to_string());
+    let created = client.create_multipart_upload().bucket(&bucket).key(&key).metadata(MARK, mark.to_string());
     let created = created.send().await.map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))?;
     let id = upload_id(created.upload_id, format!("s3://{bucket}/{key}"))?;
     note(Some(id.clone())).await?;
@@ -331,7 +309,7 @@ impl Write for BucketWriter {
         }
         let part = part_bytes(self.etags.len());
         let room = |buffer: &Buffer| if self.is_in_tail { usize::MAX } else { part.saturating_sub(buffer.len()) };
-        let buffer = self.buffer.get_or_insert_with(|| Buffer::with_capacity(part));
+        let buffer = self.buffer.get_or_insert_with(|| self.storage.buffers.take(part));
         let taken = bytes.len().min(room(buffer));
         buffer.extend_from_slice(&bytes[..taken]);
         self.size_bytes += taken as u64;
@@ -345,22 +323,5 @@ impl Write for BucketWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn no_more_parts_are_on_their_way_than_there_are_turns() {
-        let mut turns: Vec<_> = (0..Turn::most()).map(|_| Turn::take()).collect();
-        let (sender, receiver) = channel();
-        let waiting = std::thread::spawn(move || sender.send(Turn::take()));
-        assert!(receiver.recv_timeout(Duration::from_millis(50)).is_err());
-        turns.pop();
-        assert!(receiver.recv_timeout(Duration::from_secs(10)).is_ok());
-        waiting.join().unwrap().unwrap();
     }
 }

@@ -1,13 +1,9 @@
-//! Lifetime of the HTTP API in a process.
+//! The HTTP API of a process and its pages, from the first request to the last.
 
-use super::auth::{Access, Tokens};
-use super::health::Pulse;
-use super::limits::Places;
-use super::options::HttpDoor;
-use super::schedulers::Presence;
 use crate::access::OwnerToken;
+use crate::api::{Access, HttpDoor, Places, Presence, Pulse, Tokens, router};
 use crate::service::Service;
-use crate::ui::PagePaths;
+use crate::ui::{PagePaths, routers};
 use millwork_net::{ConnectionLimits, HttpServer};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -66,21 +62,19 @@ impl ApiServer {
                 (Tokens::of_owner(&owner), Some(owner))
             }
         };
+        if let Some(tls) = &tls {
+            tls.note_in(service.certificates());
+        }
         let access = Access::new(tokens, &options, listener.local_addr()?.port(), owner.is_some())?;
         let limits = ConnectionLimits::within(options.http_max_connections as usize, descriptors);
         let stop = CancellationToken::new();
         let (presence, pulse) = (Presence::new(listener.local_addr()?), Pulse::start());
         let base = PagePaths::new(options.http_base_path, access.clone());
+        let pages = routers(access.clone(), &base);
         let (threads, listener) = (Threads::start()?, listener.into_std()?);
         let server = threads.host(|| {
-            let routes = super::router(
-                service,
-                access.clone(),
-                Places::new(limits),
-                stop.clone(),
-                (presence, pulse, prices),
-                &base,
-            )?;
+            let told = (presence, pulse, prices);
+            let routes = router(service, access.clone(), Places::new(limits), stop.clone(), told, pages)?;
             anyhow::Ok(HttpServer::start(TcpListener::from_std(listener)?, base.wrap(routes), limits, tls))
         })?;
         Ok(Self { stop, server, owner, access, threads })

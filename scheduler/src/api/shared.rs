@@ -1,7 +1,7 @@
 //! Result cache shared by all pages of a scheduler: after an event many tabs request the same data, which is computed
 //! once.
 
-use crate::api::ApiError;
+use super::ApiError;
 use millwork_api::ErrorCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -87,7 +87,7 @@ impl<T: Clone + Send + 'static> Shared<T> {
     }
 
     /// Returns the latest result, or computes a new one. With the number of a change, older results are not returned.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &self,
         change: Option<u64>,
         look: impl Future<Output = Result<T, ApiError>> + Send + 'static,

@@ -3,8 +3,9 @@
 //! A survey only reads: if the process dies, nothing has to be cleaned up. If the manifest ends up with other files, or
 //! the survey finds an error, the files are surveyed again by the run.
 
-use super::{Survey, survey_files};
-use crate::plan::{Capacity, ConversionOptions, find_rate_ahead};
+use crate::options::ConversionOptions;
+use crate::plan::{Capacity, find_rate_ahead};
+use crate::survey::{Survey, survey};
 use millwork_manifest::{Failure, FailureClass, Manifest};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
@@ -32,8 +33,16 @@ impl EarlySurvey {
         }
     }
 
+    /// The survey of a manifest: the one that was begun, if there is one of these very files.
+    pub async fn survey(&self, manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
+        match self.take(manifest).await {
+            Some(survey) => Ok(survey),
+            None => survey(manifest, options).await,
+        }
+    }
+
     /// Takes the survey of a manifest, if it was started for exactly these files and succeeded.
-    pub(super) async fn take(&self, manifest: &Manifest) -> Option<Survey> {
+    async fn take(&self, manifest: &Manifest) -> Option<Survey> {
         let begun = self.begun().take_if(|begun| begun.manifest.id == manifest.id)?;
         if begun.manifest.files != manifest.files {
             begun.survey.abort();
@@ -63,7 +72,7 @@ async fn survey_ahead(
     options: ConversionOptions,
     capacity: Capacity,
 ) -> Result<Survey, Failure> {
-    let survey = survey_files(&manifest, &options).await?;
+    let survey = survey(&manifest, &options).await?;
     // Measuring takes a while, so that it runs off the async thread.
     let find = move || {
         Handle::current().block_on(find_rate_ahead(&manifest, &survey, &options, capacity));
@@ -75,7 +84,6 @@ async fn survey_ahead(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::survey::survey;
     use millwork_manifest::{ManifestFile, ObjectUri};
     use std::path::Path;
     use std::time::Duration;
@@ -101,9 +109,9 @@ mod tests {
         std::fs::write(&a, r#"{"a":1}"#).unwrap();
         std::fs::write(&b, r#"{"b":1}"#).unwrap();
         let (both, one) = (manifest("both", &[&a, &b]), manifest("one", &[&a]));
-        let options = ConversionOptions::default();
-        let begin = |manifest| options.early.begin(manifest, &options, Capacity { executors: 1, slots: 2 });
-        let is_finished = || options.early.begun().as_ref().is_some_and(|begun| begun.survey.is_finished());
+        let (options, early) = (ConversionOptions::default(), EarlySurvey::default());
+        let begin = |manifest| early.begin(manifest, &options, Capacity { executors: 1, slots: 2 });
+        let is_finished = || early.begun().as_ref().is_some_and(|begun| begun.survey.is_finished());
         begin(&both);
         // Ignored, since there is room for only one survey.
         begin(&one);
@@ -114,17 +122,17 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(60), finished).await.unwrap();
         std::fs::remove_file(&b).unwrap();
-        assert_eq!(survey(&one, &options).await.unwrap().columns().names(), ["a"]);
-        assert_eq!(survey(&both, &options).await.unwrap().columns().names(), ["a", "b"]);
-        assert!(survey(&both, &options).await.is_err());
+        assert_eq!(early.survey(&one, &options).await.unwrap().columns().names(), ["a"]);
+        assert_eq!(early.survey(&both, &options).await.unwrap().columns().names(), ["a", "b"]);
+        assert!(early.survey(&both, &options).await.is_err());
         // The manifest ended up with fewer files.
         begin(&both);
-        assert_eq!(survey(&manifest("both", &[&a]), &options).await.unwrap().columns().names(), ["a"]);
-        assert!(options.early.begun().is_none());
+        assert_eq!(early.survey(&manifest("both", &[&a]), &options).await.unwrap().columns().names(), ["a"]);
+        assert!(early.begun().is_none());
         // A failed survey is repeated by the run, which reports the error.
         begin(&both);
-        assert!(survey(&both, &options).await.is_err());
+        assert!(early.survey(&both, &options).await.is_err());
         std::fs::write(&b, r#"{"c":1}"#).unwrap();
-        assert_eq!(survey(&both, &options).await.unwrap().columns().names(), ["a", "c"]);
+        assert_eq!(early.survey(&both, &options).await.unwrap().columns().names(), ["a", "c"]);
     }
 }
