@@ -2,6 +2,7 @@
 
 use millwork_cluster::in_process;
 use millwork_executor::work;
+use millwork_manifest::printable;
 use millwork_scheduler::Engine;
 use millwork_storage::Storage;
 
@@ -16,12 +17,32 @@ pub(crate) async fn start(vcores: usize, storage: Storage) -> anyhow::Result<Eng
     let (executor, scheduler) = in_process();
     engine.admit(executor);
     let name = format!("embedded:{}", std::process::id());
-    tokio::spawn(async move {
-        match work(scheduler, name, vcores, storage, std::future::pending()).await {
-            Ok(end) => tracing::debug!(%end, "the executor in this process has ended"),
-            Err(error) => tracing::error!(%error, "the executor in this process cannot work"),
+    let working = tokio::spawn(work(scheduler, name, vcores, storage, std::future::pending()));
+    let ended = async move {
+        match working.await {
+            Ok(Ok(end)) => tracing::debug!(%end, "the executor in this process has ended"),
+            Ok(Err(error)) => end_process(&error.into()),
+            Err(error) => end_process(&error.into()),
         }
-    });
+    };
+    tokio::spawn(ended);
     engine.connected().await;
     Ok(engine)
+}
+
+/// Error number of Linux for a process that may open no more files: `EMFILE`.
+const TOO_MANY_FILES: i32 = 24;
+
+/// Ends the process after its only executor has failed: nothing would be converted any more, and what waits for it would wait for ever.
+/// The process may end at any time; the next one goes on.
+fn end_process(error: &anyhow::Error) {
+    let has_no_descriptors = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.raw_os_error() == Some(TOO_MANY_FILES))
+    };
+    let remedy = match error.chain().any(has_no_descriptors) {
+        true => "; raise the limit of open files (`ulimit -n`, LimitNOFILE of systemd)",
+        false => "",
+    };
+    eprintln!("millwork: cannot convert in this process: {}{remedy}", printable(&format!("{error:#}")));
+    std::process::exit(1);
 }

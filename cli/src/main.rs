@@ -180,6 +180,7 @@ fn end_when_nobody_reads() {
 
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     millwork_process::report_large_files();
+    millwork_process::report_missing_threads();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(work);
     // Abandoned work must not delay the end.

@@ -20,5 +20,5 @@ pub use logs::start_logs;
 pub use metrics::{COMMIT, Metrics};
 pub use options::{Parsed, parse, read, try_parse_from, unnamed, with_variables};
 pub use profile::Profile;
-pub use runtime::{block_on, report_large_files};
+pub use runtime::{block_on, report_large_files, report_missing_threads};
 pub use traces::{link, put_below, trace_id, traceparent};

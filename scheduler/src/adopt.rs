@@ -70,7 +70,16 @@ pub async fn claim_output(
     // Outputs of earlier versions have no such object.
     let is_foreign = owner.is_some() || is_new(store).await?;
     let manifests = if is_foreign { list(storage, &manifests_of(output), ".json").await?.len() } else { 0 };
-    let is_filled = manifests > 0 || owner.is_some() && has_outputs(storage, output).await?;
+    let is_filled = manifests > 0 || owner.is_some() && has_outputs(storage, output, &|_| true).await?;
+    // Without the private directory there is nothing to adopt.
+    let names = layout.names()?;
+    let is_of_layout = |key: &str| names.is_match(key);
+    let is_robbed = is_foreign && !is_filled && owner.is_none() && has_outputs(storage, output, &is_of_layout).await?;
+    anyhow::ensure!(
+        !is_robbed,
+        "`{output}` has Parquet files that Millwork wrote, and the `_millwork` that tells what they are made of is gone: put it back, or move \
+         the Parquet files away, or write to another --output. Otherwise their rows would stand there twice"
+    );
     let adopted = match adopt {
         true if is_filled => adopt_all(lease, storage, output, layout).await?,
         false if is_filled => {
@@ -115,11 +124,20 @@ async fn is_new(store: &dyn TrackingStore) -> anyhow::Result<bool> {
     Ok(newest.items.is_empty() && store.drafts(Utc::now() + Duration::days(1)).await?.is_empty())
 }
 
-/// Tells whether an output holds a Parquet file.
-async fn has_outputs(storage: &Storage, output: &Location) -> anyhow::Result<bool> {
+/// Tells whether an output holds a Parquet file of which `is_wanted` is true. An output that does not exist holds none.
+async fn has_outputs(
+    storage: &Storage,
+    output: &Location,
+    is_wanted: &(dyn Fn(&str) -> bool + Sync),
+) -> anyhow::Result<bool> {
+    if output.local_path().is_some_and(|path| !path.exists()) {
+        return Ok(false);
+    }
     let listed = storage.list(output).await?;
     let is_output = async |found: millwork_storage::StorageResult<Object>| {
-        found.is_ok_and(|object| object.key.ends_with(".parquet") && !object.key.starts_with("_millwork/"))
+        found.is_ok_and(|object| {
+            object.key.ends_with(".parquet") && !object.key.starts_with("_millwork/") && is_wanted(&object.key)
+        })
     };
     Ok(listed.any(is_output).await)
 }

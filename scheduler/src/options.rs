@@ -4,6 +4,7 @@ use clap::Args;
 use millwork_conversion::{ColumnNames, ConversionOptions, Limits, OutputCompression, Query};
 use millwork_manifest::Manifest;
 use millwork_storage::{Location, Places, Storage, StorageResult};
+use regex_lite::Regex;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -155,6 +156,15 @@ impl OutputLayout {
     pub(crate) fn template(&self, manifest: &Manifest, generation: u32) -> String {
         let name = Self::name(manifest, generation);
         self.0.replace("{date}", &manifest.date.to_string()).replace("{manifest_id}", &name)
+    }
+
+    /// Pattern of the paths of output files.
+    pub(crate) fn names(&self) -> anyhow::Result<Regex> {
+        let pattern = regex_lite::escape(&self.0)
+            .replace(r"\{date\}", r"\d{4}-\d{2}-\d{2}")
+            .replace(r"\{manifest_id\}", "[^/]+")
+            .replace(r"\{part\}", r"\d{5,}");
+        Ok(Regex::new(&format!("^{pattern}$"))?)
     }
 
     /// Columns that have the name of a partition, such as `date` with `date={date}/`.

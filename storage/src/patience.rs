@@ -15,6 +15,9 @@ const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(60);
 /// Timeout for the start of the answer to a request that only reads: 20 seconds. The SDK makes up to three attempts.
 const ANSWER_TO_READ: Duration = Duration::from_secs(20);
+/// Timeout for an attempt at a request: 5 minutes, for 16 MiB over a slow line, or for a server that assembles a large object. The body of
+/// an object that is read is not part of it.
+const ATTEMPT: Duration = Duration::from_secs(300);
 /// Time without an answer after which a warning is logged.
 const SILENCE: Duration = Duration::from_secs(8);
 /// Least time between two such warnings of one client, in seconds.
@@ -22,12 +25,16 @@ const PAUSE_SECONDS: i64 = 30;
 
 /// Timeouts for requests of any kind.
 pub(crate) fn of_any() -> TimeoutConfig {
-    TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(ANSWER).build()
+    TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(ANSWER).operation_attempt_timeout(ATTEMPT).build()
 }
 
 /// Timeouts for requests that only read.
 pub(crate) fn of_reading() -> TimeoutConfig {
-    TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(ANSWER_TO_READ).build()
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .read_timeout(ANSWER_TO_READ)
+        .operation_attempt_timeout(ATTEMPT)
+        .build()
 }
 
 /// Timer of one attempt at a request; cancelled when dropped.

@@ -53,6 +53,27 @@ fn a_state_of_another_output_is_told_of_however_much_it_knows() {
 }
 
 #[test]
+fn an_output_whose_private_directory_is_gone_gets_no_row_twice() {
+    for layout in [&[][..], &["--layout", "{date}/{manifest_id}.{part}.parquet"]] {
+        let place = Place::new();
+        place.input("2025-12-23-a.ndjson", "{\"a\": 1}\n");
+        assert_eq!(place.run_well(layout)["rows"], 1);
+        fs::remove_dir_all(place.path("out/_millwork")).unwrap();
+        for more in [&[][..], &["--adopt"]] {
+            let done = place.run(&[layout, more].concat());
+            assert!(done.code == Some(1) && done.stderr.contains("is gone: put it back"), "{}", done.stderr);
+        }
+        assert_eq!(place.parquet_files().len(), 1);
+    }
+    // Parquet files of others are none of its business.
+    let place = Place::new();
+    place.input("2025-12-23-a.ndjson", "{\"a\": 1}\n");
+    fs::create_dir_all(place.path("out/merged-parquet-2025-12-23")).unwrap();
+    fs::write(place.path("out/merged-parquet-2025-12-23/part-00000-c000.snappy.parquet"), "PAR1").unwrap();
+    assert_eq!(place.run_well(&[])["rows"], 1);
+}
+
+#[test]
 fn an_output_without_a_row_is_anybody_s() {
     let place = Place::new();
     assert_eq!(place.run_well(&[])["rows"], 0);

@@ -105,6 +105,16 @@ impl Machine {
         runs.chain(looks).min()
     }
 
+    /// Moves all times of the machine, after the clock was set: what was due in two seconds still is.
+    pub fn shift(&mut self, by: Duration) {
+        let moved = |at: &mut DateTime<Utc>| *at = at.checked_add_signed(by).unwrap_or(*at);
+        for run in self.runs.values_mut() {
+            run.deadline.iter_mut().for_each(moved);
+            run.again.iter_mut().for_each(|(at, _)| moved(at));
+        }
+        [&mut self.look_for_due, &mut self.look_for_open].into_iter().flatten().for_each(moved);
+    }
+
     /// Handles an event, and returns the actions to carry out.
     pub fn step(&mut self, event: Event, now: DateTime<Utc>) -> Vec<Action> {
         let mut actions = Vec::new();

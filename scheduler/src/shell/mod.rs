@@ -4,6 +4,7 @@
 //! which ends in an event. Decisions are made only in `run/`, which also describes the failures that each action must
 //! survive.
 
+mod clock;
 mod commit;
 mod convert;
 mod progress;
@@ -22,6 +23,7 @@ use crate::engine::Engine;
 use crate::options::RunOptions;
 use crate::run::{Action, Event, Machine, Seen};
 use chrono::Utc;
+use clock::Clock;
 use futures::FutureExt;
 use millwork_api::RunProgress;
 use millwork_conversion::{ConversionOptions, EarlySurvey};
@@ -75,6 +77,7 @@ async fn serve(shell: Arc<Shell>, mut machine: Machine, mut mailbox: mpsc::Unbou
     // Cancelled however this ends, since nothing runs without the machine.
     let _ended = shell.stopped.clone().drop_guard();
     let mut stops = false;
+    let mut clock = Clock::new();
     while !(stops && machine.is_idle()) {
         let wait = machine.wakes_at().map(|at| (at - Utc::now()).to_std().unwrap_or_default());
         let event = tokio::select! {
@@ -83,6 +86,10 @@ async fn serve(shell: Arc<Shell>, mut machine: Machine, mut mailbox: mpsc::Unbou
         };
         let Some(event) = event else { return };
         stops |= matches!(event, Event::Stop);
+        if let Some(by) = clock.set_by() {
+            tracing::warn!(seconds = by.num_seconds(), "the clock of this machine was set: waiting times are kept");
+            machine.shift(by);
+        }
         let actions = machine.step(event, Utc::now());
         shell.converting.store(machine.converting(), Ordering::Relaxed);
         for action in actions {

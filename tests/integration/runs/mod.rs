@@ -190,6 +190,28 @@ fn every_run_ends_and_no_row_is_lost_or_doubled() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_delays_nothing() {
+    let limits = Limits {
+        max_concurrent_runs: SLOTS,
+        max_retries: 2,
+        run_timeout: Duration::minutes(1),
+        max_silent_attempts: 20,
+    };
+    let mut machine = Machine::new(limits);
+    let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+    machine.step(Event::Tick, now);
+    machine.step(Event::Due(Vec::new()), now);
+    machine.step(Event::Open(Vec::new()), now);
+    let wait = machine.wakes_at().unwrap() - now;
+    assert!(wait > Duration::zero() && wait <= Duration::seconds(2), "{wait}");
+    let set = now - Duration::hours(1);
+    machine.shift(set - now);
+    assert_eq!(machine.wakes_at(), Some(set + wait));
+    let looks = machine.step(Event::Tick, set + wait);
+    assert!(matches!(looks[..], [Action::LookForDue(_)]), "{looks:?}");
+}
+
+#[test]
 fn slots_are_shared_in_order_and_failures_hold_up_nobody() {
     let limits = Limits {
         max_concurrent_runs: SLOTS,
