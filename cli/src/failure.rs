@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 use crate::trouble::Trouble;
 use millwork_api::ErrorCode;
-use millwork_manifest::printable;
+use millwork_manifest::{Failure, printable};
 use millwork_storage::StorageError;
 use millwork_tracking::TrackingError;
 use reqwest::StatusCode;
@@ -51,6 +51,9 @@ pub(crate) struct Told {
     hint: Option<String>,
     #[serde(skip)]
     exit: Exit,
+    /// True if lines follow the message that show where in a query it is.
+    #[serde(skip)]
+    has_excerpt: bool,
 }
 
 #[derive(Serialize)]
@@ -66,12 +69,13 @@ impl Told {
             message: message.clone(),
             hint: hint.map(str::to_owned),
             exit,
+            has_excerpt: error.downcast_ref::<Failure>().is_some(),
         };
         if let Some(Trouble::Refused { status, code, hint, .. }) = error.downcast_ref::<Trouble>() {
             let exit = exit_of(*status, *code);
             let hint = hint.clone().or_else(|| hint_of(exit, *code).map(str::to_owned));
             let code = if *code == ErrorCode::Unknown { exit.word() } else { code.as_str() };
-            return Self { code, message, hint, exit };
+            return Self { code, message, hint, exit, has_excerpt: false };
         }
         if error.downcast_ref::<Trouble>().is_some() {
             return told(Exit::Unreachable, Some(START));
@@ -102,7 +106,13 @@ impl Told {
         match serde_json::to_string(&Document { error: self }) {
             Ok(text) if as_json => eprintln!("{text}"),
             _ => {
-                eprintln!("millwork: {}", printable(&self.message));
+                match self.has_excerpt {
+                    // Control characters of a failure are escaped, but for the ends of these lines.
+                    true => {
+                        eprintln!("millwork: {}", self.message.lines().map(printable).collect::<Vec<_>>().join("\n"))
+                    }
+                    false => eprintln!("millwork: {}", printable(&self.message)),
+                }
                 if let Some(hint) = &self.hint {
                     eprintln!("try: {}", printable(hint));
                 }

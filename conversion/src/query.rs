@@ -4,6 +4,7 @@ mod early;
 #[cfg(test)]
 mod functions;
 mod length;
+mod plain;
 mod travel;
 mod words;
 
@@ -122,11 +123,12 @@ impl Query {
 
     /// Failure for an error of the query, with its place in the query where that is known.
     pub(crate) fn explain_failure(&self, error: &DataFusionError) -> Failure {
-        let mut message = unknown_name(error).unwrap_or_else(|| error.strip_backtrace());
+        let told = error.strip_backtrace();
+        let mut message = unknown_name(error).unwrap_or_else(|| plain::text_of(&told));
         if message.to_lowercase().contains("table function") {
             message.push_str("; a conversion reads FROM read_manifest($manifest) and nothing else");
         }
-        let place = error.diagnostic().and_then(|d| d.span).map(start).or_else(|| place_in(&message));
+        let place = error.diagnostic().and_then(|d| d.span).map(start).or_else(|| place_in(&told));
         if message.len() > MAX_ERROR_BYTES {
             message.truncate(message.floor_char_boundary(MAX_ERROR_BYTES));
             message.push('…');
