@@ -6,7 +6,7 @@ use crate::list::print_json;
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
 use millwork_conversion::{Capacity, ConversionOptions, Query, plan_attempt, survey};
-use millwork_manifest::{Manifest, ManifestFile, ObjectUri};
+use millwork_manifest::{Compression, Manifest, ManifestFile, ObjectUri};
 use millwork_manifest_builder::Rules;
 use millwork_storage::{Location, Objects, Places, Staging, Storage};
 use serde_json::json;
@@ -43,7 +43,7 @@ pub(crate) struct Options {
 
 pub(crate) async fn explain(options: Options) -> anyhow::Result<ExitCode> {
     let name = &options.manifest;
-    if [".ndjson", ".ndjson.gz", ".ndjson.zst"].iter().any(|suffix| name.ends_with(suffix)) {
+    if Compression::of_key(name).is_some() {
         return Err(usage(format!(
             "`{name}` is a data file, and this explains manifests: `millwork run --input {name} --output DIRECTORY --sql FILE`, with a query \
              that starts with EXPLAIN, shows the plan for data and converts nothing"

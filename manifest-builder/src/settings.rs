@@ -39,8 +39,12 @@ impl Settings {
     /// Refuses an input that overlaps with a place written to.
     pub fn check_apart(&self, input: &Location) -> Result<(), BuilderError> {
         let overlap = self.own_places().find_map(|(inner, place)| {
-            let relation = if input.contains(&place) { Some("is inside") } else { None };
-            let relation = relation.or_else(|| place.contains(input).then_some("holds"));
+            let relation = match (input.contains(&place), place.contains(input)) {
+                (true, true) => Some("is"),
+                (true, false) => Some("is inside"),
+                (false, true) => Some("holds"),
+                (false, false) => None,
+            };
             relation.map(|relation| (inner, place, relation))
         });
         match overlap {
@@ -57,7 +61,8 @@ impl Settings {
         let quarantine = self.quarantine.clone().map(|place| ("the quarantine", place));
         let output = self.output.clone().map(|place| ("the output", place));
         let state = self.state.clone().map(|place| ("the state", place));
-        [manifests, quarantine, output, state].into_iter().flatten()
+        // Those first that people name themselves.
+        [output, quarantine, state, manifests].into_iter().flatten()
     }
 }
 

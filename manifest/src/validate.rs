@@ -23,9 +23,28 @@ pub enum Compression {
 impl Compression {
     /// Compression indicated by the extension of `key`; `None` for an unsupported extension.
     pub fn of_key(key: &str) -> Option<Self> {
-        [(".ndjson", Self::None), (".ndjson.gz", Self::Gzip), (".ndjson.zst", Self::Zstd)]
-            .into_iter()
-            .find_map(|(extension, compression)| key.ends_with(extension).then_some(compression))
+        Self::ALL.into_iter().find(|compression| key.ends_with(compression.extension()))
+    }
+
+    /// Every compression.
+    pub const ALL: [Self; 3] = [Self::None, Self::Gzip, Self::Zstd];
+
+    /// End of the names of files of this compression.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::None => ".ndjson",
+            Self::Gzip => ".ndjson.gz",
+            Self::Zstd => ".ndjson.zst",
+        }
+    }
+
+    /// Name of the format that files of this compression are stored in.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "NDJSON",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
     }
 
     /// Tells whether a file of this compression can be read from the middle.

@@ -5,9 +5,6 @@ use millwork_manifest::Compression;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Reason with which a file of another format is rejected.
-pub(crate) const REASON: &str = "not-ndjson";
-
 /// Formats that are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

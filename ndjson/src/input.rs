@@ -155,7 +155,7 @@ impl Content for Input {
 
     fn explain(&self, source: io::Error) -> InputError {
         let (uri, bytes) = (self.uri.clone(), self.bytes);
-        let format = if self.compression == Compression::Zstd { "zstd" } else { "gzip" };
+        let format = self.compression.name();
         match self.compression {
             _ if bytes > self.most.bytes => {
                 let MostContent { bytes: limit, stored_bytes, times } = self.most;
@@ -352,7 +352,7 @@ mod tests {
         };
         let limits = |window_mb: u64| Limits { max_zstd_window_bytes: window_mb << 20, ..Limits::default() };
         assert_eq!(read("a.ndjson.zst", &stored(27), &Limits::default()).unwrap(), 3);
-        for (limits, log, bytes) in [(Limits::default(), 28, "134217728 bytes"), (limits(63), 26, "33554432 bytes")] {
+        for (limits, log, bytes) in [(Limits::default(), 28, "128 MiB"), (limits(63), 26, "32 MiB")] {
             let failure = read("a.ndjson.zst", &stored(log), &limits).unwrap_err();
             assert_eq!(failure.class, FailureClass::Input);
             for word in ["a.ndjson.zst", bytes, "--max-zstd-window-mb (MAX_ZSTD_WINDOW_MB)", "zstd --long=27"] {

@@ -36,7 +36,7 @@ mod unescape;
 pub use blocks::{BOM, Blocks, MAX_LINE_BYTES, Next};
 pub use columns::{ColumnLayout, METADATA_COLUMNS, check_columns};
 pub use compare::same;
-pub use defects::ScanError;
+pub use defects::{RejectReason, ScanError};
 pub use failure::{class_of_io, class_of_unreadable, failure_of_scan, fault_of_scan};
 pub use formats::OtherFormat;
 pub use input::{Content, InMemory, Input, InputError, open_range, open_start};

@@ -1,7 +1,7 @@
 //! Preview of a piece of a file: its lines, each checked as in a conversion, with bounded memory and time.
 
 use crate::blocks::BOM;
-use crate::defects::describe;
+use crate::defects::{RejectReason, describe};
 use crate::formats::OtherFormat;
 use crate::input::{Content, Input, open_start};
 use crate::json::{Scanned, scan_line};
@@ -51,7 +51,7 @@ pub struct PreviewLine {
     /// Length of the omitted text before this part, in bytes.
     pub cut_before: u64,
     /// Kind of the defect, and its message; `None` for a line that would be a row, or is blank.
-    pub defect: Option<(&'static str, String)>,
+    pub defect: Option<(RejectReason, String)>,
 }
 
 /// Reads a piece, from a byte offset of the content. Blocking; aborted between reads after `patience`.
@@ -189,7 +189,7 @@ fn piece_of(text: &[u8], from: u64, is_all: bool, compression: Compression) -> P
 }
 
 /// Kind and message of the defect for which a line would be rejected; `None` for a row or a blank line.
-pub fn defect_of(line: &str) -> Option<(&'static str, String)> {
+pub fn defect_of(line: &str) -> Option<(RejectReason, String)> {
     let ended = [line.as_bytes(), b"\n"].concat();
     scan_line(&ended, 0, &mut Vec::new()).err().map(|defect| describe(defect, 0))
 }
@@ -237,7 +237,10 @@ mod tests {
     fn lines_are_judged_as_the_conversion_does() {
         let seen = looked("a.ndjson", b"\xef\xbb\xbf{\"a\":1}\n\n{\"a\":1 x}\n[1]\n\xff", 0);
         let reasons: Vec<_> = seen.lines.iter().map(|line| line.defect.as_ref().map(|(reason, _)| *reason)).collect();
-        assert_eq!(reasons, [None, None, Some("malformed"), Some("not-an-object"), Some("malformed")]);
+        assert_eq!(
+            reasons,
+            [None, None, Some(RejectReason::Malformed), Some(RejectReason::NotAnObject), Some(RejectReason::Malformed)]
+        );
         assert_eq!(seen.lines[0].text, "{\"a\":1}");
         assert_eq!((seen.lines[0].offset, seen.lines[2].offset, seen.lines[2].length), (3, 12, 9));
         assert!(seen.lines[2].defect.as_ref().unwrap().1.contains("byte 8"), "{seen:?}");

@@ -1,13 +1,14 @@
 //! Rejected lines, written as NDJSON to a private file of the attempt.
 //!
 //! One record a line: `source_file`, `line` (1-based), `offset` (bytes, in the decompressed file), `length` (bytes),
-//! `reason` (`malformed`, `not-an-object`, `too-deep`, `too-long`, `key-too-long`, `too-many-keys`, `not-ndjson`), `message`, and the line itself as
+//! `reason` ([`RejectReason`]), `message`, and the line itself as
 //! `raw`, or, where it is not UTF-8 or would grow too much by escapes, as `raw_base64`. Of a line above [`MAX_RAW_BYTES`] these are the
 //! first bytes, and `sha256` is that of all of them.
 //!
 //! Whatever a line holds, its record takes little more than twice [`MAX_RAW_BYTES`], in memory and on disk; and the records of all
 //! tasks of a plan in this process have one room, beyond which nothing is written.
 
+use crate::defects::RejectReason;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use millwork_storage::{StagedFile, StagingArea, StagingWriter, StorageResult};
@@ -36,7 +37,7 @@ pub struct Rejection<'a> {
     pub line: u64,
     pub offset: u64,
     pub length: u64,
-    pub reason: &'a str,
+    pub reason: RejectReason,
     pub message: String,
 }
 
@@ -256,7 +257,7 @@ mod tests {
     }
 
     fn rejection(length: usize) -> Rejection<'static> {
-        let (reason, message) = ("malformed", "expected `,}`".to_owned());
+        let (reason, message) = (RejectReason::Malformed, "expected `,}`".to_owned());
         Rejection { source_file: "file:///a", line: 3, offset: 17, length: length as u64, reason, message }
     }
 

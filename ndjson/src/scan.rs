@@ -7,7 +7,7 @@ mod whole;
 pub use context::ScanContext;
 
 use super::blocks::{Blocks, MAX_LINE_BYTES, Next};
-use super::defects::{ScanError, describe};
+use super::defects::{RejectReason, ScanError, describe};
 use super::input::Content;
 use super::json::{Field, Scanned, scan_fields};
 use super::keys::Position;
@@ -204,7 +204,7 @@ impl<R: Content> FileScan<R> {
         self.at = newline + 1;
         let Some(replaced) = lossy_line(&block[start..newline], &mut self.text) else {
             let message = format!("longer than {MAX_LINE_BYTES} bytes with U+FFFD for what is not UTF-8");
-            return self.reject(context, start..newline, ("too-long", message));
+            return self.reject(context, start..newline, (RejectReason::TooLong, message));
         };
         match scan_fields(&self.text, 0, &mut self.fields, &mut context.keys) {
             Ok((Scanned::Blank, _)) => self.counts.blank += 1,
@@ -229,7 +229,7 @@ impl<R: Content> FileScan<R> {
         &mut self,
         context: &mut ScanContext,
         line: std::ops::Range<usize>,
-        (reason, message): (&'static str, String),
+        (reason, message): (RejectReason, String),
     ) -> Result<(), ScanError> {
         let rejection = Rejection {
             source_file: self.range.uri.as_str(),

@@ -2,8 +2,8 @@
 
 use super::{FileScan, ScanContext};
 use crate::blocks::{Blocks, MAX_LINE_BYTES};
-use crate::defects::ScanError;
-use crate::formats::{OtherFormat, REASON};
+use crate::defects::{RejectReason, ScanError};
+use crate::formats::OtherFormat;
 use crate::input::Content;
 use crate::rejects::{LongLine, Rejection};
 use std::io;
@@ -20,7 +20,7 @@ impl<R: Content> FileScan<R> {
     pub(super) fn reject_file(&mut self, context: &mut ScanContext, format: OtherFormat) -> Result<(), ScanError> {
         self.counts.other_format = Some(format);
         let message = format.describe(self.range.compression);
-        self.reject_in_pieces(context, REASON, message, |blocks, line| {
+        self.reject_in_pieces(context, RejectReason::NotNdjson, message, |blocks, line| {
             blocks.skip_all(|piece| {
                 line.piece(piece);
                 Ok(())
@@ -31,7 +31,7 @@ impl<R: Content> FileScan<R> {
     /// Rejects a line that is skipped in pieces.
     pub(super) fn reject_long_line(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
         let message = format!("longer than {MAX_LINE_BYTES} bytes");
-        self.reject_in_pieces(context, "too-long", message, |blocks, line| {
+        self.reject_in_pieces(context, RejectReason::TooLong, message, |blocks, line| {
             blocks.skip_long_line(|piece| {
                 line.piece(piece);
                 Ok(())
@@ -43,7 +43,7 @@ impl<R: Content> FileScan<R> {
     fn reject_in_pieces(
         &mut self,
         context: &mut ScanContext,
-        reason: &'static str,
+        reason: RejectReason,
         message: String,
         pass_over: impl FnOnce(&mut Blocks<R>, &mut LongLine) -> io::Result<u64>,
     ) -> Result<(), ScanError> {

@@ -89,7 +89,7 @@ fn first_there(storage: &Storage, candidates: Vec<(ObjectUri, Places)>) -> Stora
 
 fn said(found: &Located, piece: Preview) -> FilePreview {
     let line = |line: millwork_conversion::PreviewLine| {
-        let (reason, message) = line.defect.map(|(reason, message)| (reason.to_owned(), message)).unzip();
+        let (reason, message) = line.defect.map(|(reason, message)| (reason.as_str().to_owned(), message)).unzip();
         PreviewLine {
             offset: line.offset,
             length: line.length,
