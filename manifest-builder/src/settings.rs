@@ -61,7 +61,7 @@ impl Settings {
         let quarantine = self.quarantine.clone().map(|place| ("the quarantine", place));
         let output = self.output.clone().map(|place| ("the output", place));
         let state = self.state.clone().map(|place| ("the state", place));
-        // Those first that people name themselves.
+        // Places that people name themselves come first.
         [output, quarantine, state, manifests].into_iter().flatten()
     }
 }

@@ -5,8 +5,8 @@ use super::json::{Defect, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES};
 use super::rejects::RejectError;
 use crate::limits::{MAX_COLUMNS, MAX_NAME_BYTES};
 use crate::range::FileRange;
-use serde::Serialize;
-use std::{fmt, io};
+use crate::reason::RejectReason;
+use std::io;
 
 /// Error that ends the scan of a file.
 #[derive(Debug, thiserror::Error)]
@@ -53,58 +53,6 @@ impl Defect {
     }
 }
 
-/// Reason for which a line is rejected. `docs/conversion.md` has a row for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RejectReason {
-    /// Not JSON.
-    Malformed,
-    /// A JSON value that is not an object.
-    NotAnObject,
-    /// Nested too deeply.
-    TooDeep,
-    /// Longer than the limit of a line.
-    TooLong,
-    /// A key that is longer than the limit of a key.
-    KeyTooLong,
-    /// More keys than the limit of a line.
-    TooManyKeys,
-    /// A whole file that is not NDJSON.
-    NotNdjson,
-}
-
-impl RejectReason {
-    /// Every reason.
-    pub const ALL: [Self; 7] = [
-        Self::Malformed,
-        Self::NotAnObject,
-        Self::TooDeep,
-        Self::TooLong,
-        Self::KeyTooLong,
-        Self::TooManyKeys,
-        Self::NotNdjson,
-    ];
-
-    /// Name of the reason, as stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::NotAnObject => "not-an-object",
-            Self::TooDeep => "too-deep",
-            Self::TooLong => "too-long",
-            Self::KeyTooLong => "key-too-long",
-            Self::TooManyKeys => "too-many-keys",
-            Self::NotNdjson => "not-ndjson",
-        }
-    }
-}
-
-impl fmt::Display for RejectReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// Reason and message for a rejected line that starts at `line_start`.
 pub(crate) fn describe(defect: Defect, line_start: usize) -> (RejectReason, String) {
     let column = |at: usize| at - line_start + 1;
@@ -132,20 +80,6 @@ pub(crate) fn describe(defect: Defect, line_start: usize) -> (RejectReason, Stri
                 column(at)
             );
             (RejectReason::TooManyKeys, message)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_reason_is_stored_by_its_name_and_documented() {
-        let documents = include_str!("../../docs/conversion.md");
-        for reason in RejectReason::ALL {
-            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
-            assert!(documents.contains(&format!("| `{}` |", reason.as_str())), "{reason:?}");
         }
     }
 }

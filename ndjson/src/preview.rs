@@ -1,13 +1,14 @@
 //! Preview of a piece of a file: its lines, each checked as in a conversion, with bounded memory and time.
 
 use crate::blocks::BOM;
-use crate::defects::{RejectReason, describe};
+use crate::defects::describe;
 use crate::formats::OtherFormat;
 use crate::input::{Content, Input, open_start};
 use crate::json::{Scanned, scan_line};
 use crate::limits::Limits;
 use crate::lossy::lossy_line;
 use crate::range::FileRange;
+use crate::reason::RejectReason;
 use millwork_manifest::Compression;
 use millwork_storage::{Located, Storage};
 use std::io::{self, Read};

@@ -8,7 +8,7 @@
 //! Whatever a line holds, its record takes little more than twice [`MAX_RAW_BYTES`], in memory and on disk; and the records of all
 //! tasks of a plan in this process have one room, beyond which nothing is written.
 
-use crate::defects::RejectReason;
+use crate::reason::RejectReason;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use millwork_storage::{StagedFile, StagingArea, StagingWriter, StorageResult};

@@ -7,11 +7,12 @@ mod whole;
 pub use context::ScanContext;
 
 use super::blocks::{Blocks, MAX_LINE_BYTES, Next};
-use super::defects::{RejectReason, ScanError, describe};
+use super::defects::{ScanError, describe};
 use super::input::Content;
 use super::json::{Field, Scanned, scan_fields};
 use super::keys::Position;
 use super::lossy::{RawPlaces, lossy_line};
+use super::reason::RejectReason;
 use super::rejects::Rejection;
 use crate::ledger::RangeLedger;
 use crate::range::FileRange;

@@ -69,10 +69,21 @@ def test_what_is_opened_marked_and_focused_stays_while_the_overview_changes(brow
     assert page.evaluate("document.activeElement.textContent") == "all runs"
 
 
-def test_a_stream_that_lost_something_has_the_page_asked_for_again(browser, up):
-    browser.context.route("**/api/v1/events", lambda route: route.fulfill(content_type="text/event-stream", body="event: lagged\ndata: {}\n\n"))
-    with browser.page.expect_request(lambda request: request.url.endswith("/ui/runs") and request.resource_type == "fetch"):
+def test_after_a_flood_and_what_was_lost_of_it_the_page_shows_what_the_store_has(browser, up):
+    page, asked = browser.page, []
+    told = [f"id: {number}\nevent: run\ndata: {{}}\n\n" for number in range(50_000)]
+    floods = ["".join(told) + "event: lagged\ndata: {}\n\n"]
+    browser.context.route("**/api/v1/events", lambda route: route.fulfill(content_type="text/event-stream", body=floods.pop()) if floods else route.continue_())
+    page.on("request", lambda request: asked.append(request.url) if request.resource_type == "fetch" else None)
+    with page.expect_request(lambda request: request.url.endswith("/ui/runs") and request.resource_type == "fetch"):
         browser.open("/ui/runs")
+    run = submit(up, "flood")
+    page.locator(".new-rows button").wait_for(state="visible")
+    page.keyboard.press(".")
+    page.wait_for_selector(f"tr[data-id='{run}'] .s-done")
+    shown = page.eval_on_selector_all("tr[data-id]", "rows => rows.map(row => [row.dataset.id, row.querySelector('.state').textContent])")
+    assert shown == [[run["manifest_id"], run["state"]] for run in up.api("/api/v1/runs")["items"]]
+    assert len(asked) < 20, "events are taken together"
 
 
 def test_a_page_that_is_paused_stays(browser, up):

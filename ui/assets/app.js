@@ -136,6 +136,8 @@ document.addEventListener("submit", (event) => {
 const away = $("#away");
 let live = true, out = false, asking = false, again = false, showNew = false, last = 0;
 const PAUSE = 1000;
+// The state of the run or file that the page is of.
+const standing = () => $(".kicker .state")?.textContent;
 async function refresh() {
   const page = $("#page[data-live]");
   if (!page || !live || document.hidden) return;
@@ -152,10 +154,12 @@ async function refresh() {
     // The scheduler tells them once: they stay until the reader goes on.
     const told = all("#page > .banner.once").map((notice) => notice.cloneNode(true));
     $("#page", made)?.prepend(...told);
+    const was = standing();
     for (const selector of ["#status", "#page"]) {
       const [there, fresh] = [$(selector), $(selector, made)];
       if (there && fresh) await htmx.swap({ text: fresh.outerHTML, target: there, sourceElement: there, swap: "outerMorph" });
     }
+    if (was && standing() && standing() !== was) say(`now ${standing()}`);
     document.title = made.title;
     const icon = $("link[rel=icon]", made)?.getAttribute("href");
     if (icon && $("link[rel=icon]").getAttribute("href") !== icon) $("link[rel=icon]").setAttribute("href", icon);

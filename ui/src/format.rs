@@ -69,10 +69,12 @@ pub fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// Duration: `0.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. Negative durations, which clock skew can cause, are
-/// formatted as zero.
+/// A span of time: `< 0.1 s`, `0.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. Never below zero: clocks differ.
 pub fn duration(seconds: f64) -> String {
     let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
+    if seconds > 0.0 && seconds < 0.05 {
+        return "< 0.1 s".to_owned();
+    }
     if seconds < 9.95 {
         return format!("{} s", three_digits((seconds * 10.0).round() / 10.0));
     }
@@ -164,8 +166,8 @@ mod tests {
     #[test]
     fn time_never_runs_backwards() {
         assert_eq!(
-            (duration(-3.0), duration(0.42), duration(9.96), duration(200.0)),
-            ("0 s".into(), "0.4 s".into(), "10 s".into(), "3 min 20 s".into())
+            [-3.0, 0.004, 0.42, 9.96, 200.0].map(duration),
+            ["0 s", "< 0.1 s", "0.4 s", "10 s", "3 min 20 s"].map(str::to_owned)
         );
         let now = DateTime::UNIX_EPOCH + TimeDelta::hours(100);
         assert_eq!(ago(now - TimeDelta::minutes(3), now), "3 min ago");

@@ -28,13 +28,36 @@ pub fn shown(text: &str) -> Markup {
 pub fn begun(text: &str) -> Markup {
     const MOST: usize = 240;
     match text.char_indices().nth(MOST) {
-        Some((end, _)) => html! { (prose(&text[..end])) " …" },
-        None => prose(text),
+        Some((end, _)) => {
+            // A name is whole, so that its last part is.
+            let is_open = !text[..end].matches('`').count().is_multiple_of(2);
+            let rest = if is_open { text[end..].find('`').map_or(0, |rest| rest + 1) } else { 0 };
+            html! { (brief(&text[..end + rest])) " …" }
+        }
+        None => brief(text),
+    }
+}
+
+/// A sentence as [`prose`] has it, in which addresses are shown by their last part; the whole is their title.
+pub fn brief(text: &str) -> Markup {
+    pieces(text, name)
+}
+
+/// The last part of an address; any other name as it is.
+fn name(text: &str) -> Markup {
+    match text.rsplit_once('/').filter(|(place, name)| place.contains("://") && !name.is_empty()) {
+        Some((_, name)) => html! { code title=(plain(text)) { "…/" (shown(name)) } },
+        None => html! { code { (shown(text)) } },
     }
 }
 
 /// Sentence with names between backticks, rendered as code.
 pub fn prose(text: &str) -> Markup {
+    pieces(text, |name| html! { code { (shown(name)) } })
+}
+
+/// A sentence, each name between backticks of which is drawn by `code`.
+fn pieces(text: &str, code: fn(&str) -> Markup) -> Markup {
     let pieces: Vec<&str> = text.split('`').collect();
     // Unpaired backtick: part of a name, so the text is not split.
     if pieces.len().is_multiple_of(2) || text.len() > MAX_SHOWN {
@@ -42,17 +65,26 @@ pub fn prose(text: &str) -> Markup {
     }
     html! {
         @for (index, piece) in pieces.iter().enumerate() {
-            @if index % 2 == 1 { code { (shown(piece)) } } @else if !piece.is_empty() { (shown(piece)) }
+            @if index % 2 == 1 { (code(piece)) } @else if !piece.is_empty() { (shown(piece)) }
         }
     }
 }
 
 /// Text formatted as by [`prose`], with the first letter in upper case unless the first word is a name.
 pub fn sentence(text: &str) -> Markup {
+    prose(&capital(text))
+}
+
+/// A sentence as [`sentence`] has it, with addresses as [`brief`] shows them.
+pub fn brief_sentence(text: &str) -> Markup {
+    brief(&capital(text))
+}
+
+fn capital(text: &str) -> String {
     let first_word = text.split(' ').next().unwrap_or_default();
     match first_word.chars().all(|letter| letter.is_ascii_lowercase() || letter == ',' || letter == ':') {
-        true => prose(&(text.get(..1).unwrap_or_default().to_uppercase() + text.get(1..).unwrap_or_default())),
-        false => prose(text),
+        true => text.get(..1).unwrap_or_default().to_uppercase() + text.get(1..).unwrap_or_default(),
+        false => text.to_owned(),
     }
 }
 
@@ -136,6 +168,13 @@ mod tests {
         assert_eq!(sentence("a`b").into_string(), shown("a`b").into_string());
         assert_eq!(sentence("`run` failed").into_string(), "<code><bdi>run</bdi></code><bdi> failed</bdi>");
         assert_eq!(sentence("part-1.ndjson: gone").into_string(), shown("part-1.ndjson: gone").into_string());
+    }
+
+    #[test]
+    fn an_address_is_shown_by_its_name() {
+        let html = brief_sentence("file `s3://in/f/a.gz` is cut").into_string();
+        assert_eq!(html, "<bdi>File </bdi><code title=\"s3://in/f/a.gz\">…/<bdi>a.gz</bdi></code><bdi> is cut</bdi>");
+        assert_eq!(brief("`a/b` and `s3://in/`").into_string(), prose("`a/b` and `s3://in/`").into_string());
     }
 
     #[test]

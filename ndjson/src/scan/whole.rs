@@ -2,9 +2,10 @@
 
 use super::{FileScan, ScanContext};
 use crate::blocks::{Blocks, MAX_LINE_BYTES};
-use crate::defects::{RejectReason, ScanError};
+use crate::defects::ScanError;
 use crate::formats::OtherFormat;
 use crate::input::Content;
+use crate::reason::RejectReason;
 use crate::rejects::{LongLine, Rejection};
 use std::io;
 

@@ -176,7 +176,7 @@ pub(super) fn said(forecast: &Forecast, now: DateTime<Utc>) -> Option<String> {
         (Outlook::Draining, None) => Some("Gets less; when it is done cannot be said.".to_owned()),
         (Outlook::Growing, _) => {
             let (arrival, capacity) = (forecast.arrival_bytes_per_second?, forecast.capacity_bytes_per_second?);
-            Some(format!("Grows: {} come, {} can be converted.", format::rate(arrival), format::rate(capacity)))
+            Some(format!("Growing: {} arrive, {} can be converted.", format::rate(arrival), format::rate(capacity)))
         }
         (Outlook::Unknown, _) => Some("When it is done is not known: nothing has been completed yet.".to_owned()),
     }

@@ -47,18 +47,40 @@ pub(super) async fn of_date(asked: &Asked, api: &Api, date: DatePrefix) -> Optio
 fn concern(item: &AttentionItem) -> Concern {
     let title = if item.count == 1 { item.sentence_with_name() } else { title_of_many(item) };
     let detail = match item.count {
-        1 => item.next.what.clone(),
+        1 if item.next.by_itself || item.code == Code::Refused => item.next.what.clone(),
+        1 => format!("Next: {}", item.next.what),
         _ => format!("One of them: {}", item.sentence),
     };
     let link = match item.subjects.first() {
-        Some(Subject::File(uri)) => link::file_path(uri),
-        Some(Subject::Run(id)) => link::run_path(id),
-        Some(Subject::Date(date)) => link::date_path(date),
-        Some(Subject::Executor(_)) | None => "/ui/cluster".to_owned(),
+        Some(first) if item.count > 1 => list_of(item, first),
+        Some(only) => page_of(only),
+        None => "/ui/cluster".to_owned(),
     };
     // A refused file is not converted and remains in place: it waits for a decision.
     let tone = if item.next.by_itself || item.code == Code::Refused { Tone::Warn } else { Tone::Bad };
     Concern { tone, title, detail, since: item.since, link }
+}
+
+fn page_of(subject: &Subject) -> String {
+    match subject {
+        Subject::File(uri) => link::file_path(uri),
+        Subject::Run(id) => link::run_path(id),
+        Subject::Date(date) => link::date_path(date),
+        Subject::Executor(_) => "/ui/cluster".to_owned(),
+    }
+}
+
+/// Address of the list of all subjects that a cause has.
+fn list_of(item: &AttentionItem, first: &Subject) -> String {
+    match (first, item.code) {
+        (Subject::File(_), Code::Refused) => link::query("/ui/quarantine", &[("reason", Some(item.cause.as_str()))]),
+        (Subject::File(_), Code::AtFault | Code::RunFailed) => link::query("/ui/files", &[("state", Some("failed"))]),
+        (Subject::Run(_), Code::AtFault | Code::RunFailed) => {
+            let class = item.cause.split_once(": ").map(|(class, _)| class);
+            link::query("/ui/runs", &[("state", Some("failed")), ("class", class)])
+        }
+        (first, _) => page_of(first),
+    }
 }
 
 /// Title of a cause with many subjects: their number, their state, and their common cause.
@@ -75,5 +97,9 @@ fn title_of_many(item: &AttentionItem) -> String {
         Code::AtFault | Code::RunFailed => format!("{many} failed"),
         code => format!("{many}: {}", code.as_str().replace('-', " ")),
     };
-    if item.cause.is_empty() { said } else { format!("{said}: {}", item.cause) }
+    match item.cause.split_once(": ") {
+        Some((class, words)) => format!("{said} for `{class}`: {words}"),
+        None if item.cause.is_empty() => said,
+        None => format!("{said}: {}", item.cause),
+    }
 }

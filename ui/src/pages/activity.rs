@@ -66,7 +66,7 @@ fn row(entry: &AuditEntry, now: DateTime<Utc>) -> Markup {
         tr data-id=(text::plain(&entry.id)) {
             td data-label="When" { (time::moment_short(entry.at, now)) }
             td data-label="Who" { (text::shown(&entry.actor)) " " span.tag { (entry.via) } }
-            td data-label="What" {
+            td.wide data-label="What" {
                 strong { (text::shown(&entry.action)) }
                 @if let (Some(before), Some(after)) = (&entry.before, &entry.after) { span.muted { " " (text::shown(before)) " → " (text::shown(after)) } }
                 @if let Some(reason) = &entry.reason { div.why { "“" (text::shown(reason)) "”" } }
@@ -75,7 +75,7 @@ fn row(entry: &AuditEntry, now: DateTime<Utc>) -> Markup {
                 @for subject in entry.subjects.iter().take(SUBJECTS) { div { (subject_link(subject)) } }
                 @if more > 0 { div.muted { (format::count(more as u64)) " more" } }
             }
-            td data-label="Result" {
+            td.wide data-label="Result" {
                 @match &entry.outcome { Some(outcome) => (text::shown(outcome)), None => span.muted { "goes on, or broke off" } }
                 @if let Some(plan) = &entry.plan { div { a href=(format!("/ui/plans/{}", link::escaped(plan))) { "plan " (text::shown(plan)) } } }
             }

@@ -139,7 +139,7 @@ fn locks(page: &Cluster<'_>) -> Markup {
             tbody { @for lock in page.locks {
                 tr data-id=(text::plain(&lock.name)) {
                     td.main data-label="Lock" { span.id { (text::shown(&lock.name)) } }
-                    td data-label="State" {
+                    td.wide data-label="State" {
                         @match (lock.held, lock.until) {
                             (Held::Free, _) | (Held::Until, None) => span.muted { "free" },
                             (Held::Process, _) => "held while its process runs",
@@ -147,7 +147,7 @@ fn locks(page: &Cluster<'_>) -> Markup {
                             (Held::Until, Some(until)) => span.s-warn { "expired " (time::ago(until, page.now)) },
                         }
                     }
-                    td data-label="Holder" { span.id { (text::shown(&lock.holder)) } @if lock.held == Held::Free { span.muted { " last" } } }
+                    td.wide data-label="Holder" { span.id { (text::shown(&lock.holder)) } @if lock.held == Held::Free { span.muted { " last" } } }
                     td.num data-label="Token" { (link::count(lock.token)) }
                 }
             } }
@@ -174,12 +174,12 @@ fn executors(page: &Cluster<'_>) -> Markup {
                 @for executor in &page.executors.items {
                     tr data-id=(text::plain(&executor.id)) {
                         td.main data-label="Executor" { span.id { (text::shown(&executor.id)) } div.why { (text::shown(&executor.machine)) @if executor.host != executor.machine { " · " (text::shown(&executor.host)) } } }
-                        td data-label="Slots" {
+                        td.wide data-label="Slots" {
                             span.slots { (meter::share(executor.tasks as f64, f64::from(executor.vcores), "work", &format!("{} of {} slots in use", executor.tasks, executor.vcores), "slots")) span.num { (executor.tasks) "/" (executor.vcores) } }
                         }
-                        td data-label="Memory" { @match executor.memory_bytes { Some(bytes) => { (format::bytes(bytes)) @if let Some(limit) = executor.memory_limit_bytes { span.muted { " of " (format::bytes(limit)) } } }, None => span.muted { "–" } } }
+                        td.wide data-label="Memory" { @match executor.memory_bytes { Some(bytes) => { (format::bytes(bytes)) @if let Some(limit) = executor.memory_limit_bytes { span.muted { " of " (format::bytes(limit)) } } }, None => span.muted { "–" } } }
                         td.num data-label="Rate" { (format::rate(executor.bytes_per_second)) }
-                        td data-label="Works on" {
+                        td.wide data-label="Works on" {
                             @if let Some(since) = executor.draining_since { span.s-warn { "drains since " (time::moment_short(since, page.now)) } " " }
                             @for run in executor.runs.iter().take(3) { div { (link::run(run)) } }
                             @if executor.runs.len() > 3 { div.muted { (executor.runs.len() - 3) " more" } }

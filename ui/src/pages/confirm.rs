@@ -7,6 +7,7 @@ use crate::text;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use millwork_api::{Action, Change, ChangeResult, Plan, PlanCost, PlanState, SubjectKind};
+use millwork_manifest::{FileState, RunState};
 
 /// Number of changes from which the user must type the number to confirm.
 pub const TYPED_FROM: usize = 100;
@@ -81,7 +82,7 @@ fn price(cost: &PlanCost, subjects: SubjectKind) -> Markup {
         "Converts " (format::bytes(cost.bytes)) " of input"
         @if cost.unsized_subjects > 0 { ", and " (format::counted(cost.unsized_subjects, subjects.word())) " of unknown size" }
         @match cost.usd {
-            Some(usd) => { ": about " (format::dollars(usd)) ", as bytes of the newest 30 dates cost" },
+            Some(usd) => { ": " @if !format::dollars(usd).starts_with('<') { "about " } (format::dollars(usd)) ", as bytes of the newest 30 dates cost" },
             None => { "; nothing was converted yet that would tell what that costs" },
         }
     }
@@ -127,8 +128,8 @@ fn changes(plan: &Plan) -> Markup {
                     @for change in changes {
                         tr {
                             td.main data-label="Subject" { @match plan.subjects { SubjectKind::Run => (link::run(&change.subject)), SubjectKind::File => (link::file(&change.subject)), SubjectKind::Date => (link::date(&change.subject)), SubjectKind::Message => span.id { (text::shown(&change.subject)) } } }
-                            td data-label="Now" { (text::shown(&change.before)) }
-                            td data-label="Then" { "→ " strong { (text::prose(&change.after)) } }
+                            td data-label="Now" { (standing(&change.before, plan.subjects)) }
+                            td data-label="Then" { "→ " (standing(&change.after, plan.subjects)) }
                             @if plan.state != PlanState::Open { td data-label="Result" { (result(change.result)) @if let Some(message) = &change.message { div.why { (text::prose(message)) } } } }
                         }
                     }
@@ -142,9 +143,16 @@ fn changes(plan: &Plan) -> Markup {
     }
 }
 
+/// The state before or after, as other pages show it; what is more than a state as it is.
+fn standing(said: &str, subjects: SubjectKind) -> Markup {
+    let run = RunState::ALL.into_iter().find(|state| subjects == SubjectKind::Run && state.as_str() == said);
+    let file = FileState::ALL.into_iter().find(|state| subjects == SubjectKind::File && state.as_str() == said);
+    run.map(state::of_run_state).or(file.map(state::of_file)).unwrap_or_else(|| text::prose(said))
+}
+
 fn result(result: Option<ChangeResult>) -> Markup {
     match result {
-        None => html! { span.muted { "–" } },
+        None => link::none(),
         Some(ChangeResult::Done) => state::state(state::Sign::Tick, "done", "s-done"),
         Some(ChangeResult::Skipped) => state::state(state::Sign::Barred, "left alone", "s-warn"),
         Some(ChangeResult::Failed) => state::state(state::Sign::Cross, "failed", "s-bad"),

@@ -12,7 +12,7 @@ use millwork_manifest::{FileState, RunState};
 /// Weeks of the calendar on this page: one year.
 const WEEKS: u32 = 53;
 /// Weeks of the calendar on other pages.
-pub const FEW_WEEKS: u32 = 20;
+pub const FEW_WEEKS: u32 = 30;
 /// Limit of dates in the chart of rows.
 const BARS: usize = 60;
 /// Limit of dates on a page of the table: 20. With the calendar of a year above, the page remains below 150 kB.
@@ -25,7 +25,7 @@ const ODD: (f64, f64) = (0.5, 2.0);
 /// Totals of a date.
 #[derive(Clone, Debug)]
 pub struct DateNumbers {
-    /// The date.
+    /// Date of the files.
     pub date: NaiveDate,
     /// States with number and bytes of the files in each.
     pub files: Vec<(FileState, u64, u64)>,
@@ -194,7 +194,7 @@ fn table(dates: &[DateNumbers], first: Option<NaiveDate>, now: DateTime<Utc>) ->
     html! {
         table.cards {
             caption.visually-hidden { "Dates, newest first" }
-            thead { tr { th scope="col" { "Date" } th scope="col" { "Done" } th.num scope="col" { "Files" } th.num scope="col" { "Failed" } th.num scope="col" { "Refused" } th.num scope="col" { "Rows" } th.num scope="col" { "Rejected" } th.num scope="col" { "Output" } th scope="col" { "Last commit" } } }
+            thead { tr { th scope="col" { "Date" } th scope="col" { "Done" } th.num scope="col" { "Files" } th.num scope="col" { "Failed" } th.num scope="col" { "Refused" } th.num scope="col" { "Rows" } th.num scope="col" { "Rejected" } th.num scope="col" { "Output" } th scope="col" { "Committed" } } }
             tbody {
                 @for date in &shown {
                     @let name = date.date.to_string();
@@ -207,7 +207,7 @@ fn table(dates: &[DateNumbers], first: Option<NaiveDate>, now: DateTime<Utc>) ->
                         td.num data-label="Rows" { (link::count(date.rows)) }
                         td.num data-label="Rejected" { (link::count(date.rejected)) }
                         td.num data-label="Output" { (link::size(date.output_bytes)) }
-                        td data-label="Last commit" { @match date.last_commit { Some(at) => (time::ago(at, now)), None => span.muted { "–" } } }
+                        td data-label="Committed" { @match date.last_commit { Some(at) => (time::ago(at, now)), None => (link::none()) } }
                     }
                 }
             }
@@ -236,11 +236,13 @@ fn bar(date: &DateNumbers) -> Markup {
 pub fn one(date: &DateNumbers, why: Option<&Markup>, viewer: &Viewer, back: &str, now: DateTime<Utc>) -> Markup {
     let name = date.date.to_string();
     html! {
-        div.head {
+        div.head.split {
+            div {
             p.kicker { (date.date.format("%A").to_string()) @if let Some(at) = date.last_commit { span.muted { " · last commit " (time::ago(at, now)) } } }
             h1.num { (name) }
+            }
+            (actions::of_date(&name, date.of(FileState::Pending) > 0, viewer, back))
         }
-        (actions::of_date(&name, date.of(FileState::Pending) > 0, viewer, back))
         @if let Some(why) = why { (why) }
         @if !date.files.is_empty() || !date.runs.is_empty() { (known(date, now)) }
     }

@@ -13,7 +13,7 @@ pub struct Doctor<'a> {
     pub now: DateTime<Utc>,
     /// Results of the checks.
     pub examination: &'a Examination,
-    /// Settings in force.
+    /// Path of the settings in force.
     pub settings: &'a [Setting],
 }
 
@@ -51,8 +51,18 @@ fn finding(check: &Check) -> Markup {
                 p.title { (text::shown(&check.name)) span.visually-hidden { ", " (word(check.verdict)) } }
                 p { (text::sentence(&check.found)) }
                 @if let Some(remedy) = &check.remedy { p { strong { "Do: " } (text::prose(remedy)) } }
+                @if let Some((href, name)) = place(&check.name) { p { a href=(href) { (name) } } }
             }
         }
+    }
+}
+
+/// The page on which a finding is looked at and mended, if there is one.
+fn place(check: &str) -> Option<(&'static str, &'static str)> {
+    match check {
+        "failed files" => Some(("/ui/files?state=failed", "Failed files")),
+        "scheduler" | "executors" | "builders" | "lock" => Some(("/ui/cluster", "Cluster")),
+        _ => None,
     }
 }
 

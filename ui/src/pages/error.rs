@@ -35,12 +35,11 @@ pub fn page(error: &ErrorPage<'_>) -> Markup {
         _ => "That did not work",
     };
     html! {
-        h1 { (title) }
+        div.head { h1 { (title) } @if error.status < 500 { p { (text::sentence(error.message)) " " span.tag { (error.code) } } } }
         @if error.status >= 500 { (states::failed(title, error.code, error.message, error.again)) }
-        @else { p { (text::sentence(error.message)) " " span.tag { (error.code) } } }
         @if let Some(id) = unknown_run(error) {
             p { "It was never submitted here, or is one of another state. " a href=(link::query("/ui/find", &[("q", Some(id))])) { "Find what is called so" } }
         }
-        p { a href="/ui/" { "Overview" } }
+        p.after-head { a.button href="/ui/" { "Overview" } }
     }
 }

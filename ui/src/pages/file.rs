@@ -44,7 +44,7 @@ pub fn page(page: &FilePage<'_>) -> Markup {
 
 fn known(page: &FilePage<'_>, detail: &FileDetail) -> Markup {
     let file = &detail.file;
-    let none = || html! { span.muted { "–" } };
+    let none = link::none;
     let mut items = vec![
         (
             "date",
@@ -80,7 +80,7 @@ fn known(page: &FilePage<'_>, detail: &FileDetail) -> Markup {
             div.banner.warn { "Newer content was seen, with the entity tag " code { (text::shown(etag)) } ": the rows in the output are of the content from before." }
         }
         (facts::facts(&items))
-        @if matches!(file.state, FileState::Quarantined | FileState::Failed) { p.after { a.button href=(preview::path(&file.uri, 0)) { "Look inside: its lines, and what is wrong with them" } } }
+        @if matches!(file.state, FileState::Quarantined | FileState::Failed) { p.after { a.button href=(preview::path(&file.uri, 0)) { "Look inside" } } }
         (facts::panel("story", "Story", None, &story(&detail.timeline, page.now)))
     }
 }
@@ -112,8 +112,8 @@ fn said(moment: &FileMoment) -> Markup {
     let is_in_manifest = matches!(moment.state, FileState::Manifested | FileState::Processing | FileState::Completed);
     match moment.detail.as_deref() {
         Some(detail) if is_in_manifest && detail.parse::<ManifestId>().is_ok() => link::run(detail),
-        Some(detail) => text::prose(detail),
-        None => html! { span.muted { "–" } },
+        Some(detail) => text::brief(detail),
+        None => link::none(),
     }
 }
 
@@ -127,9 +127,9 @@ fn story(timeline: &[FileMoment], now: DateTime<Utc>) -> Markup {
                     @if hidden > 0 && index == timeline.len() - SHOWN.1 { tr { td colspan="4" { (format::counted(hidden as u64, "entry")) " between are not shown" } } }
                     tr {
                         td data-label="When" { (time::moment_short(moment.at, now)) }
-                        td.num data-label="After" { @if let Some(before) = index.checked_sub(1).and_then(|before| timeline.get(before)) { (format::between(before.at, moment.at)) } @else { span.muted { "–" } } }
+                        td.num data-label="After" { @if let Some(before) = index.checked_sub(1).and_then(|before| timeline.get(before)) { (format::between(before.at, moment.at)) } @else { (link::none()) } }
                         td data-label="State" { (state::of_file(moment.state)) }
-                        td data-label="What" { (said(moment)) }
+                        td.wide data-label="What" { (said(moment)) }
                     }
                 }
             }

@@ -127,7 +127,7 @@ pub(super) fn row(file: &File, now: DateTime<Utc>) -> Markup {
             td data-label="State" { (state::of_file(file.state)) @if file.overwritten_etag.is_some() { " " span.tag title="newer content was seen" { "overwritten" } } }
             td data-label="Date" { @match &file.date { Some(date) => (link::date(&date.to_string())), None => span.muted { "none" } } }
             td.num data-label="Size" { (link::size(file.size_bytes)) }
-            td data-label="Manifest" { @match &file.manifest_id { Some(id) => (link::run(id)), None => span.muted { "–" } } }
+            td.wide data-label="Manifest" { @match &file.manifest_id { Some(id) => (link::run(id)), None => (link::none()) } }
             td data-label="Arrived" { (time::ago(file.arrived_at, now)) }
             td data-label="Changed" { (time::ago(file.updated_at, now)) }
         }

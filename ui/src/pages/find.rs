@@ -45,9 +45,9 @@ fn more(number: usize, found: &Found<'_>) -> Option<Markup> {
 }
 
 fn runs(found: &Found<'_>) -> Markup {
-    html! { ul.rows { @for run in found.runs { li { (state::of_run(run, found.now)) (link::run(run.manifest_id.as_str())) span.push {} (time::ago(run.updated_at, found.now)) } } } }
+    html! { ul.rows { @for run in found.runs { li { (state::of_run(run, found.now)) (link::run(run.manifest_id.as_str())) span.push {} span.muted { (time::ago(run.updated_at, found.now)) } } } } }
 }
 
 fn files(found: &Found<'_>) -> Markup {
-    html! { ul.rows { @for file in found.files { li { (state::of_file(file.state)) (link::file(&file.uri)) span.push {} (time::ago(file.updated_at, found.now)) } } } }
+    html! { ul.rows { @for file in found.files { li { (state::of_file(file.state)) (link::file(&file.uri)) span.push {} span.muted { (time::ago(file.updated_at, found.now)) } } } } }
 }

@@ -71,7 +71,7 @@ pub fn page(page: &MendPage<'_>) -> Markup {
 fn refused(reason: &str) -> Markup {
     let (all, lines) = reason.split_once(": line ").unwrap_or((reason, ""));
     html! {
-        div.banner.bad role="alert" {
+        div.banner.bad #said-of-it role="alert" {
             (text::prose(all))
             @if !lines.is_empty() { ul { @for line in lines.split("; line ") { li { "line " (text::prose(line)) } } } }
         }
@@ -82,7 +82,7 @@ fn would_be(would: &PutBack) -> Markup {
     html! {
         @match &would.run {
             Some(run) => div.banner.good role="status" { "These lines were put back before, in " (link::run(run.manifest_id.as_str())) "." },
-            None => div.banner.good role="status" {
+            None => div.banner.good #said-of-it role="status" {
                 strong { (format::counted(would.lines, "line")) } " of " (format::bytes(would.bytes)) " would be rows, in a run of their own. Nothing was done yet."
             },
         }
@@ -100,16 +100,20 @@ fn form(page: &MendPage<'_>, back: &str) -> Markup {
         Step::Checked(would) | Step::Changed(would) if would.run.is_none() => Some(would),
         _ => None,
     };
+    // Whoever works by keys goes on in the field that comes next, and hears what was said of the lines.
+    let is_refused = matches!(page.step, Step::Refused(_));
     html! {
         form method="post" action=(path(page.id, None)) {
             div.line.tall {
                 label for="lines" { "Lines, each one JSON object; delete what is to stay out" }
                 // Extra newline: browsers drop the first one in a `textarea`.
-                textarea #lines name="lines" rows="14" required spellcheck="false" autocomplete="off" autocapitalize="off" wrap="off" { "\n" (page.lines) }
+                textarea #lines name="lines" rows="14" required spellcheck="false" autocomplete="off" autocapitalize="off" wrap="off"
+                    autofocus[checked.is_none()] aria-describedby=[is_refused.then_some("said-of-it")] { "\n" (page.lines) }
             }
             div.line {
                 label for="reason" { "Reason (kept in the activity)" }
-                input #reason type="text" name="reason" maxlength="1000" autocomplete="off" value=(page.reason) placeholder="a comma was missing";
+                input #reason type="text" name="reason" maxlength="1000" autocomplete="off" value=(page.reason) placeholder="a comma was missing"
+                    autofocus[checked.is_some()] aria-describedby=[checked.is_some().then_some("said-of-it")];
             }
             @if let Some(would) = checked { input type="hidden" name="checked" value=(would.manifest_id); }
             div.actions {

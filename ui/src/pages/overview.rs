@@ -69,7 +69,7 @@ pub fn page(overview: &Overview<'_>) -> Markup {
         (facts::panel("flow", "Flow", None, &flow(overview)))
         div.columns {
             div {
-            @if let Some(calendar) = &overview.calendar { (facts::panel("dates", "Dates", Some(html! { a href="/ui/dates" { "all dates" } }), calendar)) }
+            @if let Some(calendar) = &overview.calendar { (facts::panel("dates", "Dates", Some(html! { a href="/ui/dates" { "all dates" } }), &html! { div.scroll.newest tabindex="0" role="group" aria-label="Calendar" { (calendar) } })) }
             (facts::panel("executors", "Executors", Some(html! { a href="/ui/cluster" { "cluster" } }), &executors(overview)))
             }
             div {
@@ -170,8 +170,8 @@ fn concerns(overview: &Overview<'_>) -> Markup {
                 li.(concern.tone.class()) {
                     (state::sign(if concern.tone == Tone::Bad { state::Sign::Cross } else { state::Sign::Mark }))
                     div {
-                        a.title href=(concern.link) { span.visually-hidden { (concern.tone.word()) ": " } (text::sentence(&concern.title)) }
-                        @if !concern.detail.is_empty() { div.muted { (text::sentence(&concern.detail)) } }
+                        a.title href=(concern.link) { span.visually-hidden { (concern.tone.word()) ": " } (text::brief_sentence(&concern.title)) }
+                        @if !concern.detail.is_empty() { div.muted { (text::brief_sentence(&concern.detail)) } }
                     }
                     @if let Some(since) = concern.since { span.muted { (time::ago(since, overview.now)) } }
                 }
@@ -179,7 +179,7 @@ fn concerns(overview: &Overview<'_>) -> Markup {
         }
         @if overview.concerns.len() > SHOWN {
             details { summary { (overview.concerns.len() - SHOWN) " more" }
-                ul.concerns { @for concern in &overview.concerns[SHOWN..] { li.(concern.tone.class()) { a.title href=(concern.link) { (text::sentence(&concern.title)) } } } }
+                ul.concerns { @for concern in &overview.concerns[SHOWN..] { li.(concern.tone.class()) { a.title href=(concern.link) { (text::brief_sentence(&concern.title)) } } } }
             }
         }
     };
@@ -211,7 +211,7 @@ fn flow(overview: &Overview<'_>) -> Markup {
             @for of in aside { (step(of)) }
         }
         // Hint on refused files without a date: no count by date includes them.
-        p.muted { "Counted by date. Files that were refused for having none are listed in the " a href="/ui/quarantine" { "quarantine" } ", too." }
+        p.muted.after-steps { "Counted by date. Files that were refused for having none are listed in the " a href="/ui/quarantine" { "quarantine" } ", too." }
         @if let Some(flow) = &overview.flow { (flow) }
         (facts::facts(&[
             ("runs queued", html! { a href="/ui/runs?state=queued" { (link::count(open(RunState::Queued))) } @if let Some(age) = overview.stats.queue_age_seconds { span.muted { " oldest " (format::duration(age)) } } }),
@@ -239,13 +239,12 @@ fn in_work(overview: &Overview<'_>) -> u64 {
 fn running(overview: &Overview<'_>) -> Markup {
     html! {
         @if overview.running.is_empty() { p.muted { "Nothing is being converted." } }
-        ul.rows {
+        ul.rows.last {
             @for run in overview.running.iter().take(ROWS) {
                 li id=(format!("now-{}", run.manifest_id)) {
-                    (link::run(run.manifest_id.as_str()))
-                    span.muted { (format::counted(run.files, "file")) ", size " (link::input_size(run.bytes)) }
+                    (state::of_run(run, overview.now)) (link::run(run.manifest_id.as_str()))
                     span.push {}
-                    (state::of_run(run, overview.now))
+                    span.muted { @match run.started_at { Some(started) => { "for " (format::between(started, overview.now)) }, None => (link::input_size(run.bytes)) } }
                 }
             }
         }

@@ -110,7 +110,7 @@ fn row(file: &File, now: DateTime<Utc>) -> Markup {
             td data-label="Reason" { span.tag { (text::shown(file.reason.as_deref().unwrap_or("–"))) } }
             td.num data-label="Size" { (link::size(file.size_bytes)) }
             td data-label="Date" { @match &file.date { Some(date) => (link::date(&date.to_string())), None => span.muted { "none" } } }
-            td data-label="Refused" { (time::moment_and_ago(file.updated_at, now)) }
+            td.wide data-label="Refused" { (time::moment_and_ago(file.updated_at, now)) }
             td data-label="Content" { a href=(preview::path(&file.uri, 0)) { "look inside" span.visually-hidden { " " (text::shown(link::split(&file.uri).1)) } } }
         }
     }

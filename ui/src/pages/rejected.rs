@@ -42,7 +42,7 @@ pub fn page(page: &RejectedPage<'_>) -> Markup {
             strong { (format::counted(page.all, "line")) } " rejected. On this page: "
             @for (index, (reason, count)) in reasons.iter().enumerate() { @if index > 0 { ", " } span.tag { (text::shown(reason)) } " " (count) }
         }
-        @for line in page.lines { (one(line)) }
+        @for lines in page.lines.chunk_by(|one, next| one.file == next.file) { (of_file(lines)) }
         nav.pager aria-label="Pages of the lines" {
             span.muted { (format::counted(page.lines.len() as u64, "line")) " on this page" }
             span.push {}
@@ -76,14 +76,24 @@ fn put_back(page: &RejectedPage<'_>) -> Markup {
     }
 }
 
+/// Lines of one file that follow each other.
+fn of_file(lines: &[RejectedLine]) -> Markup {
+    let file = lines.first().map_or("", |line| line.file.as_str());
+    html! {
+        section.panel.lines aria-label=(format!("lines of {}", text::plain(file))) {
+            p { (link::file(file)) }
+            @for line in lines { (one(line)) }
+        }
+    }
+}
+
 fn one(line: &RejectedLine) -> Markup {
     html! {
-        section.panel.lines aria-label=(format!("line {} of {}", line.line, line.file)) {
+        div.one {
             p {
-                (link::file(&line.file)) " "
-                span.muted { "line " (format::count(line.line)) " · byte " (format::count(line.offset)) " · " (format::bytes(line.length)) }
+                strong { "Line " (format::count(line.line)) } " " span.tag { (text::shown(&line.reason)) } " " (text::prose(&line.message)) " "
+                span.muted { "· byte " (format::count(line.offset)) " of the file · " (format::bytes(line.length)) }
             }
-            p { span.tag { (text::shown(&line.reason)) } " " (text::prose(&line.message)) }
             @match (&line.raw, &line.base64) {
                 (Some(raw), _) => (excerpt(raw, mark(&line.message))),
                 (None, Some(base64)) => { p.muted { "The line is not UTF-8; in base64:" } pre tabindex="0" { (cut(base64)) } },

@@ -21,11 +21,11 @@ pub enum Tab {
     Tasks,
     /// Input files.
     Files,
-    /// Rejected lines.
+    /// A file of rejected lines.
     Rejected,
     /// Physical plan.
     Plan,
-    /// Output files.
+    /// Number of output files.
     Output,
 }
 
@@ -186,6 +186,9 @@ fn numbers(page: &RunPage<'_>) -> Vec<(&'static str, Markup)> {
             ("rejected", html! { @if result.rejected > 0 { a href=(Tab::Rejected.path(run.manifest_id.as_str())) { (link::count(result.rejected)) } } @else { "0" } }),
         ]);
     }
+    if let Some(file) = run.failure.as_ref().and_then(|failure| failure.file.as_ref()).filter(|_| page.why.is_some()) {
+        items.push(("at fault", link::file(file)));
+    }
     if run.priority != 0 {
         items.push(("priority", html! { (run.priority) }));
     }
@@ -267,9 +270,9 @@ fn attempts(attempts: &[Attempt], now: DateTime<Utc>) -> Markup {
                             td data-label="Attempt" { (attempt.number) }
                             td data-label="Started" { (time::moment_short(attempt.started_at, now)) }
                             td.num data-label="Took" { @match attempt.ended_at { Some(ended) => (format::between(attempt.started_at, ended)), None => span.muted { "–" } } }
-                            td data-label="Outcome" {
+                            td.wide data-label="Outcome" {
                                 @match (&attempt.failure, attempt.ended_at) {
-                                    (Some(failure), _) => { span.tag { (failure.class.as_str()) } " " (text::prose(&failure.message)) },
+                                    (Some(failure), _) => { span.tag { (failure.class.as_str()) } " " (text::brief(&failure.message)) },
                                     (None, Some(_)) => (state::state(state::Sign::Tick, "ended well", "s-done")),
                                     (None, None) => span.muted { "in work, or given up" },
                                 }

@@ -52,7 +52,7 @@ fn files(page: &RunPage<'_>, files: &Page<RunFile>, ledger: &[LedgerEntry], curs
                 @for file in &files.items {
                     @let entry = of(&file.uri);
                     tr data-id=(file.uri) {
-                        td.main data-label="File" { (link::file(&file.uri)) @if let Some(reason) = file.reason.as_ref().or(entry.and_then(|entry| entry.without_rows.as_ref())) { div.why { (text::shown(reason)) } } }
+                        td.main data-label="File" { (link::file(&file.uri)) @if let Some(reason) = file.reason.as_ref().or(entry.and_then(|entry| entry.without_rows.as_ref())) { div.why { (text::brief(reason)) } } }
                         td data-label="State" { @match file.state { Some(state) => (state::of_file(state)), None => span.muted { "forgotten" } } }
                         td.num data-label="Size" { @match file.size_bytes { Some(bytes) => (link::size(bytes)), None => span.muted { "unknown" } } }
                         @match entry {
@@ -60,14 +60,14 @@ fn files(page: &RunPage<'_>, files: &Page<RunFile>, ledger: &[LedgerEntry], curs
                                 td.num data-label="Lines" { (link::count(entry.lines)) } td.num data-label="Rows" { (link::count(entry.rows)) }
                                 td.num.s-bad[entry.rejected > 0] data-label="Rejected" { (link::count(entry.rejected)) } td.num data-label="Blank" { (link::count(entry.blank)) }
                             },
-                            None => { td.num data-label="Lines" { "–" } td.num data-label="Rows" { "–" } td.num data-label="Rejected" { "–" } td.num data-label="Blank" { "–" } },
+                            None => { @for label in ["Lines", "Rows", "Rejected", "Blank"] { td.num data-label=(label) { (link::none()) } } },
                         }
                     }
                 }
             }
             @if let Some(total) = page.run.result.as_ref().map(|result| &result.ledger) {
                 tfoot { tr {
-                    th scope="row" { "All " (format::counted(total.files, "file")) } td {} td.num { @match &page.run.result { Some(result) => (link::size(result.input_bytes)), None => (link::input_size(page.run.run.bytes)) } }
+                    th scope="row" { "All " (format::counted(total.files, "file")) } td {} td.num data-label="Size" { @match &page.run.result { Some(result) => (link::size(result.input_bytes)), None => (link::input_size(page.run.run.bytes)) } }
                     td.num data-label="Lines" { (link::count(total.lines)) } td.num data-label="Rows" { (link::count(total.rows)) }
                     td.num data-label="Rejected" { (link::count(total.rejected)) } td.num data-label="Blank" { (link::count(total.blank)) }
                 } }

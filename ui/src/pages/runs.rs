@@ -194,9 +194,9 @@ fn row(run: &Run, now: DateTime<Utc>) -> Markup {
             td.num data-label="Took" { (took(run, now)) }
             @match &run.summary {
                 Some(summary) => { td.num data-label="Rows" { (link::count(summary.rows)) } td.num data-label="Rejected" { (link::count(summary.rejected)) } },
-                None => { td.num data-label="Rows" { "–" } td.num data-label="Rejected" { "–" } },
+                None => { td.num data-label="Rows" { (link::none()) } td.num data-label="Rejected" { (link::none()) } },
             }
-            td.num data-label="Rate" { @if let Some(rate) = rate(run) { (format::rate(rate)) } @else { span.muted { "–" } } }
+            td.num data-label="Rate" { @if let Some(rate) = rate(run) { (format::rate(rate)) } @else { (link::none()) } }
             td data-label="Changed" { (time::ago(run.updated_at, now)) }
         }
     }
@@ -209,7 +209,7 @@ pub fn took(run: &Run, now: DateTime<Utc>) -> Markup {
         (Some(started), None) if RunState::OPEN.contains(&run.state) => {
             html! { (format::between(started, now)) span.muted { " so far" } }
         }
-        _ => html! { span.muted { "–" } },
+        _ => link::none(),
     }
 }
 

@@ -19,7 +19,7 @@ pub fn page(page: &SignIn<'_>) -> Markup {
     html! {
         section.sign-in {
             h1 { (frame::brand_mark()) " Sign in to Millwork" }
-            @if let Some(refusal) = page.refusal { div.banner.bad role="alert" #refusal { (text::shown(refusal)) } }
+            @if let Some(refusal) = page.refusal { div.banner.bad role="alert" #refusal { (text::sentence(refusal)) } }
             form method="post" action="/ui/sign-in" {
                 input type="hidden" name="back" value=(page.back);
                 label for="token" { "Access token" }

@@ -160,7 +160,7 @@ pub fn of_run(run: &Run, viewer: &Viewer, back: &str) -> Markup {
             input type="hidden" name="run" value=(run.manifest_id);
             @for action in ALL.into_iter().filter(|action| action.refusal(run).is_none()) { (button(action, None)) }
             details.others {
-                summary { "Why nothing else" }
+                summary { "Other actions" }
                 dl.keys { @for (action, reason) in refused { div { dt { (action.title().trim_end_matches('…')) } dd { (reason) } } } }
             }
         }

@@ -72,7 +72,7 @@ pub fn date(date: &str) -> Markup {
 
 /// Size in bytes, with the exact number in the title.
 pub fn size(bytes: u64) -> Markup {
-    html! { span.num title=(format!("{} bytes", format::count(bytes))) { (format::bytes(bytes)) } }
+    html! { span.num.zero[bytes == 0] title=(format!("{} bytes", format::count(bytes))) { (format::bytes(bytes)) } }
 }
 
 /// Size of the input of a run; unknown if the manifest contains no sizes.
@@ -81,7 +81,12 @@ pub fn input_size(bytes: Option<u64>) -> Markup {
     bytes.map_or_else(unknown, size)
 }
 
-/// Exact number, with thousands separators.
+/// A number, exact. Zeros are quiet, so that the others are seen.
 pub fn count(n: u64) -> Markup {
-    html! { span.num { (format::count(n)) } }
+    html! { span.num.zero[n == 0] { (format::count(n)) } }
+}
+
+/// Sign for a value that is not known, or that there is none of.
+pub fn none() -> Markup {
+    html! { span.none { "–" } }
 }
