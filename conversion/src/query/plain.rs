@@ -49,8 +49,8 @@ mod tests {
     fn the_engine_is_not_named() {
         for (told, plain) in [
             (
-                "SQL error: ParserError(\"Expected: an SQL statement, found: SELEC at Line: 1, Column: 1\")",
-                "Expected: an SQL statement, found: SELEC",
+                "SQL error: ParserError(\"Expected: an SQL statement, found: FORM at Line: 1, Column: 1\")",
+                "Expected: an SQL statement, found: FORM",
             ),
             (
                 "Error during planning: Invalid function 'frobnicate'.\nDid you mean 'translate'?",
