@@ -83,15 +83,15 @@ pub struct Rules {
     pub missing_date: MissingDate,
 
     /// Size of a manifest's files at most, in GiB
-    #[arg(long, global = true, env = "MAX_BATCH_SIZE_GB", value_name = "GB", default_value_t = 0.7)]
+    #[arg(long, global = true, env = "MAX_BATCH_SIZE_GB", value_name = "GB", default_value_t = BatchCaps::BATCH_GB)]
     pub max_batch_size_gb: f64,
 
     /// Number of a manifest's files at most
-    #[arg(long, global = true, env = "MAX_FILES_PER_MANIFEST", value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, global = true, env = "MAX_FILES_PER_MANIFEST", value_name = "N", default_value_t = BatchCaps::FILES, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_files_per_manifest: u32,
 
     /// Time that a rest of less than half a manifest waits for more, in seconds from its oldest file
-    #[arg(long, global = true, env = "MAX_WAIT_SECONDS", value_name = "SECONDS", default_value_t = 1800)]
+    #[arg(long, global = true, env = "MAX_WAIT_SECONDS", value_name = "SECONDS", default_value_t = BatchCaps::WAIT_SECONDS)]
     pub max_wait_seconds: u64,
 
     /// Treatment of a converted file whose object has other content now: record, or reprocess, which converts it

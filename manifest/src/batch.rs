@@ -21,6 +21,13 @@ pub struct BatchCaps {
 }
 
 impl BatchCaps {
+    /// Default of `MAX_BATCH_SIZE_GB`, in GiB.
+    pub const BATCH_GB: f64 = 0.7;
+    /// Default of `MAX_FILES_PER_MANIFEST`.
+    pub const FILES: u32 = 200;
+    /// Default of `MAX_WAIT_SECONDS`.
+    pub const WAIT_SECONDS: u64 = 1800;
+
     /// Limits from the settings `MAX_BATCH_SIZE_GB`, `MAX_FILES_PER_MANIFEST` and `MAX_WAIT_SECONDS`.
     pub fn new(max_batch_size_gb: f64, max_files: usize, max_wait_seconds: u64) -> Self {
         Self { max_bytes: (max_batch_size_gb * GB) as u64, max_files: max_files.max(1), max_wait_seconds }
@@ -36,7 +43,7 @@ impl BatchCaps {
 
 impl Default for BatchCaps {
     fn default() -> Self {
-        Self::new(0.7, 200, 1800)
+        Self::new(Self::BATCH_GB, Self::FILES as usize, Self::WAIT_SECONDS)
     }
 }
 
