@@ -56,7 +56,7 @@ pub fn gantt(spans: &[Span], until: f64) -> Markup {
         figure.chart.gantt {
             div.rows {
                 ul aria-hidden="true" { @for span in &order { li { span { (span.name) } span.muted { (span.who) } } } }
-                svg viewBox=(format!("0 0 {WIDTH} {height}")) height=(height) preserveAspectRatio="none" role="img" aria-label=(format!("{} tasks over {}", spans.len(), format::duration(until))) {
+                svg viewBox=(format!("0 0 {WIDTH} {height}")) height=(height) preserveAspectRatio="none" role="img" aria-label=(format!("{} over {}", format::counted(spans.len() as u64, "task"), format::duration(until))) {
                     @for part in 1..4 { line.grid x1=(at(WIDTH * f64::from(part) / 4.0)) y1="0" x2=(at(WIDTH * f64::from(part) / 4.0)) y2=(height) vector-effect="non-scaling-stroke" {} }
                     @for (index, span) in order.iter().enumerate() {
                         @let (from, to) = (span.from / until * WIDTH, span.to.unwrap_or(until) / until * WIDTH);

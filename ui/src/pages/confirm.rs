@@ -123,6 +123,7 @@ fn changes(plan: &Plan) -> Markup {
     let table = |changes: &[&Change]| {
         html! {
             table.cards {
+                caption.visually-hidden { "Changes" }
                 thead { tr { th scope="col" { (match plan.subjects { SubjectKind::Run => "Run", SubjectKind::File => "File", SubjectKind::Date => "Date", SubjectKind::Message => "Message" }) } th scope="col" { "Now" } th scope="col" { "Then" } @if plan.state != PlanState::Open { th scope="col" { "Result" } } } }
                 tbody {
                     @for change in changes {

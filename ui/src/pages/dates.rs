@@ -207,7 +207,7 @@ fn table(dates: &[DateNumbers], first: Option<NaiveDate>, now: DateTime<Utc>) ->
                         td.num data-label="Rows" { (link::count(date.rows)) }
                         td.num data-label="Rejected" { (link::count(date.rejected)) }
                         td.num data-label="Output" { (link::size(date.output_bytes)) }
-                        td data-label="Committed" { @match date.last_commit { Some(at) => (time::ago(at, now)), None => (link::none()) } }
+                        td data-label="Commit" { @match date.last_commit { Some(at) => (time::ago(at, now)), None => (link::none()) } }
                     }
                 }
             }

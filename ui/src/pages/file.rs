@@ -121,6 +121,7 @@ fn story(timeline: &[FileMoment], now: DateTime<Utc>) -> Markup {
     let hidden = timeline.len().saturating_sub(SHOWN.0 + SHOWN.1);
     html! {
         table.cards {
+            caption.visually-hidden { "Story" }
             thead { tr { th scope="col" { "When" } th.num scope="col" { "After" } th scope="col" { "State" } th scope="col" { "What" } } }
             tbody {
                 @for (index, moment) in timeline.iter().enumerate().filter(|(index, _)| hidden == 0 || *index < SHOWN.0 || *index >= timeline.len() - SHOWN.1) {

@@ -263,6 +263,7 @@ fn attempts(attempts: &[Attempt], now: DateTime<Utc>) -> Markup {
     html! {
         @if attempts.is_empty() { p.muted { "None yet." } } @else {
             table.cards {
+                caption.visually-hidden { "Attempts" }
                 thead { tr { th scope="col" { "Attempt" } th scope="col" { "Started" } th.num scope="col" { "Took" } th scope="col" { "Outcome" } } }
                 tbody {
                     @for attempt in attempts.iter().rev() {
