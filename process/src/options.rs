@@ -72,7 +72,10 @@ fn plainly(error: clap::Error, command: &Command, line: &[OsString]) -> clap::Er
     else {
         return error;
     };
-    let variable = variable_of(command, option, value, line);
+    // Arguments have names only once their command is built, which parsing does for the subcommand it is in.
+    let mut built = command.clone();
+    built.build();
+    let variable = variable_of(&built, option, value, line);
     let reason = error.source().map(ToString::to_string);
     let plain = reason.as_ref().and_then(|reason| PLAIN_TEXTS.iter().find(|(text, _)| reason == text));
     let reason = match (plain, &variable, reason) {
@@ -83,7 +86,13 @@ fn plainly(error: clap::Error, command: &Command, line: &[OsString]) -> clap::Er
     let from = variable.map(|name| format!(", from the variable {name}")).unwrap_or_default();
     let message =
         format!("invalid value '{value}' for '{option}'{from}: {reason}\n\nFor more information, try '--help'.\n");
-    clap::Error::raw(error.kind(), message)
+    let mut plain = clap::Error::raw(error.kind(), message);
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue] {
+        if let Some(found) = error.get(kind) {
+            plain.insert(kind, found.clone());
+        }
+    }
+    plain
 }
 
 /// The variable that an option has this value from; none if the line names the option.

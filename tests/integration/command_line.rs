@@ -46,6 +46,12 @@ fn a_wrong_command_line_ends_in_one_code_and_one_shape_wherever_it_is_found() {
         ("state find-orphans --record", "--state"),
         ("runs prioritise some-run high", "the priority"),
         ("generate out --dirty 200", "--dirty"),
+        ("run --input in --output out --target-file-mb 128MB", "a whole number is wanted, without a unit"),
+        ("run --input in --output out --max-rejected-percent -1", "-1"),
+        ("runs list --scheduler http://127.0.0.1:1 --state done", "completed"),
+        ("redrive --input in --output out --refused-for anything", "too-small"),
+        ("submit none.json --scheduler http://127.0.0.1:1", "none.json"),
+        ("why 2025-02-30 --scheduler http://127.0.0.1:1", "no day"),
         ("explain in/2025-01-01-a.ndjson", "millwork run"),
     ] {
         let arguments: Vec<&str> = line.split(' ').collect();
@@ -60,6 +66,41 @@ fn a_wrong_command_line_ends_in_one_code_and_one_shape_wherever_it_is_found() {
         }
     }
     assert!(!place.path("out").exists());
+}
+
+#[test]
+fn a_value_that_is_wrong_is_told_by_the_variable_that_it_came_from() {
+    let place = Place::new();
+    let run = ["run", "--input", "in", "--output", "out"];
+    let told = millwork(&place, &run, &[("MAX_REJECTED_PERCENT", "abc")]);
+    assert!(told.code == Some(2) && told.stderr.contains("from the variable MAX_REJECTED_PERCENT"), "{}", told.stderr);
+    let said = millwork(&place, &[&run[..], &["--max-rejected-percent", "abc"]].concat(), &[]);
+    assert!(said.code == Some(2) && !said.stderr.contains("variable"), "{}", said.stderr);
+}
+
+#[test]
+fn a_run_that_may_open_no_files_ends_and_says_so() {
+    let place = Place::new();
+    place.input("2025-01-01-a.ndjson", "{\"a\": 1}\n");
+    let program = place.command("millwork").get_program().to_owned();
+    let run = |limit: u32| {
+        let script = format!(
+            "ulimit -n {limit}; exec timeout 60 {:?} run --input in --output out --size-tolerance-percent 100",
+            program
+        );
+        let mut command = std::process::Command::new("bash");
+        Done::of(command.args(["-c", &script]).current_dir(place.path("")).output().unwrap())
+    };
+    for limit in [12, 16, 20] {
+        let done = run(limit);
+        assert!(
+            matches!(done.code, Some(1 | 5)) && !done.stderr.contains("panicked"),
+            "{limit}: {:?} {}",
+            done.code,
+            done.stderr
+        );
+    }
+    assert_eq!(run(256).code, Some(0));
 }
 
 #[test]
