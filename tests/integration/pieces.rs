@@ -18,7 +18,7 @@ fn rejected_lines_and_refused_files_in_buckets_are_looked_into() {
     assert_eq!(fleet.submit(0, &document).0, 202);
     fleet.wait_until("the run is completed", || fleet.get(0, "runs/dirty")["state"] == "completed");
     let page = fleet.text(0, "/ui/runs/dirty/rejected").unwrap();
-    assert!(page.contains("{&quot;a&quot; 2}") && page.contains("line 2,001"), "{page}");
+    assert!(page.contains("{&quot;a&quot; 2}") && page.contains("Line 2,001"), "{page}");
     assert!(page.contains("s3://acme-quarantine/"), "{page}");
 
     let refused = world.input("no-date.ndjson", lines(2000, "[1]"));
