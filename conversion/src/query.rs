@@ -295,7 +295,7 @@ mod tests {
             ("SELECT 1 AS one", "FROM read_manifest"),
             ("SELECT * FROM read_manifest('x')", "$manifest"),
             ("SELECT NULL AS n FROM read_manifest($manifest)", "cast it"),
-            ("CREATE TABLE t AS SELECT 1", "DDL"),
+            ("CREATE TABLE t AS SELECT 1", "one SELECT"),
         ] {
             let error = plan(sql).await.unwrap_err();
             assert!(error.contains(word), "{sql}: {error}");

@@ -101,7 +101,7 @@ mod tests {
             ("SELECT nosuchfunction(a) FROM read_manifest($manifest)", "nosuchfunction"),
             ("EXPLAIN SELECT a FROM read_manifest($manifest) LIMIT 1", "LIMIT"),
             ("SELECT a FROM other", "other"),
-            ("", "No SQL statements"),
+            ("", "one SELECT"),
         ] {
             let failure = Query::new("q.sql", sql).check().unwrap_err();
             assert!(failure.message.contains(word), "{sql}: {failure}");
