@@ -19,8 +19,7 @@ pub enum InputError {
     )]
     Corrupt { uri: ObjectUri, format: &'static str, bytes: u64, source: io::Error },
     #[error(
-        "input file `{uri}` cannot be decompressed as {format}, after {bytes} bytes of content: it ends in the middle, as after a write or an \
-         upload that broke off; write it again"
+        "input file `{uri}` cannot be decompressed as {format}, after {bytes} bytes of content: it ends in the middle; write it again"
     )]
     Cut { uri: ObjectUri, format: &'static str, bytes: u64 },
     #[error(
