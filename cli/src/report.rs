@@ -159,12 +159,19 @@ impl Report {
             }
         }
         if self.quarantined > 0 {
-            let _ = writeln!(text, "{} refused:", count(self.quarantined, "file"));
-            for file in self.quarantined_files.iter().take(MAX_SHOWN) {
+            let told = match self.unmoved.len() {
+                0 => String::new(),
+                unmoved => format!(", {unmoved} of which cannot be moved, as told above"),
+            };
+            let _ = writeln!(text, "{} refused{told}:", count(self.quarantined, "file"));
+            // Those that cannot be moved are told before.
+            let is_told = |file: &&QuarantinedFile| self.unmoved.iter().any(|unmoved| unmoved.uri == file.uri);
+            let files: Vec<_> = self.quarantined_files.iter().filter(|file| !is_told(file)).collect();
+            for file in files.iter().take(MAX_SHOWN) {
                 let place = file.moved_to.as_ref().unwrap_or(&file.uri);
                 let _ = writeln!(text, "  {}: {}: {}", file.reason, printable(place.as_str()), file.detail);
             }
-            add_rest(&mut text, self.quarantined_files.len());
+            add_rest(&mut text, files.len());
         }
         for (key, name) in &self.renamed_columns {
             let _ = writeln!(text, "key `{key}` is column `{name}`: `{key}` is a metadata column");
