@@ -164,7 +164,7 @@ impl Report {
                 unmoved => format!(", {unmoved} of which cannot be moved, as told above"),
             };
             let _ = writeln!(text, "{} refused{told}:", count(self.quarantined, "file"));
-            // Those that cannot be moved are told before.
+            // Files that cannot be moved are told before.
             let is_told = |file: &&QuarantinedFile| self.unmoved.iter().any(|unmoved| unmoved.uri == file.uri);
             let files: Vec<_> = self.quarantined_files.iter().filter(|file| !is_told(file)).collect();
             for file in files.iter().take(MAX_SHOWN) {
