@@ -1,9 +1,9 @@
 //! Comparison of executors' reports with the scheduler's plan. Nothing from a report is used before it has passed.
 //!
-//! An executor may be faulty, run another version, or be hostile. A report may therefore name only private files that
-//! its task can have written, must account exactly once for each byte range of its task and for no other, and its
-//! counts must fit the sizes and, where known, the line counts. The contents of the files are checked afterwards
-//! (`verify.rs`).
+//! An executor may be faulty, run another version, or be hostile. A report may therefore name only private
+//! files that its task can have written, must account exactly once for each byte range of its task and for no other,
+//! and its counts must fit the sizes and, where known, the line counts. The contents of the files are checked
+//! afterwards (`verify.rs`).
 //!
 //! Two things cannot be checked without reading the input again, and are taken from the executor as they are: which
 //! lines of a file were rows, and the values of those rows.

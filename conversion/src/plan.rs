@@ -101,8 +101,8 @@ impl Capacity {
         self.executors.saturating_mul(self.slots.div_ceil(LANES_OF_A_TASK)).max(1)
     }
 
-    /// Number of lanes for each of `tasks` tasks. A task that is alone on its executor gets all slots from the start;
-    /// one of several gets more than its share, since slots of the others become free as they end.
+    /// Number of lanes for each of `tasks` tasks. A task that is alone on its executor gets all slots from the
+    /// start; one of several gets more than its share, since slots of the others become free as they end.
     fn lanes(self, tasks: usize) -> usize {
         let of_an_executor = tasks.div_ceil(self.executors.clamp(1, tasks.max(1)));
         match self.slots {
@@ -208,8 +208,8 @@ impl PlannedAttempt {
 
 /// Output rate, measured by converting a sample; `None` if no line of the sample is a row.
 ///
-/// The fixed cost of a row group weighs more in a sample than in the output. The rate per byte of content is therefore
-/// what the second half of the sample adds to the first.
+/// The fixed cost of a row group weighs more in a sample than in the output. The rate per byte of content is
+/// therefore what the second half of the sample adds to the first.
 async fn output_rate(
     survey: &Survey,
     rows: &RowSource,

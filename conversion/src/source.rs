@@ -135,8 +135,8 @@ impl NdjsonSource {
         lock(&self.execution).contexts.get(&partition).cloned()
     }
 
-    /// Ends the scan of a partition after its stream was dropped, and frees its context for reuse. Returns the file of
-    /// its rejected lines, if there are any.
+    /// Ends the scan of a partition after its stream was dropped, and frees its context for reuse. Returns the file
+    /// of its rejected lines, if there are any.
     pub(crate) fn release(&self, partition: usize) -> StorageResult<Option<StagedFile>> {
         let Some(context) = lock(&self.execution).contexts.remove(&partition) else { return Ok(None) };
         let rejects = std::mem::replace(&mut lock(&context).rejects, self.rejects());

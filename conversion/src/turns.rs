@@ -1,8 +1,8 @@
 //! Turns: permits that limit how many lanes of an executor work at once, and decide which goes next.
 //!
 //! The tasks of an executor share the turns; a turn lasts for a morsel. A task that has run far longer than its stored
-//! bytes suggest, such as a decompression bomb, gives up its turns in the middle of a morsel to lanes of other tasks,
-//! so that it delays only others like it.
+//! bytes suggest, such as a decompression bomb, gives up its turns in the middle of a morsel to lanes of other
+//! tasks, so that it delays only others like it.
 
 use millwork_ndjson::Pace;
 use std::collections::VecDeque;

@@ -278,7 +278,8 @@ fn own_fault(failure: &Failure, file: &FileFacts, uri: &str) -> Option<String> {
     }
     let told = failure.others.iter().find(|other| other.file == uri).map(|other| other.message.as_str());
     // Of more files at fault than the failure names, each still has its reason.
-    let noted = || file.reason.as_deref().filter(|reason| failure.file.is_some() && reason.contains(uri));
+    let quoted = format!("`{uri}`");
+    let noted = || file.reason.as_deref().filter(|reason| failure.file.is_some() && reason.contains(&quoted));
     told.or_else(noted).map(|message| format!("`{}`: {}", failure.class, shown(message)))
 }
 

@@ -6,7 +6,7 @@
 //! [`check_transition`] is the table of state changes allowed to operators. [`fold`] groups diagnoses by cause, for the
 //! list of causes that need a person.
 //!
-//! This crate never reads a store, a file or a clock. Unknown facts are absent from [`Facts`], and not guessed.
+//! The crate never reads a store, a file or a clock. Unknown facts are absent from [`Facts`], and not guessed.
 
 mod answer;
 mod ask;

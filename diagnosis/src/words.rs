@@ -3,8 +3,8 @@
 use chrono::{DateTime, Duration, Utc};
 use std::fmt::Write as _;
 
-/// Limit of a name or message within a sentence, in characters: 400. Longer ones are shortened in the middle, where
-/// they differ least.
+/// Limit of a name or message within a sentence, in characters: 400. Longer ones are shortened in the
+/// middle, where they differ least.
 const MAX_SHOWN_CHARS: usize = 400;
 
 /// Escapes untrusted text for terminals, logs and pages: control characters and those that change the direction of text

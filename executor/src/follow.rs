@@ -40,8 +40,9 @@ pub struct Executor {
     pub status: Status,
 }
 
-/// Works for one of these schedulers, and for the next one when that is gone, until a signal ends it: then it finishes
-/// its tasks, within the time limit. Tasks of a lost scheduler are cancelled, since nobody needs their results.
+/// Works for one of these schedulers, and for the next one when that is gone, until a signal ends it: then it
+/// finishes its tasks, within the time limit. Tasks of a lost scheduler are cancelled, since nobody needs their
+/// results.
 pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> anyhow::Result<()> {
     anyhow::ensure!(!schedulers.is_empty(), "there is no scheduler to work for: say --scheduler");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -64,9 +65,12 @@ pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> an
             }
             (candidate, Err(error)) => {
                 // Each cause is logged only once, not at each attempt.
-                let cause = cause_of(candidate.as_ref(), &error);
-                if told.len() < MAX_CAUSES && told.insert(cause.clone()) {
-                    tracing::warn!(error = cause, "no scheduler to work for; trying on");
+                let of = candidate.as_ref().map(|candidate| candidate.name.to_string());
+                if told.len() < MAX_CAUSES && told.insert((of, error.to_string())) {
+                    tracing::warn!(
+                        error = cause_of(candidate.as_ref(), &error),
+                        "cannot work for this scheduler; trying on"
+                    );
                 }
                 if error.kind() == ErrorKind::PermissionDenied { LONG_PAUSE } else { PAUSE }
             }
@@ -99,7 +103,9 @@ fn cause_of(candidate: Option<&Candidate>, error: &std::io::Error) -> String {
     };
     let place = if name.to_string() == at.to_string() { name.to_string() } else { format!("{name} ({at})") };
     match error.kind() {
-        ErrorKind::ConnectionRefused => format!("nothing listens at {place}: start a scheduler; {OWN_ADDRESS}"),
+        ErrorKind::ConnectionRefused => {
+            format!("nothing listens at {place}: no scheduler runs there, or it stands by; {OWN_ADDRESS}")
+        }
         // The text tells what to do.
         ErrorKind::PermissionDenied => format!("at {place}: {error}"),
         _ => format!("at {place}: {error}; {OWN_ADDRESS}"),

@@ -19,7 +19,7 @@
 //! earlier claims stay in its draft, which the sweep finishes with the same name and content, whichever process is
 //! first.
 //!
-//! This crate must stay small: its dependency tree may not contain DataFusion.
+//! The crate must stay small: its dependency tree may not contain DataFusion.
 
 mod backfill;
 mod batches;

@@ -84,8 +84,8 @@ impl Builder {
     }
 }
 
-/// Key in the quarantine. A number distinguishes files of the same name, from another bucket or an earlier time. A name
-/// that becomes too long is cut, and ends in a hash of the whole.
+/// Key in the quarantine. A number distinguishes files of the same name, from another bucket or an earlier time. A
+/// name that becomes too long is cut, and ends in a hash of the whole.
 fn numbered(key: &str, n: u32) -> String {
     let numbered = if n == 0 { key.to_owned() } else { format!("{key}.{n}") };
     let (folder, name) = numbered.rsplit_once('/').map_or(("", numbered.as_str()), |(folder, name)| (folder, name));

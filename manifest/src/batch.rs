@@ -60,8 +60,8 @@ pub struct PendingFile {
     pub arrived_at: DateTime<Utc>,
 }
 
-/// Rule for the remaining files that do not fill a manifest. `WhenAged` cuts them at once if they fill at least half of
-/// one.
+/// Rule for the remaining files that do not fill a manifest. `WhenAged` cuts them at once if they fill at least half
+/// of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
     /// Wait for more files, up to [`BatchCaps::max_wait_seconds`] of age at this time.

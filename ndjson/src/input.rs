@@ -332,6 +332,28 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_ends_in_the_middle_is_told_so() {
+        let text = b"{\"a\": 1}\n".repeat(10_000);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(&text).unwrap();
+        for (name, stored) in
+            [("a.ndjson.gz", gzip.finish().unwrap()), ("a.ndjson.zst", zstd::encode_all(text.as_slice(), 1).unwrap())]
+        {
+            assert_eq!(read(name, &stored, &Limits::default()).unwrap(), text.len() as u64);
+            for end in [stored.len() / 2, stored.len() - 1] {
+                let failure = read(name, &stored[..end], &Limits::default()).unwrap_err();
+                assert_eq!(failure.class, FailureClass::Input);
+                assert!(failure.message.ends_with("it ends in the middle; write it again"), "{}", failure.message);
+            }
+            let mut damaged = stored.clone();
+            let middle = stored.len() / 2;
+            damaged[middle..middle + 8].fill(0xff);
+            let failure = read(name, &damaged, &Limits::default()).unwrap_err();
+            assert!(failure.message.contains("cannot be decompressed"), "{}", failure.message);
+        }
+    }
+
+    #[test]
     fn what_is_not_compressed_has_no_limit_but_its_size() {
         let limits = Limits { max_expansion: 0, ..Limits::default() };
         assert_eq!(MostContent::of(Compression::None, 1, &limits).bytes, u64::MAX);

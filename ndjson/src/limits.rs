@@ -1,5 +1,5 @@
-//! Limits of the cost of input that an operator can change. Limits that belong to the format are constants, here or
-//! where they are enforced.
+//! Limits of the cost of input that an operator can change. Limits that belong to the format are constants, here
+//! or where they are enforced.
 
 use serde::{Deserialize, Serialize};
 

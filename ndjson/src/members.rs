@@ -47,7 +47,7 @@ impl<R: Read> Members<R> {
         if self.begun > MAX_TINY_MEMBERS && self.begun.saturating_mul(MIN_MEMBER_BYTES) > bytes {
             let words = format!(
                 "it has more than {MAX_TINY_MEMBERS} gzip members, the limit where they have less than {MIN_MEMBER_BYTES} bytes on \
-                 average: compress it again as a whole"
+                 average"
             );
             return Err(io::Error::new(ErrorKind::InvalidData, words));
         }
@@ -65,8 +65,7 @@ impl<R: Read> Members<R> {
                     return Ok(());
                 }
                 Some(_) => {
-                    let words =
-                        "bytes that are no gzip stand after its last member: cut them off, or compress it again";
+                    let words = "bytes that are no gzip stand after its last member";
                     return Err(io::Error::new(ErrorKind::InvalidData, words));
                 }
                 None if zeros == 0 => return Ok(()),

@@ -1,8 +1,8 @@
 //! Vectorised skipping of arrays of numbers, such as embeddings and time series, 64 bytes at a time.
 //!
 //! Each rule of RFC 8259, section 6, concerns a byte and its predecessor, except for the ends of digit runs, which an
-//! addition finds: its carry passes through all digits of a run. Each rule thus takes a few operations on words with
-//! one bit per byte.
+//! addition finds: its carry passes through all digits of a run. Each rule thus takes a few operations on words
+//! with one bit per byte.
 
 /// Number of bytes that are processed at once.
 const WINDOW: usize = 64;

@@ -26,8 +26,8 @@ pub(crate) const MAX_RAW_BYTES: usize = 1 << 20;
 const MAX_ESCAPED_GROWTH: usize = 2;
 /// Additional bytes that escapes may add, so that short lines stay readable.
 const SPARED_BYTES: usize = 64;
-/// Number of the newest plans whose limits are tracked in this process. An older plan would start again from zero,
-/// which the judgement of the attempt detects.
+/// Number of the newest plans whose limits are tracked in this process. An older plan would start again from
+/// zero, which the judgement of the attempt detects.
 const REMEMBERED_PLANS: usize = 1024;
 
 /// Description of a rejected line, written before the line itself.

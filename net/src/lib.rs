@@ -1,7 +1,7 @@
 //! Connections: TLS whose certificates are read again when they change, an HTTP server that no client can exhaust, and the
 //! file descriptors that both need.
 //!
-//! This crate is independent of the content of connections, and of access rights.
+//! The crate is independent of the content of connections, and of access rights.
 
 mod certificates;
 mod descriptors;

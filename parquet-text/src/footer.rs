@@ -75,10 +75,14 @@ fn check_chunk(group: &RowGroupMetaData, chunk: &ColumnChunkMetaData, data_end: 
     }
     let first = chunk.dictionary_page_offset().into_iter().fold(chunk.data_page_offset(), i64::min);
     let data = Some((first, chunk.compressed_size()));
-    let index = |offset: Option<i64>, length: Option<i32>| offset.map(|at| (at, i64::from(length.unwrap_or(0))));
+    let index = |offset: Option<i64>, length: Option<i32>| match (offset, length) {
+        (None, None) => Ok(None),
+        (Some(at), Some(length)) => Ok(Some((at, i64::from(length)))),
+        _ => Err(bad("an index of a column chunk has a place or a length, and not both")),
+    };
     let indexes = [
-        index(chunk.column_index_offset(), chunk.column_index_length()),
-        index(chunk.offset_index_offset(), chunk.offset_index_length()),
+        index(chunk.column_index_offset(), chunk.column_index_length())?,
+        index(chunk.offset_index_offset(), chunk.offset_index_length())?,
     ];
     let is_inside = |(at, length): (i64, i64)| {
         at >= MAGIC_BYTES && length >= 0 && at.checked_add(length).is_some_and(|end| end <= data_end)

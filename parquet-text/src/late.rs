@@ -1,6 +1,7 @@
-//! Columns that are added during a conversion. At first only row groups with values for them have their chunks, after
-//! those of all other columns; rows before the first value are null. When a file ends, the other row groups get chunks
-//! of nulls. Their page indexes and metadata are kept separately, and merged into the file's footer before the commit.
+//! Columns that are added during a conversion. At first only row groups with values for them have their chunks,
+//! after those of all other columns; rows before the first value are null. When a file ends, the other row groups get
+//! chunks of nulls. Their page indexes and metadata are kept separately, and merged into the file's footer before the
+//! commit.
 
 use super::chunk::{EncodedText, Share, TextChunk};
 use super::pages::{Compressor, SpareBlocks};

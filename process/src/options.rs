@@ -58,7 +58,7 @@ pub fn read(
 
 /// Texts of the standard library about numbers and addresses, and plain ones for them.
 const PLAIN_TEXTS: [(&str, &str); 5] = [
-    ("invalid digit found in string", "a whole number is wanted, without a unit"),
+    ("invalid digit found in string", "a whole number is wanted, without a sign or a unit"),
     ("invalid float literal", "a number is wanted, without a unit, such as 10 or 0.5"),
     ("number too large to fit in target type", "the number is too large"),
     ("cannot parse integer from empty string", "a number is wanted"),
@@ -159,7 +159,7 @@ fn paragraphs(text: &str) -> String {
 }
 
 fn with_variable(arg: Arg, prefix: &str) -> Arg {
-    // A value below 0 is reported as out of range, instead of being parsed as an option.
+    // A value below 0 is reported as wrong, instead of being parsed as an option.
     let arg = if arg.get_long().is_some() && arg.get_action().takes_values() {
         arg.allow_negative_numbers(true)
     } else {

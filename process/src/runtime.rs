@@ -21,8 +21,8 @@ pub fn report_missing_threads() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         // Texts of tokio and of the standard library.
-        let text = panic.payload_as_str().unwrap_or_default();
-        if ["OS can't spawn worker thread", "failed to spawn thread"].iter().any(|known| text.contains(known)) {
+        let known = ["OS can't spawn worker thread", "failed to spawn thread"];
+        if panic.payload_as_str().is_some_and(|text| known.iter().any(|known| text.contains(known))) {
             eprintln!(
                 "cannot create a thread: this user, container or service may have no more; raise the limit (`ulimit -u`, the limit of pids of \
                  the container, TasksMax of systemd), or use fewer cores"

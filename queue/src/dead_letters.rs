@@ -44,8 +44,8 @@ impl DeadLetters {
         &self.url
     }
 
-    /// Sends a message with the attributes `reason`, `detail` and `source_message_id`. If the queue has no room for
-    /// these, the message is sent without them, or else truncated with them, so that it is not delivered for ever.
+    /// Sends a message with the attributes `reason`, `detail` and `source_message_id`. If the queue has no room
+    /// for these, the message is sent without them, or else truncated with them, so that it is not delivered for ever.
     pub async fn put(&self, message: &Message, bad: &BadMessage) -> anyhow::Result<()> {
         let attribute = |text: &str| {
             MessageAttributeValue::builder().data_type("String").string_value(attribute_text(text)).build()

@@ -70,8 +70,8 @@ pub struct Letters {
 }
 
 impl Letters {
-    /// Opens the dead letters of a queue with AWS settings from the environment: of the named dead-letter queue, or
-    /// that of the redrive policy.
+    /// Opens the dead letters of a queue with AWS settings from the environment: of the named dead-letter queue,
+    /// or that of the redrive policy.
     pub async fn open(queue: &str, dead_letters: Option<&str>) -> anyhow::Result<Self> {
         let client = client_from_env(1).await;
         let dead_letters = DeadLetters::find(&client, queue, dead_letters.map(str::to_owned)).await?;

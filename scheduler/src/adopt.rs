@@ -133,13 +133,13 @@ async fn has_outputs(
     if output.local_path().is_some_and(|path| !path.exists()) {
         return Ok(false);
     }
+    // Entries that may not be read cannot be outputs. Any other error must not look like an output without files.
     let listed = storage.list(output).await?;
-    let is_output = async |found: millwork_storage::StorageResult<Object>| {
-        found.is_ok_and(|object| {
-            object.key.ends_with(".parquet") && !object.key.starts_with("_millwork/") && is_wanted(&object.key)
-        })
+    let listed = listed.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
+    let is_output = async |object: Object| {
+        object.key.ends_with(".parquet") && !object.key.starts_with("_millwork/") && is_wanted(&object.key)
     };
-    Ok(listed.any(is_output).await)
+    Ok(std::pin::pin!(listed).try_any(is_output).await?)
 }
 
 /// Objects of a place whose names end with `ending`. The place need not exist.

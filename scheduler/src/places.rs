@@ -24,8 +24,8 @@ pub struct PlaceOptions {
 }
 
 impl PlaceOptions {
-    /// Allowed places from these and other options; `state` is the file of the state, if it is a file. Refuses an input
-    /// that overlaps with a place written to.
+    /// Allowed places from these and other options; `state` is the file of the state, if it is a file. Refuses an
+    /// input that overlaps with a place written to.
     pub fn read(&self, intake: &IntakeOptions, run: &RunOptions, state: Option<&Path>) -> anyhow::Result<ReadPlaces> {
         let input = said(self.input_places.as_deref()).context(
             "say where input files may be: --input-places PLACES or INPUT_PLACES, such as s3://acme-input or /data/in; \

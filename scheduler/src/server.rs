@@ -23,7 +23,8 @@ pub struct ApiServer {
     threads: Threads,
 }
 
-/// The threads of the API, beside those that plan and commit runs: a request never waits for a run's plan to be computed.
+/// The threads of the API, apart from those that plan and commit runs, so that a request does not wait for a run's plan to
+/// be computed. With DynamoDB it may share a connection that the others serve.
 struct Threads(Option<Runtime>);
 
 impl Threads {

@@ -1,7 +1,7 @@
 //! Requests to a scheduler, leader or standby. All go through the store; if this process is the leader, its machine is
 //! notified as well.
 
-use crate::changes::Change;
+use crate::changes::{Change, EndedRun};
 use crate::loss::{self, TakeBackError};
 use crate::read_places::ReadPlaces;
 use crate::refresh;
@@ -58,6 +58,7 @@ pub enum SubmitError {
 pub(crate) struct News {
     pub(crate) changes: broadcast::Receiver<Change>,
     pub(crate) progresses: broadcast::Receiver<Arc<RunProgress>>,
+    pub(crate) ended: broadcast::Receiver<EndedRun>,
 }
 
 /// Channel by which the receivers reach the task that forwards them.
@@ -150,7 +151,8 @@ impl Service {
 
     /// Makes this process the leader.
     pub fn lead(&self, scheduler: Scheduler) {
-        let news = News { changes: scheduler.changes(), progresses: scheduler.progresses() };
+        let (changes, progresses, ended) = (scheduler.changes(), scheduler.progresses(), scheduler.ended());
+        let news = News { changes, progresses, ended };
         // A process becomes the leader only once.
         let _ = self.post.sender.try_send(news);
         let _ = self.leader.set(scheduler);

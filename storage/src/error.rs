@@ -95,8 +95,8 @@ impl StorageError {
         self.source.get_ref().is_some_and(|cause| cause.is::<NoPlace>())
     }
 
-    /// Tells whether data that was to be published is gone: a retry does not help, unless somebody restores it under
-    /// its final name.
+    /// Tells whether data that was to be published is gone: a retry does not help, unless somebody restores it
+    /// under its final name.
     pub fn is_lost(&self) -> bool {
         self.source.get_ref().is_some_and(|cause| cause.is::<Lost>())
     }

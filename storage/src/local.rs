@@ -44,8 +44,8 @@ pub fn absolute(path: &Path) -> StorageResult<PathBuf> {
     }
 }
 
-/// Entity tag of a local file: its size, inode and change time, so that both rewriting and replacing the file change
-/// it.
+/// Entity tag of a local file: its size, inode and change time, so that both rewriting and replacing the file
+/// change it.
 pub fn identity(metadata: &Metadata) -> String {
     let nanoseconds = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
     local_tag(metadata.size(), metadata.ino(), nanoseconds)

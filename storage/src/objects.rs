@@ -28,8 +28,8 @@ pub trait Objects: Send + Sync {
     /// Reads a small object as a whole, of at most [`MAX_READ_BYTES`](crate::MAX_READ_BYTES).
     async fn read(&self, uri: &ObjectUri) -> StorageResult<Vec<u8>>;
 
-    /// Writes an object that must not exist yet, atomically. Returns whether this call wrote it; an existing object of
-    /// that name is left unchanged.
+    /// Writes an object that must not exist yet, atomically. Returns whether this call wrote it; an existing object
+    /// of that name is left unchanged.
     async fn write_once(&self, uri: &ObjectUri, content: &[u8]) -> StorageResult<bool>;
 
     /// Moves an object without replacing another, which gives [`ErrorKind::AlreadyExists`]. Gives

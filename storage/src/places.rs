@@ -175,8 +175,8 @@ fn joined(place: &Path, below: &Path) -> PathBuf {
     if below.as_os_str().is_empty() { place.to_owned() } else { place.join(below) }
 }
 
-/// Opens a local file for reading, following links. Refuses files that are not regular and, if a directory is given,
-/// those whose real path is outside it.
+/// Opens a local file for reading, following links. Refuses files that are not regular and, if a directory is
+/// given, those whose real path is outside it.
 pub fn open_inside(uri: &ObjectUri, directory: Option<&Path>) -> StorageResult<File> {
     let path = path_of(uri)?;
     let fail = |e| StorageError::new("read", uri, e);

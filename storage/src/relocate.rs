@@ -283,8 +283,8 @@ fn show(private: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the source of a file that now has its new name. Other content that took the source's name meanwhile is kept.
-/// If the source cannot be removed, the new name is removed again, if this move created it.
+/// Removes the source of a file that now has its new name. Other content that took the source's name meanwhile is
+/// kept. If the source cannot be removed, the new name is removed again, if this move created it.
 fn take_away(from: &ObjectUri, held: &Held, to: &Path, etag: &str, made: Made) -> StorageResult<()> {
     let fail = |e| StorageError::new("move", from, e);
     let (first, aside) = (held.path(), held.directory.lasting_name().join(aside_name()));

@@ -19,8 +19,8 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Threads for requests, started with the first one. They have a client of their own: a connection stands still while the runtime
-/// that opened it does, and callers may block theirs.
+/// Threads for requests, started with the first one. They have a client of their own: a connection stands still while
+/// the runtime that opened it does, and callers may block theirs.
 #[derive(Default)]
 pub(crate) struct RequestThreads {
     runtime: OnceLock<io::Result<Runtime>>,

@@ -1,8 +1,8 @@
 //! Checks that no other user controls the path to a file that is about to be written.
 //!
-//! In a world-writable directory such as `/tmp`, another user can create a link or a directory under a name first, and
-//! so redirect or keep what is written there. Many systems refuse such links themselves (`fs.protected_symlinks`), but
-//! not all, and none refuses directories.
+//! In a world-writable directory such as `/tmp`, another user can create a link or a directory under a name first,
+//! and so redirect or keep what is written there. Many systems refuse such links themselves (`fs.protected_symlinks`),
+//! but not all, and none refuses directories.
 
 use crate::anchor::{Anchored, is_same};
 use crate::modes::DIRECTORY_MODE;

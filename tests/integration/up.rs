@@ -55,6 +55,24 @@ fn rules_of_today_are_those_it_was_started_with() {
 }
 
 #[test]
+fn what_is_converted_in_the_first_moment_is_counted() {
+    let place = Place::new();
+    place.input("2025-01-01-a.ndjson", "{\"a\": 1}\n{\"a\": 2}\n");
+    let port = free_port();
+    let mut running = up(&place, port, &["--size-tolerance-percent", "100"]);
+    wait_until("it is converted", || log(&place).contains('✓'));
+    let url = format!("http://127.0.0.1:{port}");
+    let rows = || {
+        let mut command = place.command("millwork");
+        let told = Done::of(command.args(["status", "--json", "--scheduler", &url]).output().unwrap());
+        told.json()["converted"]["rows"].as_u64()
+    };
+    wait_until("its rows are counted", || rows() == Some(2));
+    signal(&running, "TERM");
+    assert_eq!(wait_for_end(&mut running), Some(0), "{}", log(&place));
+}
+
+#[test]
 fn it_is_for_its_own_machine_and_says_so() {
     let place = Place::new();
     let mut command = place.command("millwork");

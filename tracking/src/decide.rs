@@ -53,8 +53,8 @@ pub(crate) fn decide(
     }
 }
 
-/// Tells whether the finding is older than the record: by the sequencers of events, or because it comes from a listing
-/// that began before the file's last event was processed.
+/// Tells whether the finding is older than the record: by the sequencers of events, or because it comes from a
+/// listing that began before the file's last event was processed.
 fn is_older(known: &TrackedFile, found: &FoundFile, found_at: DateTime<Utc>) -> bool {
     match (&known.sequencer, &found.sequencer) {
         (Some(known), Some(found)) => found < known,
@@ -115,8 +115,8 @@ fn decide_restored(known: &TrackedFile, found: &FoundFile) -> Decision {
     }
 }
 
-/// Tells whether a file has the known content. True if no entity tag is known, as for a file from a manifest without
-/// one.
+/// Tells whether a file has the known content. True if no entity tag is known, as for a file from a manifest
+/// without one.
 fn is_as_known(known: &TrackedFile, found: &FoundFile) -> bool {
     known.etag == found.etag || known.etag.is_empty()
 }

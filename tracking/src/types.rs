@@ -284,8 +284,8 @@ pub struct Attempt {
     pub number: u32,
     /// Time at which the attempt started.
     pub started_at: DateTime<Utc>,
-    /// Time at which the attempt ended. `None` for an ended attempt means that it was abandoned: its scheduler died, or
-    /// its plan lacked columns.
+    /// Time at which the attempt ended. `None` for an ended attempt means that it was abandoned: its scheduler died,
+    /// or its plan lacked columns.
     pub ended_at: Option<DateTime<Utc>>,
     /// Failure of the attempt, if it failed.
     pub failure: Option<Failure>,

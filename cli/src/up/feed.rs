@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(700);
 /// Interval in whole seconds, as shown to users.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
-/// Number of consecutive listings with new files after which a manifest is cut even though more files are arriving, so
-/// that a manifest need not wait for the end of a long copy.
+/// Number of consecutive listings with new files after which a manifest is cut even though more files are
+/// arriving, so that a manifest need not wait for the end of a long copy.
 const PATIENCE: u32 = 10;
 /// Longest waiting time that results: listings and their pauses.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(PATIENCE as u64);

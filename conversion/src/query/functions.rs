@@ -111,8 +111,8 @@ fn query(call: &str) -> Query {
     Query::new("q.sql", format!("SELECT {call} AS x, a FROM read_manifest($manifest)"))
 }
 
-/// Runs a query as an executor does, after encoding and decoding its plan. Returns the failure that the task reports,
-/// if any; an error if planning fails.
+/// Runs a query as an executor does, after encoding and decoding its plan. Returns the failure that the task
+/// reports, if any; an error if planning fails.
 async fn run(
     root: &Path,
     survey: &Survey,

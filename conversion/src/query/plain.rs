@@ -34,7 +34,8 @@ pub(super) fn text_of(message: &str) -> String {
         return "a query is one SELECT … FROM read_manifest($manifest), and nothing else".to_owned();
     }
     let text = text.replace("datafusion.public.", "").replace("read_manifest().", "");
-    let text = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    let lines = text.lines().map(|line| line.trim().trim_end_matches('.')).filter(|line| !line.is_empty());
+    let text = lines.collect::<Vec<_>>().join("; ");
     match text.contains("Cannot coerce") || text.contains("Cannot infer common") {
         true => format!("{text}; keys are columns of text: make numbers of them, such as by CAST(amount AS DOUBLE)"),
         false => text,
@@ -54,7 +55,7 @@ mod tests {
             ),
             (
                 "Error during planning: Invalid function 'frobnicate'.\nDid you mean 'translate'?",
-                "Invalid function 'frobnicate'.; Did you mean 'translate'?",
+                "Invalid function 'frobnicate'; Did you mean 'translate'?",
             ),
             (
                 "type_coercion\ncaused by\nError during planning: Cannot coerce arithmetic expression Utf8 / Int64 to valid types",

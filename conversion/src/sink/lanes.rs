@@ -96,7 +96,7 @@ fn check_new_columns(report: &TaskReport, known: &[String], groups: &[Vec<FileRa
     let keys = || known.iter().chain(report.new_keys.iter().map(|new| &new.key));
     let uri = || {
         let range = groups.iter().flatten().find(|range| range.file == last.at.file);
-        range.map(|range| range.uri.to_string()).unwrap_or_default()
+        range.map_or_else(|| format!("file {} of the manifest", last.at.file), |range| range.uri.to_string())
     };
     check_columns(keys().count(), keys().map(String::len).sum(), uri)
 }
@@ -144,8 +144,8 @@ struct Work {
 
 /// Permits that the largest morsel of a task takes.
 const WHOLE: u32 = 16;
-/// Number of largest morsels, beyond one per lane, for which there are permits: one that waits for an earlier one, and
-/// one being written. Smaller morsels take fewer permits.
+/// Number of largest morsels, beyond one per lane, for which there are permits: one that waits for an earlier one,
+/// and one being written. Smaller morsels take fewer permits.
 const WAITING: usize = 2;
 
 /// Permits that each morsel takes, in proportion to its stored bytes.

@@ -1,8 +1,8 @@
 //! The sink: writes rows to Parquet files of about the target size, under private names.
 //!
 //! Each input partition is written by its own task, without a bottleneck in one place. Inside a task, *lanes* share the
-//! work: they take *morsels* of its input, scan them and encode row groups, which are written in a fixed order, so that
-//! the same plan gives the same bytes again.
+//! work: they take *morsels* of its input, scan them and encode row groups, which are written in a fixed
+//! order, so that the same plan gives the same bytes again.
 
 mod lanes;
 mod morsels;

@@ -48,12 +48,14 @@ fn whole_of(
     known: Option<(String, u64)>,
     objects: &mut impl Iterator<Item = StorageResult<Located>>,
 ) -> Result<FileRange, Failure> {
+    // The object is taken whatever the file's name is: the next one belongs to the next file.
+    let looked = if known.is_none() { objects.next() } else { None };
     let Some(compression) = Compression::of_key(file.uri.as_str()) else {
         let message = format!("input file `{}` is not .ndjson, .ndjson.gz or .ndjson.zst", file.uri);
         return Err(Failure::new(FailureClass::Input, message).of_file(&file.uri));
     };
     let known = known.map(|(etag, end)| Ok((etag, end, None)));
-    let known = known.or_else(|| objects.next().map(|found| found_of(file, found)));
+    let known = known.or_else(|| looked.map(|found| found_of(file, found)));
     let bug = || Err(Failure::new(FailureClass::Bug, "a file was not looked for"));
     let (etag, end, inside) = known.unwrap_or_else(bug)?;
     let (file, uri) = (number, file.uri.clone());
@@ -207,6 +209,26 @@ pub(super) mod tests {
         assert_eq!((ranges.len(), faults.len()), (1, 10));
         assert!(faults[8].file.ends_with("a8.ndjson") && faults[8].message.contains("a8.ndjson"), "{faults:?}");
         assert!(faults[9].message.contains("changed"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_name_that_is_refused_costs_no_other_file_anything() {
+        let root = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            let path = root.path().join(name);
+            if !content.is_empty() {
+                std::fs::write(&path, content).unwrap();
+            }
+            let size_bytes = Some(content.len() as u64);
+            ManifestFile { uri: ObjectUri::from_path(&path).unwrap(), size_bytes, etag: None, version_id: None }
+        };
+        for csv in ["a,b\n", ""] {
+            let files = [file("a.csv", csv), file("b.ndjson", "{\"a\": 1}\n"), file("c.ndjson", "{\"a\": 12}\n")];
+            let files: Vec<_> = (0..).zip(files).collect();
+            let (ranges, faults) = check(&Storage::default(), &files, false, None).unwrap();
+            assert_eq!((ranges.len(), faults.len()), (2, 1), "{faults:?}");
+            assert!(faults[0].file.ends_with("a.csv") && faults[0].message.contains("is not .ndjson"), "{faults:?}");
+        }
     }
 
     #[test]

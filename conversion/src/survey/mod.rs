@@ -1,6 +1,6 @@
-//! Survey of a manifest's files before an attempt is planned: whether they exist unchanged (for objects in a bucket
-//! this can be checked when they are read), which columns they have, where the lines of large files start, and how well
-//! rows compress.
+//! Survey of a manifest's files before an attempt is planned: whether they exist unchanged (for objects in a
+//! bucket this can be checked when they are read), which columns they have, where the lines of large files start,
+//! and how well rows compress.
 
 mod columns;
 mod density;
@@ -55,8 +55,8 @@ pub struct Survey {
     wanted: Option<Words>,
 }
 
-/// Surveys the files of a manifest, with one thread per core: reads lines at places all over it, and from all files if
-/// those places have not shown all columns.
+/// Surveys the files of a manifest, with one thread per core: reads lines at places all over it, and from all
+/// files if those places have not shown all columns.
 pub async fn survey(manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
     let (wholes, mut faults) = check_all(manifest, options).await?;
     let files: Vec<_> = wholes.iter().map(|file| (file.uri.to_string(), file.end)).collect();

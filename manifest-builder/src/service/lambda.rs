@@ -1,7 +1,7 @@
 //! The builder as an AWS Lambda function.
 //!
-//! Its event is a batch of SQS messages; the answer names those that failed (`ReportBatchItemFailures`), so that only
-//! these are delivered again. A scheduled event, or `{"action": "sweep"}`, triggers a sweep, which also makes the
+//! Its event is a batch of SQS messages; the answer names those that failed (`ReportBatchItemFailures`), so that
+//! only these are delivered again. A scheduled event, or `{"action": "sweep"}`, triggers a sweep, which also makes the
 //! rounds that operators requested.
 
 use super::handle::{count_bad, handle};

@@ -142,8 +142,8 @@ proptest! {
     }
 }
 
-/// Executors requested at the last moment arrive after the start time, so that the backlog may be finished later by
-/// that time.
+/// Executors requested at the last moment arrive after the start time, so that the backlog may be finished later
+/// by that time.
 #[test]
 fn the_deadline_is_met_where_the_fleet_is_large_enough() {
     let policy = policy();

@@ -1,7 +1,7 @@
 //! Access over HTTP: tokens, their roles, and their storage.
 //!
-//! A scheduler knows only hashes of the tokens that an operator created. If there are none, it creates one for the user
-//! who started it ([`OwnerToken`]), which nobody else can read. Secrets are never logged.
+//! A scheduler knows only hashes of the tokens that an operator created. If there are none, it creates one for the
+//! user who started it ([`OwnerToken`]), which nobody else can read. Secrets are never logged.
 
 mod below;
 mod file;

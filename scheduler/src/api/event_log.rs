@@ -1,7 +1,7 @@
 //! Log of events: sent to all listeners, the latest ones kept for listeners that reconnect.
 //!
-//! Changes of runs are numbered, and the last 10,000 are kept: a listener that reconnects with `Last-Event-ID` gets
-//! those it missed. Progress and statistics are not kept, since later events supersede them.
+//! Changes of runs are numbered, and the last 10,000 are kept: a listener that reconnects with `Last-Event-ID`
+//! gets those it missed. Progress and statistics are not kept, since later events supersede them.
 
 use super::Api;
 use super::{show, stats};
@@ -122,7 +122,8 @@ impl EventLog {
 
 /// Sends events, from when this process becomes the leader.
 pub(super) async fn keep(api: Api) {
-    let Some(News { mut changes, mut progresses }) = api.service.news().await else { return };
+    let Some(News { mut changes, mut progresses, ended }) = api.service.news().await else { return };
+    tokio::spawn(api.numbers.clone().add_up(ended));
     let mut look = tokio::time::interval(LOOK_AT_STATS);
     let mut shown: Option<Stats> = None;
     loop {

@@ -24,8 +24,8 @@ struct Kept {
 }
 
 impl History {
-    /// Samples that begin in a range, oldest first. The first call reads all existing samples; later calls read only
-    /// those that may have changed.
+    /// Samples that begin in a range, oldest first. The first call reads all existing samples; later calls read
+    /// only those that may have changed.
     pub(crate) async fn samples(
         &self,
         store: &dyn TrackingStore,

@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
@@ -159,15 +160,11 @@ impl Numbers {
     pub(super) async fn keep_current(self: Arc<Self>, handle: Metrics, mut presence: Presence) {
         let mut shown: Option<Instant> = None;
         let mut throughput = Throughput::default();
-        let (mut seen, mut listens) = (0, false);
+        let mut seen = 0;
         let mut counting: Option<JoinHandle<()>> = None;
         let mut last = Instant::now();
         loop {
             let leader = self.service.leader();
-            if let (Some(scheduler), false) = (leader, listens) {
-                tokio::spawn(self.clone().add_up(scheduler.clone()));
-                listens = true;
-            }
             if shown.is_none_or(|at| at.elapsed() >= SHOW) || presence.has_news(&self.service) {
                 shown = Some(Instant::now());
                 presence.show(&self.service).await;
@@ -247,9 +244,8 @@ impl Numbers {
         known.tasks = tasks;
     }
 
-    /// Adds up the results of completed runs, from now on.
-    async fn add_up(self: Arc<Self>, scheduler: Scheduler) {
-        let mut ended = scheduler.ended();
+    /// Adds up the results of completed runs, from the moment at which this process became the leader.
+    pub(super) async fn add_up(self: Arc<Self>, mut ended: Receiver<EndedRun>) {
         loop {
             match ended.recv().await {
                 Ok(EndedRun { outcome: Ok(result), .. }) => {

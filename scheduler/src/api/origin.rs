@@ -22,17 +22,18 @@ pub(crate) fn check_same_site(method: &Method, headers: &HeaderMap) -> Result<()
             ),
         ))
     };
-    let read = |value: Option<&axum::http::HeaderValue>| {
-        value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-    };
     if let Some(site) = headers.get(FETCH_SITE) {
-        let site = read(Some(site));
-        return if site == "same-origin" { Ok(()) } else { refused(&site) };
+        return match site.to_str() {
+            Ok("same-origin") => Ok(()),
+            Ok(site) => refused(site),
+            Err(_) => refused("of a site that is no text"),
+        };
     }
-    let (origin, host) = (read(headers.get(header::ORIGIN)), read(headers.get(header::HOST)));
-    match origin.split_once("://") {
-        Some((_, authority)) if !host.is_empty() && authority.eq_ignore_ascii_case(&host) => Ok(()),
-        _ => refused(if origin.is_empty() { "without an origin" } else { &origin }),
+    let read = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = read(header::ORIGIN) else { return refused("without an origin") };
+    match origin.split_once("://").zip(read(header::HOST)) {
+        Some(((_, authority), host)) if !host.is_empty() && authority.eq_ignore_ascii_case(host) => Ok(()),
+        _ => refused(origin),
     }
 }
 

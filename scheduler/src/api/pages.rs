@@ -1,5 +1,5 @@
-//! Protection against requests from foreign web pages, whatever token they carry: any page open in a browser can make
-//! it send requests. The header `Origin` names the page. A page whose host name was rebound to this machine (DNS
+//! Protection against requests from foreign web pages, whatever token they carry: any page open in a browser can
+//! make it send requests. The header `Origin` names the page. A page whose host name was rebound to this machine (DNS
 //! rebinding) is recognised by its name in `Host`.
 
 use super::auth::text;

@@ -12,8 +12,8 @@ const MOST_WRITTEN_BYTES: u64 = 1 << 50;
 pub(super) const MOST_MEMORY_BYTES: u64 = 1 << 50;
 /// Plausible limit of the files of a task: its report has no room for more.
 const MOST_PARTS: u64 = 10_000;
-/// Plausible limit of a task's CPU time, in threads per slot over its running time: lanes, and as many threads again
-/// that finish files.
+/// Plausible limit of a task's CPU time, in threads per slot over its running time: lanes, and as many threads
+/// again that finish files.
 const MOST_THREADS_OF_SLOT: u64 = 2;
 /// Plausible limit of a task's speed, 1 TB/s: no storage is faster, and sums over all tasks can still be displayed.
 const MOST_BYTES_PER_SECOND: f64 = 1e12;

@@ -1,6 +1,6 @@
 //! Operations on the state for operators: states of files, stuck files, inconsistencies, and changes of state.
 //!
-//! They work on any store, with or without a scheduler. Reading operations write nothing except through `record`, are
+//! Operations work on any store, with or without a scheduler. Reading operations write nothing except through `record`, are
 //! bounded, and report when a bound was reached. Writing operations first make a list of exact changes, each with the
 //! state and version that was read; each is applied on the condition that these and its run are unchanged. An audit
 //! record is written before, and completed after: a crash in between leaves the first one, and each file either changed

@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 
 /// Number of changes between two writes of the plan: as many may have to be checked again after a crash.
 const STEP: usize = 20;
-/// Expiry time of an application's lock, after which a plan whose process died can be resumed. Renewed at a third of
-/// it.
+/// Expiry time of an application's lock, after which a plan whose process died can be resumed. Renewed at a third
+/// of it.
 const LEASE: Duration = Duration::seconds(15);
 const LEASE_RENEWAL: std::time::Duration = std::time::Duration::from_secs(5);
 

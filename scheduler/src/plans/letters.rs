@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Limit of the letters of a queue that are received: 1,000, which can be sent back within the ten seconds for which
-/// they are hidden.
+/// Limit of the letters of a queue that are received: 1,000, which can be sent back within the ten seconds
+/// for which they are hidden.
 const MAX_LETTERS: usize = 1000;
 /// Time limit for receiving letters: 30 s.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -9,8 +9,8 @@
 //! | after the audit record, before or during the changes | a record without an outcome; the plan tells which changes may have been made | applying it again: each of those is made only if its subject is unchanged, so never twice |
 //! | after the last change | the same, with all results but the last ones | applying it again, which completes plan and record |
 //!
-//! A new action needs a variant of [`millwork_api::Action`] and match arms in `kinds.rs`, for a function that examines
-//! one subject and one that changes it.
+//! A new action needs a variant of [`millwork_api::Action`] and match arms in `kinds.rs`, for a function that
+//! examines one subject and one that changes it.
 
 mod apply;
 mod cost;

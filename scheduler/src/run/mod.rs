@@ -25,8 +25,8 @@
 //! | retry later, fail | as before, or queued, or ended | starts the next attempt, or nothing |
 //!
 //! Two schedulers never work on the same attempt: starting one requires the token of the leader lock, and each later
-//! write the number of the attempt, which must be the newest. A scheduler that was paused for too long is refused at
-//! its next write, and ends.
+//! write the number of the attempt, which must be the newest. A scheduler that was paused for too long is refused
+//! at its next write, and ends.
 
 mod active;
 mod machine;

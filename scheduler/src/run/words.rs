@@ -49,7 +49,7 @@ impl From<&Run> for Seen {
 pub enum Event {
     /// Timer tick: time limits and retry times are checked.
     Tick,
-    /// This process is about to end: attempts are aborted, commits are finished.
+    /// The process is about to end: attempts are aborted, commits are finished.
     Stop,
     /// A run was queued; if it is urgent, the beginning of the queue may have changed.
     Queued {

@@ -16,9 +16,11 @@ impl Clock {
         Self { last: (Instant::now(), Utc::now()) }
     }
 
-    /// Amount by which the clock was set since the last call, if it was: negative if it was set back.
-    pub(super) fn set_by(&mut self) -> Option<Duration> {
-        self.set_by_at(Instant::now(), Utc::now())
+    /// The present time, and the amount by which the clock was set since the last call, if it was: negative if it was set
+    /// back.
+    pub(super) fn read(&mut self) -> (DateTime<Utc>, Option<Duration>) {
+        let now = Utc::now();
+        (now, self.set_by_at(Instant::now(), now))
     }
 
     fn set_by_at(&mut self, at: Instant, now: DateTime<Utc>) -> Option<Duration> {

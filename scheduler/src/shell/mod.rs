@@ -1,8 +1,8 @@
 //! Shell of the machine: carries out its actions, and reports their results as events.
 //!
-//! One task owns the [`Machine`] and handles events from a mailbox in order. Each action runs as a task of its own,
-//! which ends in an event. Decisions are made only in `run/`, which also describes the failures that each action must
-//! survive.
+//! A single task owns the [`Machine`] and handles events from a mailbox in order. Each action runs as a task of its
+//! own, which ends in an event. Decisions are made only in `run/`, which also describes the failures that each action
+//! must survive.
 
 mod clock;
 mod commit;
@@ -86,11 +86,15 @@ async fn serve(shell: Arc<Shell>, mut machine: Machine, mut mailbox: mpsc::Unbou
         };
         let Some(event) = event else { return };
         stops |= matches!(event, Event::Stop);
-        if let Some(by) = clock.set_by() {
-            tracing::warn!(seconds = by.num_seconds(), "the clock of this machine was set: waiting times are kept");
+        let (now, set_by) = clock.read();
+        if let Some(by) = set_by {
+            tracing::warn!(
+                seconds = by.num_seconds(),
+                "the clock of this machine was set, or the machine slept: waiting times are kept"
+            );
             machine.shift(by);
         }
-        let actions = machine.step(event, Utc::now());
+        let actions = machine.step(event, now);
         shell.converting.store(machine.converting(), Ordering::Relaxed);
         for action in actions {
             shell.perform(action);

@@ -1,7 +1,7 @@
 //! Progress of an attempt: its steps, and the counts of its tasks.
 //!
-//! Progress never decreases: when a task is repeated after the loss of its executor, the attempt's progress stays where
-//! it was until the task has caught up. It reaches 100 % only at the commit.
+//! Progress never decreases: when a task is repeated after the loss of its executor, the attempt's progress
+//! stays where it was until the task has caught up. It reaches 100 % only at the commit.
 
 use super::steps::Steps;
 use crate::accounts;

@@ -1,8 +1,8 @@
 //! Rejected lines of a manifest that fails because of their number: they are kept, and the first are named in the
 //! failure.
 //!
-//! A crash leaves private files, which are removed with the attempt, and perhaps the kept file. The next attempt keeps
-//! its own.
+//! A crash leaves private files, which are removed with the attempt, and perhaps the kept file. The next attempt
+//! keeps its own.
 
 use millwork_conversion::AttemptOutcome;
 use millwork_manifest::{Failure, ObjectUri};

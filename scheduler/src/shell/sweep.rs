@@ -1,8 +1,8 @@
 //! Sweep of leftovers of crashes: attempts' private files and open uploads in the output, and files of submissions that
 //! never got a run.
 //!
-//! A failed attempt removes its files, and each start of an attempt those of earlier ones. What remains belongs to runs
-//! that ended while one of their tasks was still running, and to attempts whose scheduler died. Active runs are
+//! A failed attempt removes its files, and each start of an attempt those of earlier ones. What remains belongs to
+//! runs that ended while one of their tasks was still running, and to attempts whose scheduler died. Active runs are
 //! skipped; a run that becomes active meanwhile starts an attempt with a higher number, whose files are not removed.
 
 use super::{Shell, blocking};

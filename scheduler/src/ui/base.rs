@@ -1,9 +1,9 @@
 //! Path prefixes of pages: either that of a proxy, which serves the scheduler at `https://ops.example/millwork/`, or a
 //! secret one derived from a token, so that browsers do not send session cookies to other ports of the host.
 //!
-//! Routes, handlers and pages do not know of the prefix. Requests are accepted with and without a proxy's prefix, so
-//! that the proxy may remove it; links, forms, cookies and redirects in responses contain it. A session is valid only
-//! below its token's prefix; elsewhere only the sign-in page is shown.
+//! Routes, handlers and pages do not know of the prefix. Requests are accepted with and without a proxy's
+//! prefix, so that the proxy may remove it; links, forms, cookies and redirects in responses contain it. A session is
+//! valid only below its token's prefix; elsewhere only the sign-in page is shown.
 
 use crate::access::Below;
 use crate::api::Access;
@@ -40,8 +40,8 @@ impl PagePaths {
         Router::new().fallback_service(middleware::map_request(take).layer(routes))
     }
 
-    /// Removes the prefix from the path of a request. A valid token's prefix is attached to the request; an outdated
-    /// one redirects to the sign-in.
+    /// Removes the prefix from the path of a request. A valid token's prefix is attached to the request; an
+    /// outdated one redirects to the sign-in.
     fn take(&self, request: &mut Request) {
         if !self.access.is_hidden() {
             if let Some(rest) = self.given.below(request.uri()) {

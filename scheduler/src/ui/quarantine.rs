@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use millwork_api::{AnyOf, ErrorCode, FileQuery, Limit, PreviewQuery, Run, RunQuery, UriQuery, path};
 use millwork_manifest::{DatePrefix, FileState, ObjectUri, QuarantineReason, RunState};
+use millwork_tracking::BY_OPERATOR;
 use millwork_ui::frame::Section;
 use millwork_ui::pages::{preview, quarantine};
 use millwork_ui::parts::link;
@@ -26,7 +27,8 @@ async fn list(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let date = asked.parse::<DatePrefix>("date")?;
     let cursor = asked.get("cursor").map(str::to_owned);
     let reason = asked.get("reason");
-    if let Some(unknown) = reason.filter(|given| QuarantineReason::ALL.iter().all(|known| known.as_str() != *given)) {
+    let is_known = |given: &str| given == BY_OPERATOR || given.parse::<QuarantineReason>().is_ok();
+    if let Some(unknown) = reason.filter(|given| !is_known(given)) {
         return Err(ApiError::new(ErrorCode::BadQuery, format!("reason: no file is refused for `{unknown}`")));
     }
     let page = load_files(api, refused(date, reason, cursor.clone())).await?;

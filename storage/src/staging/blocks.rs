@@ -1,7 +1,7 @@
 //! A file that is written in whole blocks, bypassing the page cache (`O_DIRECT`) where the file system supports that.
 //!
-//! An output is synced as soon as it is written, and not read again soon. The page cache would cost a copy and memory
-//! that the kernel has to allocate, and to clear where a write covers part of a page.
+//! An output is synced as soon as it is written, and not read again soon. The page cache would cost a copy and
+//! memory that the kernel has to allocate, and to clear where a write covers part of a page.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -269,8 +269,8 @@ impl StagingArea {
         }
     }
 
-    /// Publishes outputs under their final names, and removes what is left of this attempt and earlier ones, all of
-    /// which have ended; returns the result of that clean-up. Idempotent. Another object under a final name is an
+    /// Publishes outputs under their final names, and removes what is left of this attempt and earlier ones, all
+    /// of which have ended; returns the result of that clean-up. Idempotent. Another object under a final name is an
     /// error, and is kept.
     pub fn publish(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<StorageResult<()>> {
         match &self.place.0 {

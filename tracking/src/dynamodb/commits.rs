@@ -1,12 +1,12 @@
 //! Commit records, and runs with what they produced.
 //!
-//! One transaction decides which attempt commits: it writes the commit record, of which there is at most one per
+//! A single transaction decides which attempt commits: it writes the commit record, of which there is at most one per
 //! generation, and moves the run to committing, on the condition that the run is unchanged: in progress with this
 //! attempt, and without a requested cancellation. Text that is too long for the record is written before it, in items
 //! of its own. The files need not be checked, since they belong to the run while it is in progress. Only those of a
 //! forced run can have become pending, and are checked just before.
 //!
-//! One transaction also gives up a record: it marks the record, and queues the run as its next generation, on the
+//! A single transaction also gives up a record: it marks the record, and queues the run as its next generation, on the
 //! condition that the run is unchanged: committing, with this attempt.
 
 use super::DynamoStore;

@@ -181,8 +181,8 @@ impl DynamoStore {
         self.update(&self.names.tracking, key::file(&seen.file.uri), &change.expression_on(seen)).await
     }
 
-    /// Changes many files as `decide` says, and updates the totals of their dates, as well as those of a run if any of
-    /// its files moved.
+    /// Changes many files as `decide` says, and updates the totals of their dates, as well as those of a run if any
+    /// of its files moved.
     pub(super) async fn change_files<T>(
         &self,
         items: &[Item],

@@ -98,8 +98,8 @@ fn fail_files(c: &Connection, id: &ManifestId, uri: Option<&str>, message: &str,
     Ok(failed)
 }
 
-/// Releases those failing files that have other content by now: they become pending, and their content is determined
-/// when they are read.
+/// Releases those failing files that have other content by now: they become pending, and their content is
+/// determined when they are read.
 fn release_overwritten(c: &Connection, id: &ManifestId, at: &str) -> Done<()> {
     let which = "manifest_id = ?1 AND status = 'failed' AND updated_at = ?2 AND overwritten_etag <> etag";
     let sql = format!("INSERT INTO timeline SELECT uri, ?2, 'pending', ?3 FROM files WHERE {which}");

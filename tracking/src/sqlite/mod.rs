@@ -1,8 +1,8 @@
 //! Embedded tracking store: one SQLite file in WAL mode, safe for several processes.
 //!
-//! One thread writes. Operations that are waiting for it share a transaction, each in its own savepoint, and so share
-//! one fsync (group commit). An operation is answered after that, and is atomic even in a crash. Other threads read,
-//! each on its own connection, so that no read waits for a write.
+//! A single thread writes. Operations that are waiting for it share a transaction, each in its own savepoint, and so
+//! share one fsync (group commit). An operation is answered after that, and is atomic even in a crash. Other threads
+//! read, each on its own connection, so that no read waits for a write.
 
 mod attempts;
 mod audits;

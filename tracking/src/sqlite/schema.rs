@@ -253,8 +253,8 @@ CREATE TRIGGER run_output AFTER UPDATE OF summary ON runs WHEN old.summary IS NO
 END;
 ";
 
-/// Migration from format 3: locks get the time they were taken, builders their heartbeats, and each run the summary of
-/// its newest valid result.
+/// Migration from format 3: locks get the time they were taken, builders their heartbeats, and each run the summary
+/// of its newest valid result.
 pub(super) const FROM_3: &str = "
 ALTER TABLE locks ADD COLUMN acquired_at TEXT NOT NULL DEFAULT '1970-01-01T00:00:00.000000Z';
 CREATE TABLE builders (

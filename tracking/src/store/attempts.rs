@@ -15,8 +15,8 @@ pub trait AttemptStore: Send + Sync {
     /// grow with their number. May be eventually consistent: only [`Self::start_attempt`] is authoritative.
     async fn due(&self, limit: usize, now: DateTime<Utc>) -> TrackingResult<Vec<Run>>;
 
-    /// Runs in [`OPEN`](crate::RunState::OPEN), oldest first. May be eventually consistent. Also finishes failing runs
-    /// that a crash interrupted.
+    /// Runs in [`OPEN`](crate::RunState::OPEN), oldest first. May be eventually consistent. Also finishes failing
+    /// runs that a crash interrupted.
     async fn open_runs(&self) -> TrackingResult<Vec<Run>>;
 
     /// Starts an attempt at a run that is queued or, after a crash, planning or running. Fails with
@@ -41,8 +41,9 @@ pub trait AttemptStore: Send + Sync {
     ) -> TrackingResult<bool>;
 
     /// Ends a run without output after this attempt, or 0 if there was none: cancelled if the failure is
-    /// [`Cancelled`](millwork_manifest::FailureClass::Cancelled), else failed. If particular files are at fault, only
-    /// these fail, and the others become pending; else all of them fail. A forced run becomes completed again with its
-    /// previous output, and its files stay unchanged. Refused if the attempt is not the run's newest, or is committed.
+    /// [`Cancelled`](millwork_manifest::FailureClass::Cancelled), else failed. If particular files are at fault,
+    /// only these fail, and the others become pending; else all of them fail. A forced run becomes completed again
+    /// with its previous output, and its files stay unchanged. Refused if the attempt is not the run's newest, or is
+    /// committed.
     async fn fail(&self, id: &ManifestId, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<()>;
 }

@@ -32,9 +32,9 @@ pub trait RunStore: Send + Sync {
     /// Number of open runs, by state. May be eventually consistent; the cost grows with their number.
     async fn count_runs(&self) -> TrackingResult<Vec<RunCount>>;
 
-    /// Cancels a run: a queued one ends at once, as by [`AttemptStore::fail`](crate::AttemptStore::fail); for an active
-    /// one the request is recorded, and its attempt can no longer be committed. Returns the resulting state. Refused if
-    /// it is committed or has ended.
+    /// Cancels a run: a queued one ends at once, as by [`AttemptStore::fail`](crate::AttemptStore::fail); for an
+    /// active one the request is recorded, and its attempt can no longer be committed. Returns the resulting state.
+    /// Refused if it is committed or has ended.
     async fn cancel(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<RunState>;
 
     /// Queues a failed or cancelled run again, with all its files; refused if another manifest has any of them. A

@@ -51,8 +51,11 @@ pub fn page(page: &Quarantine<'_>) -> Markup {
         .filter(|(name, _)| *name != "cursor")
         .filter_map(|(name, value)| Some((*name, (*value)?)))
         .collect();
+    let known = QuarantineReason::ALL.map(QuarantineReason::as_str);
+    // Operators refuse files for a reason that is no rule's.
+    let other = page.reason.filter(|reason| !known.contains(reason));
     let choices: Vec<Choice<'_>> =
-        QuarantineReason::ALL.iter().map(|reason| Choice { value: reason.as_str(), name: reason.as_str() }).collect();
+        known.into_iter().chain(other).map(|reason| Choice { value: reason, name: reason }).collect();
     let fields = html! {
         (filters::date("date", "Date", page.date.as_deref()))
         (filters::select("reason", "Reason", page.reason, &choices))

@@ -19,7 +19,7 @@ const MAX_NOTE_BYTES: i64 = 16 << 10;
 pub(super) enum Reach {
     /// Private objects of this attempt only.
     Own,
-    /// This attempt and all earlier ones, none of which is running.
+    /// The attempt and all earlier ones, none of which is running.
     AllSoFar,
 }
 

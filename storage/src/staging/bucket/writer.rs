@@ -50,7 +50,6 @@ impl Part {
 
 /// Writer of an object: either an output, whose upload stays open, or a complete object.
 pub(in crate::staging) struct BucketWriter {
-    storage: Storage,
     bucket: String,
     key: String,
     is_output: bool,
@@ -70,6 +69,9 @@ pub(in crate::staging) struct BucketWriter {
     etags: Vec<Option<String>>,
     on_the_way: usize,
     size_bytes: u64,
+    /// Storage with the threads for requests. The last field, so that it is dropped after the upload, whose beginning is
+    /// awaited on those threads.
+    storage: Storage,
 }
 
 /// Result of an upload that is being begun. Always waited for, so that an attempt that gives up finds the id noted.
