@@ -234,7 +234,7 @@ pub struct RunFile {
     /// The manifest it is in now: another one if this run failed and the file was put in a newer manifest.
     #[schema(required)]
     pub manifest_id: Option<String>,
-    /// Failure of the run.
+    /// Reason of the file's own failure or refusal, if it has one.
     #[schema(required)]
     pub reason: Option<String>,
 }

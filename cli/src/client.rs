@@ -260,14 +260,14 @@ impl Client {
         let text = response.text().await?;
         let (code, mut reason, hint) = match serde_json::from_str::<ErrorBody>(&text) {
             Ok(ErrorBody { error }) => (error.code, error.message, error.hint),
-            // The answer is from a proxy between here and the scheduler.
-            Err(_) if text.trim().is_empty() => {
-                let reason = format!("nothing else: what answers at {} may be no scheduler", self.base);
+            Err(_) if status.is_client_error() && text.trim().is_empty() => {
+                let reason = format!("without a word, so that what answers at {} may be no scheduler", self.base);
                 (ErrorCode::Unknown, reason, Some(OTHER_ADDRESS.to_owned()))
             }
+            // The answer is from a proxy between here and the scheduler.
             Err(_) => (ErrorCode::Unknown, text, None),
         };
-        if status == StatusCode::UNAUTHORIZED && matches!(self.token, Token::OfOwner { .. }) {
+        if code == ErrorCode::Unauthorized && self.token()?.is_none() {
             reason = "this command found no token: a scheduler leaves one only for the user who started it, on the same machine".to_owned();
         }
         Err(Trouble::Refused { status, code, reason, hint }.into())
@@ -313,7 +313,9 @@ fn reason_of(error: &reqwest::Error) -> String {
                 return "it speaks no TLS: say http:// instead of https://, or the address where it does".to_owned();
             }
             if text.starts_with("received unexpected message") || text.starts_with("invalid HTTP version") {
-                return format!("no HTTP is spoken there: {OTHER_ADDRESS}");
+                return format!(
+                    "no plain HTTP is spoken there: say https:// if it has a certificate; else {OTHER_ADDRESS}"
+                );
             }
             text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_owned()
         }

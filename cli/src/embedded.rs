@@ -1,8 +1,8 @@
 //! Scheduler and executor within this process, without a port.
 
+use crate::failure::Told;
 use millwork_cluster::in_process;
 use millwork_executor::work;
-use millwork_manifest::printable;
 use millwork_scheduler::Engine;
 use millwork_storage::Storage;
 
@@ -43,6 +43,7 @@ fn end_process(error: &anyhow::Error) {
         true => "; raise the limit of open files (`ulimit -n`, LimitNOFILE of systemd)",
         false => "",
     };
-    eprintln!("millwork: cannot convert in this process: {}{remedy}", printable(&format!("{error:#}")));
-    std::process::exit(1);
+    let as_json = std::env::args_os().any(|argument| argument == "--json");
+    let told = Told::of(&anyhow::anyhow!("cannot convert in this process: {error:#}{remedy}"));
+    std::process::exit(told.print(as_json).code().into());
 }

@@ -155,7 +155,7 @@ fn is_wanted(plan: &Plan) -> anyhow::Result<bool> {
     Ok(count > 0 && confirm(&format!("{} {}", plan.action, plan.subjects.counted(count)), &wanted)?)
 }
 
-/// Asks for confirmation on the terminal. Without a terminal, or with output for programs, nothing is confirmed.
+/// Asks for confirmation on the terminal. Without a terminal nothing is confirmed.
 pub(crate) fn confirm(what: &str, wanted: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(false);

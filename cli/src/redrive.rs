@@ -96,7 +96,8 @@ async fn take_back(
         if found.pending.is_empty() {
             return Ok(if found.failed.is_empty() { Exit::Done } else { Exit::Failed });
         }
-        if consent.dry_run || !confirm("Take them back", "y")? {
+        // One document is promised to programs.
+        if consent.dry_run || *json || !confirm("Take them back", "y")? {
             eprintln!("millwork: nothing was changed: say --yes, and --reason TEXT for its note, to take them back");
             return Ok(if found.failed.is_empty() { Exit::NeedsYou } else { Exit::Failed });
         }

@@ -159,14 +159,15 @@ impl Report {
             }
         }
         if self.quarantined > 0 {
-            let told = match self.unmoved.len() {
-                0 => String::new(),
-                unmoved => format!(", {unmoved} of which cannot be moved, as told above"),
-            };
-            let _ = writeln!(text, "{} refused{told}:", count(self.quarantined, "file"));
             // Files that cannot be moved are told before.
             let is_told = |file: &&QuarantinedFile| self.unmoved.iter().any(|unmoved| unmoved.uri == file.uri);
             let files: Vec<_> = self.quarantined_files.iter().filter(|file| !is_told(file)).collect();
+            let told = match self.quarantined_files.len() - files.len() {
+                0 => String::new(),
+                unmoved => format!(", {unmoved} of which cannot be moved and are told apart"),
+            };
+            let end = if files.is_empty() { "" } else { ":" };
+            let _ = writeln!(text, "{} refused{told}{end}", count(self.quarantined, "file"));
             for file in files.iter().take(MAX_SHOWN) {
                 let place = file.moved_to.as_ref().unwrap_or(&file.uri);
                 let _ = writeln!(text, "  {}: {}: {}", file.reason, printable(place.as_str()), file.detail);

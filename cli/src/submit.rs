@@ -80,11 +80,11 @@ pub(crate) async fn submit(options: Options) -> anyhow::Result<ExitCode> {
         (false, true) => PATIENCE,
         (false, false) => START,
     };
-    let mut runs = Vec::new();
+    let (mut runs, storage) = (Vec::new(), Storage::from_env());
     for manifest in &options.manifests {
         let body = match manifest.starts_with("s3://") {
             true => serde_json::to_string(&ManifestReference { uri: Some(manifest.clone()) })?,
-            false => crate::explain::load(manifest, &Storage::from_env()).await?.to_json(),
+            false => crate::explain::load(manifest, &storage).await?.to_json(),
         };
         let run = client.post_text_patiently(path::MANIFESTS, &query, body, patience).await;
         runs.push(Told::Queued(run.with_context(|| format!("manifest `{manifest}`"))?));

@@ -65,6 +65,8 @@ pub struct UnmovedFile {
     pub uri: ObjectUri,
     /// Reason for which it was refused.
     pub reason: QuarantineReason,
+    /// Explanation of the refusal and its remedy, as shown to people.
+    pub remedy: String,
     /// Reason why it cannot be moved, as shown to people.
     pub detail: String,
 }
@@ -260,7 +262,8 @@ impl Builder {
             PutAway::Moved(to) => Ok(Some(to)),
             PutAway::Marked => Ok(None),
             PutAway::Unmoved(detail) => {
-                done.unmoved.push(UnmovedFile { uri: file.uri.clone(), reason, detail });
+                let remedy = self.settings.rules.explain(reason, file.size_bytes);
+                done.unmoved.push(UnmovedFile { uri: file.uri.clone(), reason, remedy, detail });
                 Ok(None)
             }
         }

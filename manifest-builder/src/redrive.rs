@@ -77,7 +77,7 @@ impl Builder {
             // Files that an operator refused are taken back only by an operator.
             let is_kept = file.reason.as_deref() == Some(BY_OPERATOR);
             if is_kept || filter.reason.is_some_and(|reason| file.reason.as_deref() != Some(reason.as_str())) {
-                done.others += 1;
+                done.others += u64::from(state == FileState::Quarantined);
                 continue;
             }
             let verdict = match dry_run {

@@ -31,7 +31,7 @@ pub struct Manifest {
 /// A file in a manifest, with its attributes when the manifest was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestFile {
-    /// URI of the file of rejected lines.
+    /// URI of the file.
     pub uri: ObjectUri,
     /// Stored size of the file, in bytes, if known.
     #[serde(default)]

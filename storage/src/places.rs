@@ -42,7 +42,7 @@ pub struct InvalidPlace {
 /// An object that was found inside the allowed places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
-    /// URI of the object.
+    /// The object, with its size and entity tag.
     pub object: Object,
     /// Directory that the opened file must be in; `None` for an object in a bucket.
     pub inside: Option<PathBuf>,

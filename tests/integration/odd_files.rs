@@ -42,7 +42,7 @@ fn a_refused_file_that_cannot_be_moved_is_named_and_left_and_all_else_goes_on() 
         assert_eq!(unmoved.as_array().unwrap().len(), 1, "{unmoved}");
         assert_eq!(unmoved[0]["reason"], "bad-extension");
         is_told_once(&done, "closed/x.csv (bad-extension");
-        assert_eq!(done.stderr.contains("its name ends in none of"), rows == 1, "{}", done.stderr);
+        assert!(done.stderr.contains("its name ends in none of"), "{}", done.stderr);
         assert!(done.stderr.contains("no right to") && done.stderr.contains("stays where it is"), "{}", done.stderr);
         // However often it is tried: nothing of it is in the quarantine.
         assert_eq!(place.files("quarantine"), ["no-date/bad-extension/open/y.csv"]);
@@ -358,7 +358,7 @@ fn refused_and_failed_files_are_taken_back() {
     assert_eq!((count(&redrive(&[])), count(&redrive(&["--only", "failed"]))), (2, 1));
     assert_eq!(count(&redrive(&["--refused-for", "too-small"])), 1);
     assert_eq!(place.files("quarantine"), ["2025-12-23/too-small/2025-12-23-small.ndjson"]);
-    let others = redrive(&["--refused-for", "no-date", "--only", "quarantined"]);
+    let others = redrive(&["--refused-for", "no-date"]);
     assert_eq!((count(&others), &others["others"]), (0, &1.into()));
     assert_eq!(count(&redrive(&["--yes", "--reason", "the tolerance was wrong"])), 2);
     assert!(place.files("quarantine").is_empty());

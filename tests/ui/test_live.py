@@ -69,6 +69,12 @@ def test_what_is_opened_marked_and_focused_stays_while_the_overview_changes(brow
     assert page.evaluate("document.activeElement.textContent") == "all runs"
 
 
+def test_a_stream_that_lost_something_has_the_page_asked_for_again(browser, up):
+    browser.context.route("**/api/v1/events", lambda route: route.fulfill(content_type="text/event-stream", body="event: lagged\ndata: {}\n\n"))
+    with browser.page.expect_request(lambda request: request.url.endswith("/ui/runs") and request.resource_type == "fetch"):
+        browser.open("/ui/runs")
+
+
 def test_after_a_flood_and_what_was_lost_of_it_the_page_shows_what_the_store_has(browser, up):
     page, asked = browser.page, []
     told = [f"id: {number}\nevent: run\ndata: {{}}\n\n" for number in range(50_000)]

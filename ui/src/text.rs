@@ -24,7 +24,7 @@ pub fn shown(text: &str) -> Markup {
     }
 }
 
-/// First 240 characters of a text, for a list: these fill more than two lines.
+/// First 240 characters of a text, to the end of a name that is among them: more than two lines of a list.
 pub fn begun(text: &str) -> Markup {
     const MOST: usize = 240;
     match text.char_indices().nth(MOST) {
@@ -32,7 +32,7 @@ pub fn begun(text: &str) -> Markup {
             // A name is whole, so that its last part is.
             let is_open = !text[..end].matches('`').count().is_multiple_of(2);
             let rest = if is_open { text[end..].find('`').map_or(0, |rest| rest + 1) } else { 0 };
-            html! { (brief(&text[..end + rest])) " …" }
+            html! { (brief(&text[..end + rest])) @if end + rest < text.len() { " …" } }
         }
         None => brief(text),
     }

@@ -27,11 +27,9 @@ pub(super) fn note_collected(report: &mut Report, collected: &Backfilled) {
     );
     report.unmoved.clone_from(&collected.unmoved);
     let unmoved = |file: &UnmovedFile| {
-        let refused = collected.quarantined.iter().find(|refused| refused.uri == file.uri);
-        let remedy = refused.map(|refused| format!(": {}", refused.detail)).unwrap_or_default();
         format!(
-            "{} ({}{remedy}) cannot be moved to the quarantine, and stays where it is: {}",
-            file.uri, file.reason, file.detail
+            "{} ({}: {}) cannot be moved to the quarantine, and stays where it is: {}",
+            file.uri, file.reason, file.remedy, file.detail
         )
     };
     tell_some(collected.unmoved.iter().map(unmoved));

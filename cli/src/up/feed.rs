@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Pause between two listings of the directory.
 const PAUSE: Duration = Duration::from_millis(700);
-/// Interval in whole seconds, as shown to users.
+/// Pause between two listings in whole seconds, as pages and commands show it.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 /// Number of consecutive listings with new files after which a manifest is cut even though more files are
 /// arriving, so that a manifest need not wait for the end of a long copy.

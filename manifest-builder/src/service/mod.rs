@@ -34,7 +34,7 @@ const TALLY_INTERVAL: Duration = Duration::from_secs(10);
 /// Options of the service.
 #[derive(Clone, Debug)]
 pub struct ServiceOptions {
-    /// URL of the queue.
+    /// Options of the queue that is read.
     pub queue: ConsumerOptions,
     /// Number of message batches that are handled concurrently.
     pub workers: usize,

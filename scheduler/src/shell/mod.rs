@@ -215,11 +215,11 @@ impl Shell {
         let _ = self.changes.send(change);
     }
 
-    /// Private place of an attempt, for reading and removing.
     fn storage(&self) -> &Storage {
         &self.conversion.storage
     }
 
+    /// Private place of an attempt, for reading and removing.
     fn staging(&self, id: &ManifestId, attempt: u32) -> StagingArea {
         self.storage().staging(Staging::new(&self.output, id.as_str(), attempt, ""))
     }

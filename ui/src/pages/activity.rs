@@ -7,7 +7,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use maud::{Markup, html};
 use millwork_api::AuditEntry;
 
-/// Limit of subjects of an entry that are shown before it is expanded.
+/// Limit of the subjects of an entry that are shown by name; of more, the number is shown.
 const SUBJECTS: usize = 3;
 
 /// Content of the page.

@@ -25,7 +25,7 @@ const ODD: (f64, f64) = (0.5, 2.0);
 /// Totals of a date.
 #[derive(Clone, Debug)]
 pub struct DateNumbers {
-    /// Date of the files.
+    /// The date.
     pub date: NaiveDate,
     /// States with number and bytes of the files in each.
     pub files: Vec<(FileState, u64, u64)>,

@@ -13,7 +13,7 @@ pub struct Doctor<'a> {
     pub now: DateTime<Utc>,
     /// Results of the checks.
     pub examination: &'a Examination,
-    /// Path of the settings in force.
+    /// Settings in force.
     pub settings: &'a [Setting],
 }
 

@@ -21,11 +21,11 @@ pub enum Tab {
     Tasks,
     /// Input files.
     Files,
-    /// A file of rejected lines.
+    /// Rejected lines.
     Rejected,
     /// Physical plan.
     Plan,
-    /// Number of output files.
+    /// Output files.
     Output,
 }
 
