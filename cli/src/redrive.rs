@@ -96,7 +96,7 @@ async fn take_back(
         if found.pending.is_empty() {
             return Ok(if found.failed.is_empty() { Exit::Done } else { Exit::Failed });
         }
-        // One document is promised to programs.
+        // Programs are promised a single document.
         if consent.dry_run || *json || !confirm("Take them back", "y")? {
             eprintln!("millwork: nothing was changed: say --yes, and --reason TEXT for its note, to take them back");
             return Ok(if found.failed.is_empty() { Exit::NeedsYou } else { Exit::Failed });
