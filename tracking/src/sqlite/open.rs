@@ -198,7 +198,7 @@ pub(super) fn words(error: &rusqlite::Error) -> String {
             "the device failed to read or write; look at the system's log, and check the disk"
         }
         Some(ErrorCode::CannotOpen) => {
-            "SQLite cannot open it, or make its journal beside it; check owner, mode and free space of its directory"
+            "SQLite cannot open it, or make its journal beside it; check owner, mode and free space of its directory, and the limit of open files (`ulimit -n`)"
         }
         Some(ErrorCode::DatabaseBusy) => "another program holds it for long; end that, or use another --state",
         Some(ErrorCode::OutOfMemory) => "memory ran out; give more of it, or do less at once",
