@@ -245,9 +245,11 @@ impl Client {
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
-        let text =
-            self.send(request.timeout(TIMEOUT)).await?.text().await.context("the scheduler's answer broke off")?;
-        serde_json::from_str(&text).context("the scheduler's answer is not one that this version reads")
+        let base = || self.base.clone();
+        let text = self.send(request.timeout(TIMEOUT)).await?.text().await;
+        let text = text.map_err(|error| Trouble::BrokeOff { base: base(), reason: reason_of(&error) })?;
+        serde_json::from_str(&text)
+            .map_err(|error| Trouble::Unreadable { base: base(), reason: error.to_string() }.into())
     }
 
     /// Sends a request. An unsuccessful answer becomes an error with the scheduler's reason.
@@ -257,7 +259,8 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        let text = response.text().await?;
+        let text = response.text().await;
+        let text = text.map_err(|error| Trouble::BrokeOff { base: self.base.clone(), reason: reason_of(&error) })?;
         let (code, mut reason, hint) = match serde_json::from_str::<ErrorBody>(&text) {
             Ok(ErrorBody { error }) => (error.code, error.message, error.hint),
             Err(_) if status.is_client_error() && text.trim().is_empty() => {
@@ -292,7 +295,7 @@ fn scheduler_url(text: &str) -> anyhow::Result<Url> {
 }
 
 /// Advice where something else than a scheduler's API answers.
-const OTHER_ADDRESS: &str =
+pub(crate) const OTHER_ADDRESS: &str =
     "--scheduler is the address that the scheduler's --http says, not --listen, nor an executor's";
 
 /// Short reason why a scheduler is unreachable: the root causes, without error numbers.
@@ -326,7 +329,8 @@ fn reason_of(error: &reqwest::Error) -> String {
 fn can_pass(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Trouble>() {
         Some(Trouble::Refused { status, .. }) => *status == StatusCode::SERVICE_UNAVAILABLE,
-        Some(Trouble::Unreachable { .. } | Trouble::Ended | Trouble::Silent(_)) => true,
+        Some(Trouble::Unreachable { .. } | Trouble::BrokeOff { .. } | Trouble::Ended | Trouble::Silent(_)) => true,
+        Some(Trouble::Unreadable { .. }) => false,
         None => error.downcast_ref::<reqwest::Error>().is_some_and(|error| !error.is_builder()),
     }
 }

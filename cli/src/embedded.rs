@@ -2,22 +2,28 @@
 
 use crate::failure::Told;
 use millwork_cluster::in_process;
+use millwork_conversion::TaskHost;
 use millwork_executor::work;
 use millwork_scheduler::Engine;
 use millwork_storage::Storage;
+use std::sync::Arc;
 
 /// Number of concurrent tasks: the number of cores by default.
 pub(crate) fn vcores(given: Option<u32>) -> usize {
     given.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize)
 }
 
+/// Executor in this process.
+pub(crate) fn host(vcores: usize, storage: Storage) -> Arc<TaskHost> {
+    TaskHost::new(format!("embedded:{}", std::process::id()), vcores, storage)
+}
+
 /// Starts an engine with one executor.
-pub(crate) async fn start(vcores: usize, storage: Storage) -> anyhow::Result<Engine> {
+pub(crate) async fn start(host: Arc<TaskHost>) -> anyhow::Result<Engine> {
     let engine = Engine::start().await?;
     let (executor, scheduler) = in_process();
     engine.admit(executor);
-    let name = format!("embedded:{}", std::process::id());
-    let working = tokio::spawn(work(scheduler, name, vcores, storage, std::future::pending()));
+    let working = tokio::spawn(work(scheduler, host, std::future::pending()));
     let ended = async move {
         match working.await {
             Ok(Ok(end)) => tracing::debug!(%end, "the executor in this process has ended"),

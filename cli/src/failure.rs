@@ -1,5 +1,6 @@
 //! Errors for people and programs, with their exit codes.
 
+use crate::client::OTHER_ADDRESS;
 use crate::exit::Exit;
 use crate::trouble::Trouble;
 use millwork_api::ErrorCode;
@@ -77,8 +78,11 @@ impl Told {
             let code = if *code == ErrorCode::Unknown { exit.word() } else { code.as_str() };
             return Self { code, message, hint, exit, has_excerpt: false };
         }
-        if error.downcast_ref::<Trouble>().is_some() {
-            return told(Exit::Unreachable, Some(START));
+        match error.downcast_ref::<Trouble>() {
+            Some(Trouble::Unreadable { .. }) => return told(Exit::Failed, Some(OTHER_ADDRESS)),
+            Some(Trouble::BrokeOff { .. }) => return told(Exit::Unreachable, Some(AGAIN)),
+            Some(_) => return told(Exit::Unreachable, Some(START)),
+            None => {}
         }
         let is_wrong_place = error.downcast_ref::<StorageError>().is_some_and(StorageError::is_invalid);
         if error.downcast_ref::<WrongLine>().is_some() || is_wrong_place {
@@ -123,6 +127,9 @@ impl Told {
 }
 
 const START: &str = "start a scheduler, or name the one that runs with --scheduler URL (MILLWORK_SCHEDULER)";
+
+const AGAIN: &str =
+    "the same command again; what it asked for may be done already, as `millwork runs list` and `millwork audit` show";
 
 fn exit_of(status: StatusCode, code: ErrorCode) -> Exit {
     match code {
@@ -170,6 +177,11 @@ mod tests {
             let told = Told::of(&refused(code).context("asking"));
             assert_eq!((told.exit, told.code), (exit, code.as_str()));
         }
+        let (base, reason) = ("http://s".to_owned(), "end".to_owned());
+        let told = Told::of(&Trouble::Unreadable { base: base.clone(), reason: reason.clone() }.into());
+        assert_eq!((told.exit, told.hint.as_deref()), (Exit::Failed, Some(OTHER_ADDRESS)));
+        let told = Told::of(&anyhow::Error::from(Trouble::BrokeOff { base, reason }).context("asking"));
+        assert_eq!((told.exit, told.hint.as_deref()), (Exit::Unreachable, Some(AGAIN)));
         assert_eq!(Told::of(&anyhow::anyhow!("what")).exit, Exit::Failed);
         assert_eq!(Told::of(&usage("wrong").context("reading it")).exit, Exit::Usage);
         assert_eq!(Told::of(&TrackingError::Url("x".to_owned()).into()).exit, Exit::Usage);

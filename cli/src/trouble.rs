@@ -11,6 +11,10 @@ pub(crate) enum Trouble {
     Refused { status: StatusCode, code: ErrorCode, reason: String, hint: Option<String> },
     #[error("cannot reach the scheduler at {base}: {reason}")]
     Unreachable { base: String, reason: String },
+    #[error("the answer of the scheduler at {base} broke off: {reason}")]
+    BrokeOff { base: String, reason: String },
+    #[error("the answer at {base} is not one that this version reads: {reason}")]
+    Unreadable { base: String, reason: String },
     #[error("the scheduler has ended")]
     Ended,
     #[error("nothing was heard of the scheduler for {} s", .0.as_secs())]

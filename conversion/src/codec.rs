@@ -117,7 +117,9 @@ impl Node {
     fn build(self, inputs: &[Arc<dyn ExecutionPlan>], context: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
         match (self, inputs) {
             (Self::Scan { rows, projected, groups }, []) => {
-                let source = NdjsonSource::new(rows, TaskHost::of(context).storage().clone());
+                let host = TaskHost::of(context);
+                let room = host.reject_rooms().of(rows.plan, rows.limits.max_rejected_bytes);
+                let source = NdjsonSource::new(rows, host.storage().clone()).rejecting_into(room);
                 Ok(scan_exec(source.with_projected(&projected), groups))
             }
             (Self::Sink(options), [input]) => Ok(Arc::new(ParquetPartsSink::new(input.clone(), options))),

@@ -2,8 +2,10 @@
 
 use crate::turns::Turns;
 use datafusion::execution::TaskContext;
+use millwork_ndjson::{RejectRooms, TaskCounters};
 use millwork_storage::Storage;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Executor that hosts tasks for one session with a scheduler. The code that runs tasks creates one, and passes it to
 /// each task as an extension of its DataFusion session.
@@ -13,6 +15,8 @@ pub struct TaskHost {
     threads: usize,
     turns: Arc<Turns>,
     storage: Storage,
+    reject_rooms: RejectRooms,
+    read_bytes: Arc<AtomicU64>,
 }
 
 impl TaskHost {
@@ -24,7 +28,8 @@ impl TaskHost {
 
     fn with(name: String, threads: usize, storage: Storage) -> Self {
         let threads = threads.max(1);
-        Self { name, threads, turns: Turns::new(threads), storage }
+        let (reject_rooms, read_bytes) = (RejectRooms::default(), Arc::default());
+        Self { name, threads, turns: Turns::new(threads), storage, reject_rooms, read_bytes }
     }
 
     /// The host of a task.
@@ -46,6 +51,21 @@ impl TaskHost {
     /// Storage through which its tasks read and write.
     pub(crate) fn storage(&self) -> &Storage {
         &self.storage
+    }
+
+    /// Remaining bytes for rejected lines, of each plan whose tasks run here.
+    pub(crate) fn reject_rooms(&self) -> &RejectRooms {
+        &self.reject_rooms
+    }
+
+    /// Counters of a new task.
+    pub fn counters(&self) -> Arc<TaskCounters> {
+        Arc::new(TaskCounters::adding_to(self.read_bytes.clone()))
+    }
+
+    /// Stored bytes of input that its tasks have read, for progress display.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
     }
 
     /// Number of threads of the executor.

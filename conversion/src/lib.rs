@@ -32,7 +32,7 @@ pub use host::TaskHost;
 pub use judge::{AttemptOutcome, Verdict};
 pub use millwork_ndjson::{
     ColumnNames, FileLedger, Limits, MIN_CONTENT_BYTES, OtherFormat, Preview, PreviewLine, RangeLedger, TaskCounters,
-    TaskCounts, TaskStep, defect_of, input_bytes_read, preview,
+    TaskCounts, TaskStep, defect_of, preview,
 };
 /// Describes the metrics of reading and writing for Prometheus.
 pub use millwork_storage::describe_metrics;

@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) struct NdjsonSource {
     rows: Arc<RowSource>,
     storage: Storage,
+    reject_room: RejectRoom,
     table_schema: TableSchema,
     projection: ProjectionExprs,
     metrics: ExecutionPlanMetricsSet,
@@ -66,6 +67,7 @@ impl NdjsonSource {
         let schema = rows.full_schema();
         let all: Vec<usize> = (0..schema.fields().len()).collect();
         Self {
+            reject_room: RejectRoom::new(rows.limits.max_rejected_bytes),
             rows: Arc::new(rows),
             storage,
             projection: ProjectionExprs::from_indices(&all, &schema),
@@ -109,6 +111,11 @@ impl NdjsonSource {
     pub(crate) fn of_task(&self, task: usize) -> Self {
         let (execution, counters) = (Arc::default(), Arc::default());
         Self { task, execution, counters, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
+    }
+
+    /// Makes the source share the remaining bytes for rejected lines with other tasks of its plan.
+    pub(crate) fn rejecting_into(self, reject_room: RejectRoom) -> Self {
+        Self { reject_room, ..self }
     }
 
     /// Makes the source report to its task's counters.
@@ -176,9 +183,8 @@ impl NdjsonSource {
     }
 
     fn rejects(&self) -> RejectSink {
-        let RowSource { plan, limits, staging, .. } = &*self.rows;
-        let room = |place: Staging| (self.storage.staging(place), RejectRoom::of(*plan, limits.max_rejected_bytes));
-        RejectSink::new(staging.clone().map(room), self.task)
+        let to = |place: Staging| (self.storage.staging(place), self.reject_room.clone());
+        RejectSink::new(self.rows.staging.clone().map(to), self.task)
     }
 
     /// Context for the scan of a partition, and the shared reader-ahead of all ranges.

@@ -6,6 +6,7 @@ use crate::worker::{End, work};
 use futures::StreamExt;
 use millwork_cluster::messages::{FromScheduler, ToExecutor};
 use millwork_cluster::{Access, Address, SchedulerLink, connect_at};
+use millwork_conversion::TaskHost;
 use millwork_storage::Storage;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
@@ -135,7 +136,8 @@ async fn serve(
     };
     link.inbound = link.inbound.inspect(heard).boxed();
     let stop = Notify::new();
-    let work = work(link, executor.name.clone(), executor.slots, executor.storage.clone(), stop.notified());
+    let host = TaskHost::new(executor.name.clone(), executor.slots, executor.storage.clone());
+    let work = work(link, host, stop.notified());
     tokio::pin!(work);
     tokio::select! {
         end = &mut work => return Ok(Next::Reconnect(pause_after(scheduler, &end?))),

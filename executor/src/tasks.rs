@@ -43,7 +43,6 @@ struct Running {
 }
 
 /// Counts of a task so far, and the peak memory of the process during it.
-#[derive(Default)]
 struct Watch {
     counters: Arc<TaskCounters>,
     peak_memory: AtomicU64,
@@ -88,7 +87,7 @@ impl Tasks {
         let (context, host, ended) = (self.context.clone(), self.host.clone(), self.ended.clone());
         let started_at_ms = now_ms();
         let of_task = key.clone();
-        let watch = Arc::new(Watch::default());
+        let watch = Arc::new(Watch { counters: host.counters(), peak_memory: AtomicU64::new(0) });
         let watched = watch.clone();
         let running = runtime.spawn(async move {
             let (began, counters) = (Instant::now(), watched.counters.clone());

@@ -6,9 +6,9 @@ use futures::StreamExt;
 use millwork_cluster::messages::{Alive, Ended, FromExecutor, FromScheduler, Nothing, PROTOCOL, Register, ToScheduler};
 use millwork_cluster::{ALIVE_INTERVAL, SchedulerLink};
 use millwork_conversion::TaskHost;
-use millwork_storage::Storage;
 use std::fmt;
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
@@ -34,17 +34,9 @@ impl fmt::Display for End {
     }
 }
 
-/// Works for a scheduler under this name, with as many concurrent tasks as slots, until the scheduler dismisses it or
-/// is lost. Once `stop` is ready, accepts no more tasks and finishes its own.
-pub async fn work(
-    link: SchedulerLink,
-    name: String,
-    slots: usize,
-    storage: Storage,
-    stop: impl Future<Output = ()>,
-) -> std::io::Result<End> {
-    // Each session has its own turns, since threads of the previous one may still be running.
-    let host = TaskHost::new(name, slots, storage);
+/// Works for a scheduler until it dismisses the executor or is lost. Once `stop` is ready, accepts no more tasks and
+/// finishes its own. Each session needs a host of its own, since threads of the previous one may still be running.
+pub async fn work(link: SchedulerLink, host: Arc<TaskHost>, stop: impl Future<Output = ()>) -> std::io::Result<End> {
     let SchedulerLink { outbound, inbound, patience, .. } = link;
     let (ended, ends) = mpsc::channel(host.threads());
     let tasks = Tasks::new(host.clone(), ended)?;

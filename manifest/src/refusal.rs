@@ -186,19 +186,16 @@ impl Refusal<'_> {
         let causes = || std::iter::successors(Some(self.error), |&error| error.source());
         let says = |word: &str| causes().any(|cause| cause.to_string().to_lowercase().contains(word));
         let innermost = || causes().last().map(ToString::to_string).unwrap_or_default();
+        let profile = std::env::var("AWS_PROFILE").ok();
         if says("credential") {
-            let set = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role gives them";
+            let set = advice_on_credentials(profile.as_deref());
             return match says("no providers in chain") || says("not enabled") || says("not loaded") {
                 true => write!(f, "no AWS credentials were found; {set}"),
                 false => write!(f, "the AWS credentials cannot be had: {}; {set}", plain(&innermost())),
             };
         }
         if says("region must be set") || says("missing region") {
-            let thing = self.service.thing();
-            return write!(
-                f,
-                "no AWS region is set; set AWS_REGION to the {thing}'s, or AWS_PROFILE to a profile with one"
-            );
+            return write!(f, "no AWS region is set; {}", advice_on_region(self.service.thing(), profile.as_deref()));
         }
         let [own, all] = self.service.endpoint_variables();
         let (at, check) = match self.endpoint {
@@ -233,6 +230,30 @@ impl Refusal<'_> {
             }
             _ => write!(f, "{at} gave no answer that can be read: {}; {check}", plain(&innermost())),
         }
+    }
+}
+
+/// Advice if there are no credentials; `profile` is the value of AWS_PROFILE, which may name a profile that does not exist.
+fn advice_on_credentials(profile: Option<&str>) -> String {
+    match profile {
+        None => {
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role gives them".to_owned()
+        }
+        Some(name) => format!(
+            "check that ~/.aws/config or ~/.aws/credentials has the profile `{}` of AWS_PROFILE, with credentials, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            plain(name)
+        ),
+    }
+}
+
+/// Advice if there is no region; `profile` is the value of AWS_PROFILE.
+fn advice_on_region(thing: &str, profile: Option<&str>) -> String {
+    match profile {
+        None => format!("set AWS_REGION to the {thing}'s, or AWS_PROFILE to a profile with one"),
+        Some(name) => format!(
+            "set AWS_REGION to the {thing}'s, or check that ~/.aws/config has the profile `{}` of AWS_PROFILE, with a `region`",
+            plain(name)
+        ),
     }
 }
 
@@ -319,6 +340,13 @@ mod tests {
         let table =
             Refusal { service: Service::DynamoDb, ..refusal(Some("ResourceNotFoundException"), Some(400), &none) };
         assert!(table.to_string().starts_with("there is no such table; "), "{table}");
+    }
+
+    #[test]
+    fn a_profile_that_may_not_exist_is_named() {
+        for advice in [advice_on_credentials(Some("no\u{7}where")), advice_on_region("bucket", Some("no\u{7}where"))] {
+            assert!(advice.contains("has the profile `no\\u{7}where` of AWS_PROFILE"), "{advice}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct TaskCounters {
     cpu_nanos: AtomicU64,
     is_all_read: AtomicBool,
     pace: OnceLock<Arc<dyn Pace>>,
+    /// Stored bytes of input that all tasks of the executor have read.
+    read_by_all: Arc<AtomicU64>,
 }
 
 /// Hook by which a task's threads yield to those of others.
@@ -58,6 +60,11 @@ pub struct TaskCounts {
 }
 
 impl TaskCounters {
+    /// Counters of a task, whose bytes read are added to those of all tasks of its executor.
+    pub fn adding_to(read_by_all: Arc<AtomicU64>) -> Self {
+        Self { read_by_all, ..Self::default() }
+    }
+
     /// Current counts, which never decrease.
     pub fn counts(&self) -> TaskCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -88,6 +95,7 @@ impl TaskCounters {
     /// Adds scanned bytes and lines.
     pub fn scanned(&self, stored_bytes: u64, rows: u64, rejected: u64) {
         self.read_bytes.fetch_add(stored_bytes, Ordering::Relaxed);
+        self.read_by_all.fetch_add(stored_bytes, Ordering::Relaxed);
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.rejected.fetch_add(rejected, Ordering::Relaxed);
     }

@@ -63,40 +63,40 @@ pub enum RejectError {
     NoRoom(u64),
 }
 
-/// Remaining bytes for the rejected lines of a plan, shared by its tasks in this process.
+/// Remaining bytes for the rejected lines of a plan, shared by its tasks in an executor.
 #[derive(Clone, Debug)]
 pub struct RejectRoom(Arc<Room>);
 
 #[derive(Debug)]
 struct Room {
-    plan: u64,
     limit: u64,
     taken: AtomicU64,
 }
 
-/// Remaining bytes of the newest plans.
-struct Rooms(VecDeque<RejectRoom>);
+/// Remaining bytes of the newest plans of an executor, by their numbers.
+#[derive(Debug, Default)]
+pub struct RejectRooms(Mutex<VecDeque<(u64, RejectRoom)>>);
 
-static ROOMS: Mutex<Rooms> = Mutex::new(Rooms(VecDeque::new()));
-
-impl Rooms {
-    fn of(&mut self, plan: u64, limit: u64) -> RejectRoom {
-        if let Some(room) = self.0.iter().find(|room| room.0.plan == plan) {
+impl RejectRooms {
+    /// Remaining bytes of a plan; `limit` is that of a plan not seen before.
+    pub fn of(&self, plan: u64, limit: u64) -> RejectRoom {
+        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, room)) = rooms.iter().find(|(known, _)| *known == plan) {
             return room.clone();
         }
-        let room = RejectRoom(Arc::new(Room { plan, limit, taken: AtomicU64::new(0) }));
-        if self.0.len() >= REMEMBERED_PLANS {
-            self.0.pop_front();
+        let room = RejectRoom::new(limit);
+        if rooms.len() >= REMEMBERED_PLANS {
+            rooms.pop_front();
         }
-        self.0.push_back(room.clone());
+        rooms.push_back((plan, room.clone()));
         room
     }
 }
 
 impl RejectRoom {
-    /// Remaining bytes of a plan, by its number.
-    pub fn of(plan: u64, limit: u64) -> Self {
-        ROOMS.lock().unwrap_or_else(PoisonError::into_inner).of(plan, limit)
+    /// A limit of bytes, of which none are taken.
+    pub fn new(limit: u64) -> Self {
+        Self(Arc::new(Room { limit, taken: AtomicU64::new(0) }))
     }
 
     /// Reserves bytes, before anything is written.
@@ -253,7 +253,7 @@ mod tests {
     }
 
     fn written(root: &Path, write: impl FnOnce(&mut RejectSink)) -> Vec<serde_json::Value> {
-        written_with(root, RejectRoom::of(0, u64::MAX), write).1
+        written_with(root, RejectRoom::new(u64::MAX), write).1
     }
 
     fn rejection(length: usize) -> Rejection<'static> {
@@ -308,7 +308,7 @@ mod tests {
     fn escapes_do_not_multiply_a_line() {
         let root = tempfile::tempdir().unwrap();
         let lines = ["\0".repeat(MAX_RAW_BYTES), "\"".repeat(MAX_RAW_BYTES), "\0".repeat(12), "\0".repeat(20)];
-        let (size, records) = written_with(root.path(), RejectRoom::of(1, u64::MAX), |sink| {
+        let (size, records) = written_with(root.path(), RejectRoom::new(u64::MAX), |sink| {
             for line in &lines {
                 sink.write(&rejection(line.len()), line.as_bytes()).unwrap();
             }
@@ -322,11 +322,11 @@ mod tests {
     #[test]
     fn the_room_of_a_plan_is_one_and_nothing_is_written_beyond_it() {
         let root = tempfile::tempdir().unwrap();
-        let (size, _) = written_with(root.path(), RejectRoom::of(2, u64::MAX), |sink| {
+        let (size, _) = written_with(root.path(), RejectRoom::new(u64::MAX), |sink| {
             sink.write(&rejection(3), b"abc").unwrap();
         });
         // Two records, by two sinks, use up the limit for a third.
-        let room = |bytes| RejectRoom::of(3, bytes);
+        let room = |bytes| RejectRoom::new(bytes);
         for expected in [size, size, 0] {
             let (size, _) = written_with(root.path(), room(2 * size), |sink| {
                 let written = sink.write(&rejection(3), b"abc");
@@ -336,7 +336,7 @@ mod tests {
             let _ = std::fs::remove_file(root.path().join("published"));
         }
         // Limit of a byte less than a record needs.
-        written_with(root.path(), RejectRoom::of(4, size - 1), |sink| {
+        written_with(root.path(), RejectRoom::new(size - 1), |sink| {
             let full = sink.write(&rejection(3), b"abc");
             assert!(matches!(full, Err(RejectError::NoRoom(limit)) if limit == size - 1));
         });
@@ -356,7 +356,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let place = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
         let staging = Storage::default().staging(place);
-        let sink = RejectSink::new(Some((staging, RejectRoom::of(5, 0))), 0);
+        let sink = RejectSink::new(Some((staging, RejectRoom::new(0))), 0);
         assert!(sink.finish().unwrap().is_none());
         let mut nowhere = RejectSink::nowhere();
         nowhere.write(&rejection(2), b"ab").unwrap();

@@ -17,19 +17,11 @@ use super::rejects::Rejection;
 use crate::ledger::RangeLedger;
 use crate::range::FileRange;
 use crate::rows::Rows;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Limit of the fields of a line for which memory is kept between lines.
 const MAX_SPARE_FIELDS: usize = 1 << 16;
 /// Limit of the memory that is kept for the text of a line that is not UTF-8, in bytes.
 const MAX_SPARE_TEXT_BYTES: usize = 1 << 20;
-
-static INPUT_BYTES_READ: AtomicU64 = AtomicU64::new(0);
-
-/// Bytes of stored input that this process has read so far in all scans, for progress display.
-pub fn input_bytes_read() -> u64 {
-    INPUT_BYTES_READ.load(Ordering::Relaxed)
-}
 
 /// Scan of one byte range.
 pub struct FileScan<R> {
@@ -123,7 +115,6 @@ impl<R: Content> FileScan<R> {
             self.at = 0;
             let stored_bytes = self.stored_before + self.blocks.input().stored_bytes();
             let read = stored_bytes - context.stored_bytes;
-            INPUT_BYTES_READ.fetch_add(read, Ordering::Relaxed);
             let RangeLedger { rows, rejected, .. } = self.counts;
             context.counters.scanned(read, rows - self.counted.0, rejected - self.counted.1);
             self.counted = (rows, rejected);

@@ -32,22 +32,14 @@ pub fn arranged(file: &File, size_bytes: u64) -> io::Result<Option<Arranged>> {
     }
     let footer_start = size_bytes - footer.len() as u64;
     let is_little = moved <= size_bytes / LEAST_KEPT;
-    let (kept, from) = match is_little {
-        true => (footer_start, out_of_order),
-        false => (0, vec![0; metadata.num_row_groups()]),
-    };
+    let kept = if is_little { footer_start } else { 0 };
     let mut order = Order { file, data_end: footer_start, pieces: Vec::new(), at: kept, tail: Vec::new() };
-    if !is_little {
-        order.piece(0..MAGIC_BYTES as u64).map_err(as_io)?;
-    }
-    let groups = metadata.row_groups().iter().zip(from).map(|(group, from)| order.move_chunks(group, from));
-    let groups = groups.collect::<Result<Vec<_>, _>>().map_err(as_io)?;
     let groups = match is_little {
-        true => groups,
-        false => groups.into_iter().map(|g| order.move_indexes(g)).collect::<Result<Vec<_>, _>>().map_err(as_io)?,
+        true => order.move_groups(&metadata, out_of_order),
+        false => order.rewrite_groups(&metadata),
     };
-    let groups = groups.into_iter().zip(metadata.row_groups()).map(|(new, old)| order.index_pages(new, old));
-    let groups = groups.collect::<io::Result<Vec<_>>>()?;
+    let groups = groups.map_err(as_io)?.into_iter().zip(metadata.row_groups());
+    let groups = groups.map(|(new, old)| order.index_pages(new, old)).collect::<io::Result<Vec<_>>>()?;
     let metadata = ParquetMetaData::new(metadata.file_metadata().clone(), groups);
     ParquetMetaDataWriter::new(&mut order.tail, &metadata).finish().map_err(as_io)?;
     Ok(Some(Arranged { kept, pieces: order.pieces, tail: order.tail }))
@@ -120,6 +112,22 @@ impl Order<'_> {
             None => self.pieces.push(piece),
         }
         Ok(at)
+    }
+
+    /// Appends all of the old file but its page indexes and footer.
+    fn rewrite_groups(&mut self, metadata: &ParquetMetaData) -> Result<Vec<RowGroupMetaData>, ParquetError> {
+        self.piece(0..MAGIC_BYTES as u64)?;
+        let groups = self.move_groups(metadata, vec![0; metadata.num_row_groups()])?;
+        groups.into_iter().map(|group| self.move_indexes(group)).collect()
+    }
+
+    /// Appends the chunks of all row groups, of each from a column on.
+    fn move_groups(
+        &mut self,
+        metadata: &ParquetMetaData,
+        from: Vec<usize>,
+    ) -> Result<Vec<RowGroupMetaData>, ParquetError> {
+        metadata.row_groups().iter().zip(from).map(|(group, from)| self.move_chunks(group, from)).collect()
     }
 
     /// Appends the chunks of a row group, from a column on.

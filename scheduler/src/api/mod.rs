@@ -33,6 +33,7 @@ pub(crate) mod plans;
 mod preview;
 pub(crate) mod quarantine;
 mod rejected;
+mod routes;
 mod run_actions;
 pub(crate) mod run_detail;
 pub(crate) mod run_parts;
@@ -92,8 +93,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 /// Time limit of a request, except for event streams.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -124,6 +123,36 @@ pub(crate) struct Api {
 const HEAVY: usize = 2;
 
 impl Api {
+    /// Starts what counts, watches and records in the background.
+    fn start(
+        service: Service,
+        presence: Presence,
+        pulse: Pulse,
+        prices: Prices,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let metrics = metrics::install(service.certificates().clone())?;
+        let numbers = Arc::new(Numbers::new(service.clone()));
+        let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone(), presence));
+        tokio::spawn(watch::look_often(service.clone()));
+        let api = Self {
+            health: Health::new(service.clone(), pulse, counting.abort_handle()),
+            service,
+            numbers,
+            metrics,
+            prices,
+            events: Arc::new(EventLog::new()),
+            heavy: Arc::new(Semaphore::new(HEAVY)),
+            attention: Shared::default(),
+            date_totals: Shared::default(),
+            examination: Arc::default(),
+            history: Arc::default(),
+            stop,
+        };
+        tokio::spawn(event_log::keep(api.clone()));
+        Ok(api)
+    }
+
     /// Number of the latest change of a run that this process made.
     pub(crate) fn last_change(&self) -> u64 {
         self.events.number()
@@ -148,36 +177,13 @@ pub(crate) fn router(
     (presence, pulse, prices): (Presence, Pulse, Prices),
     (open, closed): (Router<Api>, Router<Api>),
 ) -> anyhow::Result<Router> {
-    let metrics = metrics::install(service.certificates().clone())?;
-    let numbers = Arc::new(Numbers::new(service.clone()));
-    let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone(), presence));
-    tokio::spawn(watch::look_often(service.clone()));
-    let health = Health::new(service.clone(), pulse, counting.abort_handle());
-    let events = Arc::new(EventLog::new());
-    let heavy = Arc::new(Semaphore::new(HEAVY));
-    let api = Api {
-        service,
-        numbers,
-        metrics,
-        prices,
-        events,
-        heavy,
-        attention: Shared::default(),
-        date_totals: Shared::default(),
-        examination: Arc::default(),
-        history: Arc::default(),
-        health,
-        stop,
-    };
-    tokio::spawn(event_log::keep(api.clone()));
-    let (checks, _) = checks().split_for_parts();
-    let (timed, _) = timed().split_for_parts();
-    let (streamed, _) = streamed().split_for_parts();
-    let pages = open
-        .layer(middleware::from_fn_with_state(places.of_strangers(), limits::limit_requests))
-        .merge(closed.layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests)));
+    let api = Api::start(service, presence, pulse, prices, stop)?;
+    let [checks, timed, streamed] =
+        [routes::checks(), routes::timed(), routes::streamed()].map(|routes| routes.split_for_parts().0);
+    let limited = |places| middleware::from_fn_with_state(places, limits::limit_requests);
+    let pages = open.layer(limited(places.of_strangers())).merge(closed.layer(limited(places.clone())));
     let asked = timed
-        .layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests))
+        .layer(limited(places.clone()))
         .merge(streamed.layer(middleware::from_fn_with_state(places, limits::limit_streams)))
         .fallback(|| async { ApiError::new(ErrorCode::NotFound, "no such path") })
         .method_not_allowed_fallback(wrong_method)
@@ -195,78 +201,6 @@ pub(crate) fn router(
 /// Wraps routes so that each request is answered, even after a panic, and counted.
 fn watched<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
     routes.layer(CatchPanicLayer::custom(error::of_panic)).layer(middleware::from_fn(metrics::count_request))
-}
-
-/// Routes that need no token, and reveal nothing about manifests, runs or files.
-fn checks() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(health::healthz))
-        .routes(routes!(health::livez))
-        .routes(routes!(health::readyz))
-        .routes(routes!(health::leaderz))
-}
-
-/// Routes with a time limit.
-fn timed() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(manifests::submit_manifest))
-        .routes(routes!(manifests::get_manifest))
-        .routes(routes!(runs::list_runs))
-        .routes(routes!(run_detail::get_run))
-        .routes(routes!(run_parts::list_run_files))
-        .routes(routes!(run_parts::list_run_ledger))
-        .routes(routes!(rejected::list_rejected))
-        .routes(routes!(mended::put_back_lines))
-        .routes(routes!(run_actions::cancel_run))
-        .routes(routes!(run_actions::retry_run))
-        .routes(routes!(run_actions::force_run))
-        .routes(routes!(run_actions::prioritise_run))
-        .routes(routes!(files::list_files))
-        .routes(routes!(files::get_file))
-        .routes(routes!(preview::get_preview))
-        .routes(routes!(quarantine::list_quarantine))
-        .routes(routes!(doctor::get_doctor))
-        .routes(routes!(state::get_file_state))
-        .routes(routes!(state::query_by_status))
-        .routes(routes!(state::get_stats))
-        .routes(routes!(state::get_processing_timeline))
-        .routes(routes!(state::find_orphans))
-        .routes(routes!(state::validate_consistency, state::mend_consistency))
-        .routes(routes!(state::reset_stuck_files))
-        .routes(routes!(state::update_state))
-        .routes(routes!(state::batch_update))
-        .routes(routes!(why::get_file_why))
-        .routes(routes!(why::get_run_why))
-        .routes(routes!(why::get_date_why))
-        .routes(routes!(why::get_executor_why))
-        .routes(routes!(why::get_attention))
-        .routes(routes!(executors::list_executors))
-        .routes(routes!(plans::make_plan))
-        .routes(routes!(plans::get_plan))
-        .routes(routes!(plans::apply_plan))
-        .routes(routes!(audit::list_audit))
-        .routes(routes!(stats::get_stats))
-        .routes(routes!(dates::list_dates))
-        .routes(routes!(dates::get_date))
-        .routes(routes!(dates::recount_date))
-        .routes(routes!(series::get_series))
-        .routes(routes!(schedulers::list_schedulers))
-        .routes(routes!(services::get_cluster))
-        .routes(routes!(services::list_builders))
-        .routes(routes!(services::list_locks))
-        .routes(routes!(services::list_drafts))
-        .routes(routes!(services::list_queues))
-        .routes(routes!(services::list_dead_letters))
-        .routes(routes!(config::get_config))
-        .routes(routes!(costs::get_run_cost))
-        .routes(routes!(costs::get_costs))
-        .routes(routes!(openapi::get_openapi))
-        .routes(routes!(metrics::get_metrics))
-}
-
-/// Routes whose answers last as long as the client listens.
-fn streamed() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(events::get_events))
 }
 
 async fn wrong_method() -> ApiError {

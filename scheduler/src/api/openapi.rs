@@ -1,5 +1,6 @@
 //! OpenAPI description of the API.
 
+use super::routes;
 use axum::http::header;
 use axum::response::IntoResponse;
 use millwork_api::ErrorBody;
@@ -37,7 +38,7 @@ struct Frame;
 /// OpenAPI document of the API.
 pub(super) fn document() -> OpenApi {
     let mut document = Frame::openapi();
-    for router in [super::timed(), super::streamed(), super::checks()] {
+    for router in [routes::timed(), routes::streamed(), routes::checks()] {
         document.merge(router.into_openapi());
     }
     let scheme = SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).build());

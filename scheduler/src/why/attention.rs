@@ -40,14 +40,20 @@ pub struct Attention {
     pub is_capped: bool,
 }
 
-/// Diagnoses found so far.
-#[derive(Default)]
+/// Diagnoses found so far, and what they are made by.
 pub(super) struct Found {
+    cluster: ClusterFacts,
+    settings: Settings,
+    pub(super) now: DateTime<Utc>,
     diagnoses: Vec<(String, Diagnosis)>,
     pub(super) is_capped: bool,
 }
 
 impl Found {
+    pub(super) fn diagnose(&self, subject: &Subject, facts: &Facts) -> Diagnosis {
+        diagnose(subject, facts, &self.settings, self.now)
+    }
+
     pub(super) fn add(&mut self, cause: String, diagnosis: Diagnosis) {
         if diagnosis.standing == Standing::NeedsYou {
             self.diagnoses.push((cause, diagnosis));
@@ -60,37 +66,36 @@ impl Inspector {
     pub async fn attention(&self, now: DateTime<Utc>) -> TrackingResult<Attention> {
         let (cluster, builder) = self.cluster(now).await?;
         let settings = self.settings(builder.as_ref());
-        let mut found = Found::default();
+        let mut found = Found { cluster, settings, now, diagnoses: Vec::new(), is_capped: false };
         let failed = RunFilter { state: Some(RunState::Failed), limit: LOOKED_AT, ..RunFilter::default() };
         let failed = self.store.list_runs(&failed).await?;
-        let files = FileFilter { state: Some(FileState::Failed), limit: LOOKED_AT, ..FileFilter::default() };
-        let files = self.store.list_files(&files).await?;
-        found.is_capped |= failed.next_cursor.is_some() || files.next_cursor.is_some();
-        add_failed_runs(&mut found, &failed.items, &files, &settings, now);
+        let files = self.files_in(FileState::Failed, &mut found).await?;
+        found.is_capped |= failed.next_cursor.is_some();
+        add_failed_runs(&mut found, &failed.items, &files);
+        self.add_unfinished(&mut found).await?;
+        self.add_dates(&mut found).await?;
+        self.add_drafts(&mut found).await?;
         let known = failed.items.into_iter().map(|run| (run.manifest_id.to_string(), Some(run)));
         let mut runs: HashMap<String, Option<Run>> = known.collect();
-        self.add_unfinished(&mut found, &cluster, &settings, now).await?;
-        self.add_dates(&mut found, &cluster, &settings, now).await?;
-        self.add_drafts(&mut found, &cluster, &settings, now).await?;
-        let refused = FileFilter { state: Some(FileState::Quarantined), limit: LOOKED_AT, ..FileFilter::default() };
-        let refused = self.store.list_files(&refused).await?;
-        found.is_capped |= refused.next_cursor.is_some();
+        let refused = self.files_in(FileState::Quarantined, &mut found).await?;
         for file in refused.items.iter().chain(&files.items) {
-            self.add_file(&mut found, &mut runs, file, builder.as_ref(), &settings, now).await?;
+            self.add_file(&mut found, &mut runs, file, builder.as_ref()).await?;
         }
-        self.add_without_rows(&mut found, &settings, now).await?;
+        self.add_without_rows(&mut found).await?;
         let (items, left_out) = fold(found.diagnoses, MAX_ITEMS);
         Ok(Attention { at: now, items, left_out, is_capped: found.is_capped })
     }
 
+    /// Files in a state, the oldest first.
+    async fn files_in(&self, state: FileState, found: &mut Found) -> TrackingResult<Page<TrackedFile>> {
+        let filter = FileFilter { state: Some(state), limit: LOOKED_AT, ..FileFilter::default() };
+        let page = self.store.list_files(&filter).await?;
+        found.is_capped |= page.next_cursor.is_some();
+        Ok(page)
+    }
+
     /// Adds active runs, and the obstacle of the first queued run.
-    async fn add_unfinished(
-        &self,
-        found: &mut Found,
-        cluster: &ClusterFacts,
-        settings: &Settings,
-        now: DateTime<Utc>,
-    ) -> TrackingResult<()> {
+    async fn add_unfinished(&self, found: &mut Found) -> TrackingResult<()> {
         let mut open = Vec::new();
         for state in RunState::OPEN {
             let filter = RunFilter { state: Some(state), limit: MAX_OPEN, ..RunFilter::default() };
@@ -101,27 +106,21 @@ impl Inspector {
         open.sort_by_key(|run| run.started_at);
         found.is_capped |= open.len() > MAX_OPEN;
         open.truncate(MAX_OPEN);
-        open.extend(self.store.due(1, now).await?);
+        open.extend(self.store.due(1, found.now).await?);
         let newest = if open.iter().any(is_under_way) { self.newest_completed().await? } else { Vec::new() };
         for run in open {
-            let run_facts = self.run_facts_beside(&run, &newest, now).await?;
-            let facts = Facts { run: Some(run_facts), cluster: cluster.clone(), ..Facts::default() };
-            let diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
+            let run_facts = self.run_facts_beside(&run, &newest, found.now).await?;
+            let facts = Facts { run: Some(run_facts), cluster: found.cluster.clone(), ..Facts::default() };
+            let diagnosis = found.diagnose(&Subject::Run(run.manifest_id.to_string()), &facts);
             found.add(String::new(), diagnosis);
         }
         Ok(())
     }
 
     /// Adds dates with due manifests that no builder makes.
-    async fn add_dates(
-        &self,
-        found: &mut Found,
-        cluster: &ClusterFacts,
-        settings: &Settings,
-        now: DateTime<Utc>,
-    ) -> TrackingResult<()> {
+    async fn add_dates(&self, found: &mut Found) -> TrackingResult<()> {
         let backlogs = self.store.backlogs().await?;
-        let open = open_wishes(&*self.store, now).await?;
+        let open = open_wishes(&*self.store, found.now).await?;
         found.is_capped |= backlogs.len() > MAX_DATES;
         for (date, backlog) in backlogs.into_iter().take(MAX_DATES) {
             let facts = DateFacts {
@@ -132,27 +131,22 @@ impl Inspector {
                 wishes: Self::wishes_of(date, &open),
                 ..self.lock_of(date).await?
             };
-            let facts = Facts { date: Some(facts), cluster: cluster.clone(), ..Facts::default() };
-            found.add(String::new(), diagnose(&Subject::Date(date.to_string()), &facts, settings, now));
+            let facts = Facts { date: Some(facts), cluster: found.cluster.clone(), ..Facts::default() };
+            let diagnosis = found.diagnose(&Subject::Date(date.to_string()), &facts);
+            found.add(String::new(), diagnosis);
         }
         Ok(())
     }
 
     /// Adds drafts that the sweep should have finished.
-    async fn add_drafts(
-        &self,
-        found: &mut Found,
-        cluster: &ClusterFacts,
-        settings: &Settings,
-        now: DateTime<Utc>,
-    ) -> TrackingResult<()> {
-        let before = now - Duration::seconds(OLD_DRAFT_SECONDS);
+    async fn add_drafts(&self, found: &mut Found) -> TrackingResult<()> {
+        let before = found.now - Duration::seconds(OLD_DRAFT_SECONDS);
         let (drafts, is_all) = old_drafts(&*self.store, before).await?;
         found.is_capped |= !is_all || drafts.len() > MAX_OPEN;
         for run in drafts.into_iter().take(MAX_OPEN) {
             let date = Some(self.lock_of(run.date).await?);
-            let facts = Facts { run: Some(head_facts(&run)), date, cluster: cluster.clone(), ..Facts::default() };
-            let mut diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
+            let facts = Facts { run: Some(head_facts(&run)), date, cluster: found.cluster.clone(), ..Facts::default() };
+            let mut diagnosis = found.diagnose(&Subject::Run(run.manifest_id.to_string()), &facts);
             diagnosis.standing = Standing::NeedsYou;
             found.add(String::new(), diagnosis);
         }
@@ -166,12 +160,10 @@ impl Inspector {
         runs: &mut HashMap<String, Option<Run>>,
         file: &TrackedFile,
         builder: Option<&BuilderAbout>,
-        settings: &Settings,
-        now: DateTime<Utc>,
     ) -> TrackingResult<()> {
         let mut known = file_facts(file);
         if file.state == FileState::Quarantined {
-            let today = DatePrefix::from(now.date_naive());
+            let today = DatePrefix::from(found.now.date_naive());
             let accepts = |builder| rules_of(builder).judge(&file.uri.key(), file.size_bytes, today);
             known.verdict = builder.map(accepts).map(|verdict| match verdict {
                 millwork_manifest::Arrival::Accepted(_) => Ok(()),
@@ -190,7 +182,7 @@ impl Inspector {
             _ => None,
         };
         let facts = Facts { file: Some(known), run: run.as_ref().map(head_facts), ..Facts::default() };
-        let diagnosis = diagnose(&Subject::File(file.uri.to_string()), &facts, settings, now);
+        let diagnosis = found.diagnose(&Subject::File(file.uri.to_string()), &facts);
         // Files of failed runs are covered by their run.
         if matches!(diagnosis.code, Code::Refused | Code::Orphan | Code::Changed) {
             let cause = if diagnosis.code == Code::Refused { file.reason.clone() } else { None };
@@ -201,20 +193,14 @@ impl Inspector {
 }
 
 /// Adds failed runs, grouped by class and beginning of their message.
-fn add_failed_runs(
-    found: &mut Found,
-    failed: &[Run],
-    files: &Page<TrackedFile>,
-    settings: &Settings,
-    now: DateTime<Utc>,
-) {
+fn add_failed_runs(found: &mut Found, failed: &[Run], files: &Page<TrackedFile>) {
     let is_all = files.next_cursor.is_none();
     let with_files: HashSet<&str> = files.items.iter().filter_map(|file| file.manifest_id.as_deref()).collect();
     // Files of other failed runs have been converted or released since.
     let is_wanted = |run: &&Run| !is_all || with_files.contains(run.manifest_id.as_str());
     for run in failed.iter().filter(is_wanted) {
         let facts = Facts { run: Some(head_facts(run)), ..Facts::default() };
-        let diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
+        let diagnosis = found.diagnose(&Subject::Run(run.manifest_id.to_string()), &facts);
         found.add(cause_of(run), diagnosis);
     }
 }

@@ -4,8 +4,8 @@ use super::Inspector;
 use super::attention::{Found, LOOKED_AT, MAX_OPEN};
 use super::files::{file_facts, head_facts};
 use crate::commit::RunResult;
-use chrono::{DateTime, Duration, Utc};
-use millwork_diagnosis::{Code, Facts, LedgerRow, OutputFacts, Settings, Subject, diagnose};
+use chrono::Duration;
+use millwork_diagnosis::{Code, Facts, LedgerRow, OutputFacts, RunFacts, Subject};
 use millwork_manifest::{FileState, ObjectUri, RunState};
 use millwork_tracking::{Run, RunFilter, TrackedFile, TrackingResult};
 use serde::Deserialize;
@@ -16,14 +16,9 @@ const TOLD_DAYS: i64 = 7;
 impl Inspector {
     /// Adds files without rows of the newest completed runs, by kind. A file that was replaced since belongs to another
     /// run, or is pending.
-    pub(super) async fn add_without_rows(
-        &self,
-        found: &mut Found,
-        settings: &Settings,
-        now: DateTime<Utc>,
-    ) -> TrackingResult<()> {
+    pub(super) async fn add_without_rows(&self, found: &mut Found) -> TrackingResult<()> {
         let filter = RunFilter { state: Some(RunState::Completed), limit: LOOKED_AT, ..RunFilter::default() };
-        let since = now - Duration::days(TOLD_DAYS);
+        let since = found.now - Duration::days(TOLD_DAYS);
         let mut runs = self.store.list_runs(&filter).await?.items;
         runs.retain(|run| run.summary.is_some_and(|summary| summary.without_rows > 0));
         runs.retain(|run| run.ended_at.is_none_or(|at| at >= since));
@@ -32,51 +27,49 @@ impl Inspector {
         for run in runs {
             // Listings contain no results, so that the run is read.
             if let Some(run) = self.store.run(&run.manifest_id).await? {
-                self.add_files_without_rows(found, &run, settings, now).await?;
+                self.add_files_without_rows(found, &run).await?;
             }
         }
         Ok(())
     }
 
-    async fn add_files_without_rows(
-        &self,
-        found: &mut Found,
-        run: &Run,
-        settings: &Settings,
-        now: DateTime<Utc>,
-    ) -> TrackingResult<()> {
+    async fn add_files_without_rows(&self, found: &mut Found, run: &Run) -> TrackingResult<()> {
         let Some(result) = run.result.as_ref().and_then(|result| RunResult::deserialize(result).ok()) else {
             return Ok(());
         };
-        let output = OutputFacts {
-            rows: result.rows,
-            rejected: result.rejected,
-            files: result.outputs.len() as u64,
-            rejected_lines: result.rejected_lines.clone(),
-            ..OutputFacts::default()
-        };
-        let odd =
-            result.ledger.iter().filter_map(|row| Some((row, row.uri.parse::<ObjectUri>().ok()?, row.without_rows()?)));
-        let mut odd: Vec<_> = odd.take(LOOKED_AT + 1).collect();
+        let without_rows = |row| Some((row, row.uri.parse::<ObjectUri>().ok()?, row.without_rows()?));
+        let mut odd: Vec<_> = result.ledger.iter().filter_map(without_rows).take(LOOKED_AT + 1).collect();
         found.is_capped |= odd.len() > LOOKED_AT;
         odd.truncate(LOOKED_AT);
         let uris: Vec<ObjectUri> = odd.iter().map(|(_, uri, _)| uri.clone()).collect();
-        let is_of_run = |file: &TrackedFile| {
-            file.state == FileState::Completed && file.manifest_id.as_deref() == Some(run.manifest_id.as_str())
-        };
+        let of_run = facts_of_run(run, &result);
         for ((row, uri, cause), file) in odd.into_iter().zip(self.store.files(&uris).await?) {
-            let Some(file) = file.filter(is_of_run) else { continue };
+            let Some(file) = file.filter(|file| is_converted_by(file, run)) else { continue };
             let (lines, rows, rejected, blank) = (row.lines, row.rows, row.rejected, row.blank);
             let mut known = file_facts(&file);
             known.ledger = Some(LedgerRow { lines, rows, rejected, blank, without_rows: Some(cause) });
-            let mut of_run = head_facts(run);
-            of_run.output = Some(output.clone());
-            let facts = Facts { file: Some(known), run: Some(of_run), ..Facts::default() };
-            let diagnosis = diagnose(&Subject::File(uri.to_string()), &facts, settings, now);
+            let facts = Facts { file: Some(known), run: Some(of_run.clone()), ..Facts::default() };
+            let diagnosis = found.diagnose(&Subject::File(uri.to_string()), &facts);
             if diagnosis.code == Code::NoRows {
                 found.add(row.other_format.map(|format| format.to_string()).unwrap_or_default(), diagnosis);
             }
         }
         Ok(())
     }
+}
+
+fn facts_of_run(run: &Run, result: &RunResult) -> RunFacts {
+    let output = OutputFacts {
+        rows: result.rows,
+        rejected: result.rejected,
+        files: result.outputs.len() as u64,
+        rejected_lines: result.rejected_lines.clone(),
+        ..OutputFacts::default()
+    };
+    RunFacts { output: Some(output), ..head_facts(run) }
+}
+
+/// Tells whether the run converted the file as it is now.
+fn is_converted_by(file: &TrackedFile, run: &Run) -> bool {
+    file.state == FileState::Completed && file.manifest_id.as_deref() == Some(run.manifest_id.as_str())
 }

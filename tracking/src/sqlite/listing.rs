@@ -46,6 +46,11 @@ impl Conditions {
         }
     }
 
+    /// Adds the condition that a time lies in a range, whose end is exclusive.
+    fn and_between(self, column: &str, since: Option<String>, until: Option<String>) -> Self {
+        self.and_if(&format!("{column} >= ?"), since.as_deref()).and_if(&format!("{column} < ?"), until.as_deref())
+    }
+
     fn and_begins(self, key: &str, prefix: Option<&str>) -> Self {
         match prefix {
             Some(prefix) => self.and(&format!("{key} >= ? AND {key} < ?"), &[prefix, &format!("{prefix}\u{10ffff}")]),
@@ -226,41 +231,52 @@ pub(super) fn files(c: &Connection, filter: &FileFilter) -> Done<Page<TrackedFil
     });
     let cursor = cursor.transpose()?;
     let states: Vec<FileState> = filter.state.map_or_else(|| filter.states.clone(), |state| vec![state]);
-    let words: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
-    let (date, prefix) = (filter.date.map(|date| date.to_string()), filter.prefix.as_deref());
-    let (date, reason) = (date.as_deref(), filter.reason.as_deref());
-    let (since, until) = (filter.since.map(time), filter.until.map(time));
     let is_few = !states.is_empty() && !states.contains(&FileState::Completed);
-    let none = Conditions::default();
-    if prefix.is_some() && !is_few && reason.is_none() {
-        let rest = none.clone().and_any("status", &words).and_if("date_prefix = ?", date);
-        let rest = rest.and_if("upload_time >= ?", since.as_deref()).and_if("upload_time < ?", until.as_deref());
-        let way = Way::new(FILES_BY_KEY, none.and_begins("uri", prefix), rest, MAX_ROWS);
-        return FILES_BY_URI.page(c, vec![way], cursor, filter.limit);
+    if filter.prefix.is_some() && !is_few && filter.reason.is_none() {
+        return FILES_BY_URI.page(c, vec![way_by_uri(filter, &states)], cursor, filter.limit);
     }
     // Later pages begin after the cursor, so that the lower bound is implied.
-    let since = since.filter(|since| cursor.as_ref().is_none_or(|(at, _)| at < since));
-    let within = none.clone().and_if("upload_time >= ?", since.as_deref()).and_if("upload_time < ?", until.as_deref());
-    let begins = none.clone().and_begins("uri", prefix);
+    let since = filter.since.map(time).filter(|since| cursor.as_ref().is_none_or(|(at, _)| at < since));
+    let within = Conditions::default().and_between("upload_time", since, filter.until.map(time));
+    FILES.page(c, ways_by_arrival(filter, &states, is_few, &within), cursor, filter.limit)
+}
+
+/// Way to the files with a prefix, in order of URI.
+fn way_by_uri(filter: &FileFilter, states: &[FileState]) -> Way {
+    let date = filter.date.map(|date| date.to_string());
+    let rest = Conditions::default().and_any("status", &words_of(states)).and_if("date_prefix = ?", date.as_deref());
+    let rest = rest.and_between("upload_time", filter.since.map(time), filter.until.map(time));
+    Way::new(FILES_BY_KEY, Conditions::default().and_begins("uri", filter.prefix.as_deref()), rest, MAX_ROWS)
+}
+
+/// Ways to files in order of arrival, which is in a range.
+fn ways_by_arrival(filter: &FileFilter, states: &[FileState], is_few: bool, within: &Conditions) -> Vec<Way> {
+    let words = words_of(states);
+    let date = filter.date.map(|date| date.to_string());
+    let none = Conditions::default();
+    let begins = none.clone().and_begins("uri", filter.prefix.as_deref());
     let of = |column: &str, value: &str| within.clone().and(&format!("{column} = ?"), &[value]);
-    let ways = match (reason, date) {
-        (Some(reason), _) => {
+    match (filter.reason.as_deref(), date.as_deref()) {
+        (Some(reason), date) => {
             let rest = begins.and_any("status", &words).and_if("date_prefix = ?", date);
             vec![Way::new("files_by_reason", of("reason", reason), rest, MAX_ENTRIES)]
         }
         (None, Some(date)) if is_few => {
-            states.iter().map(|state| way_to_few(*state, date, &within, begins.clone())).collect()
+            states.iter().map(|state| way_to_few(*state, date, within, begins.clone())).collect()
         }
         (None, Some(date)) => {
             vec![Way::new("files_by_date", of("date_prefix", date), none.and_any("status", &words), MAX_ROWS)]
         }
-        (None, None) if states.is_empty() => vec![Way::new("files_by_age", within, none, MAX_ENTRIES)],
+        (None, None) if states.is_empty() => vec![Way::new("files_by_age", within.clone(), none, MAX_ENTRIES)],
         (None, None) => {
             let way = |state: &&str| Way::new("files_by_status", of("status", state), begins.clone(), MAX_ENTRIES);
             words.iter().map(way).collect()
         }
-    };
-    FILES.page(c, ways, cursor, filter.limit)
+    }
+}
+
+fn words_of(states: &[FileState]) -> Vec<&'static str> {
+    states.iter().map(|state| state.as_str()).collect()
 }
 
 /// Way to the files of a date in a state that few are in.
@@ -285,33 +301,33 @@ pub(super) fn runs(c: &Connection, filter: &RunFilter) -> Done<Page<Run>> {
     let cursor =
         filter.cursor.as_ref().map(|cursor| place(cursor).ok_or_else(|| TrackingError::BadCursor(cursor.clone())));
     let cursor = cursor.transpose()?.map(|(at, id)| (time(at), id.to_string()));
-    let words = |one: Option<&'static str>, more: Vec<&'static str>| one.map_or(more, |one| vec![one]);
-    let states =
-        words(filter.state.map(|state| state.as_str()), filter.states.iter().map(|state| state.as_str()).collect());
-    let classes = words(
-        filter.failure_class.map(|class| class.as_str()),
-        filter.failure_classes.iter().map(|class| class.as_str()).collect(),
-    );
-    let date = filter.date.map(|date| date.to_string());
-    let (date, since) = (date.as_deref(), filter.since.map(time));
     // Later pages begin before the cursor, so that the upper bound is implied.
     let until = filter.until.map(time).filter(|until| cursor.as_ref().is_none_or(|(at, _)| at >= until));
-    let none = Conditions::default();
-    let within = none.clone().and_if("created_at >= ?", since.as_deref()).and_if("created_at < ?", until.as_deref());
-    let begins = none.clone().and_begins("manifest_id", filter.prefix.as_deref());
-    let ways = if filter.prefix.is_some() && has_few(c, &begins)? {
-        let rest = none.and_any("status", &states).and_any("failure_class", &classes).and_if("date_prefix = ?", date);
-        let rest = rest.and_if("created_at >= ?", since.as_deref()).and_if("created_at < ?", until.as_deref());
-        vec![Way { look: None, ..Way::new(RUNS_BY_KEY, begins, rest, MAX_SORTED) }]
-    } else if classes.is_empty() {
-        ways_by_state(&states, date, &within, &begins)
-    } else {
-        let rest = begins.and_any("status", &states).and_if("date_prefix = ?", date);
-        let of_class = |class: &&str| within.clone().and("failure_class = ?", &[class]);
-        let way = |class: &&str| Way::new("runs_by_class", of_class(class), rest.clone(), MAX_ENTRIES);
-        classes.iter().map(way).collect()
-    };
-    RUNS.page(c, ways, cursor, filter.limit)
+    let within = Conditions::default().and_between("created_at", filter.since.map(time), until);
+    let begins = Conditions::default().and_begins("manifest_id", filter.prefix.as_deref());
+    let is_sorted = filter.prefix.is_some() && has_few(c, &begins)?;
+    RUNS.page(c, ways_to_runs(filter, is_sorted, within, begins), cursor, filter.limit)
+}
+
+/// Ways to runs: those whose ids begin alike are read in order of id, and sorted, if there are few.
+fn ways_to_runs(filter: &RunFilter, is_sorted: bool, within: Conditions, begins: Conditions) -> Vec<Way> {
+    let states = filter.state.map_or_else(|| filter.states.clone(), |state| vec![state]);
+    let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+    let classes = filter.failure_class.map_or_else(|| filter.failure_classes.clone(), |class| vec![class]);
+    let classes: Vec<&str> = classes.iter().map(|class| class.as_str()).collect();
+    let date = filter.date.map(|date| date.to_string());
+    if is_sorted {
+        let rest = within.and_any("status", &states).and_any("failure_class", &classes);
+        let rest = rest.and_if("date_prefix = ?", date.as_deref());
+        return vec![Way { look: None, ..Way::new(RUNS_BY_KEY, begins, rest, MAX_SORTED) }];
+    }
+    if classes.is_empty() {
+        return ways_by_state(&states, date.as_deref(), &within, &begins);
+    }
+    let rest = begins.and_any("status", &states).and_if("date_prefix = ?", date.as_deref());
+    let of_class = |class: &&str| within.clone().and("failure_class = ?", &[class]);
+    let way = |class: &&str| Way::new("runs_by_class", of_class(class), rest.clone(), MAX_ENTRIES);
+    classes.iter().map(way).collect()
 }
 
 /// Ways to the runs of these states, or of any, of a date or of all dates.

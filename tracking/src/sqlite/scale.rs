@@ -44,21 +44,33 @@ fn seed(path: &Path) {
     c.pragma_update(None, "user_version", 3).unwrap();
 }
 
+/// Queries that took too long.
+#[derive(Debug, Default)]
+struct Slow(Vec<(&'static str, Duration)>);
+
+impl Slow {
+    async fn time<T, E: std::fmt::Debug>(
+        &mut self,
+        what: &'static str,
+        query: impl Future<Output = Result<T, E>>,
+    ) -> T {
+        let began = Instant::now();
+        let answer = query.await.unwrap();
+        if began.elapsed() > PATIENCE {
+            self.0.push((what, began.elapsed()));
+        }
+        answer
+    }
+}
+
 #[tokio::test]
 async fn a_large_state_of_the_format_before_is_changed_and_answers_at_once() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("state.db");
     seed(&path);
     let store = SqliteStore::open(&path).unwrap();
-    let mut slow = Vec::new();
-    let mut timed = |what: &'static str, began: Instant| {
-        if began.elapsed() > PATIENCE {
-            slow.push((what, began.elapsed()));
-        }
-    };
-    let began = Instant::now();
-    let dates = store.date_totals(None, None).await.unwrap();
-    timed("all dates", began);
+    let mut slow = Slow::default();
+    let dates = slow.time("all dates", store.date_totals(None, None)).await;
     assert_eq!(dates.len() as u64, DATES);
     let files =
         |state| dates.iter().filter_map(|(_, totals)| totals.files.get(&state)).map(|total| total.files).sum::<u64>();
@@ -66,24 +78,18 @@ async fn a_large_state_of_the_format_before_is_changed_and_answers_at_once() {
     let runs: u64 = dates.iter().map(|(_, totals)| totals.runs[&RunState::Completed]).sum();
     let rows: u64 = dates.iter().map(|(_, totals)| totals.output.rows).sum();
     assert_eq!((runs, rows), (RUNS, 7 * RUNS));
-    let began = Instant::now();
     let (date, totals) = dates[0].clone();
-    assert_eq!(store.date_totals(Some(date), Some(date)).await.unwrap(), [(date, totals.clone())]);
-    timed("a date", began);
-    let began = Instant::now();
-    assert_eq!(store.count_files().await.unwrap().iter().map(|(_, count)| count).sum::<u64>(), FILES);
-    timed("files by state", began);
-    let began = Instant::now();
-    let page = store.list_runs(&RunFilter { limit: 100, ..RunFilter::default() }).await.unwrap();
-    timed("runs", began);
+    assert_eq!(slow.time("a date", store.date_totals(Some(date), Some(date))).await, [(date, totals.clone())]);
+    let counts = slow.time("files by state", store.count_files()).await;
+    assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), FILES);
+    let newest = RunFilter { limit: 100, ..RunFilter::default() };
+    let page = slow.time("runs", store.list_runs(&newest)).await;
     assert_eq!(page.items[0].summary.map(|summary| (summary.rows, summary.executors)), Some((7, 2)));
-    let began = Instant::now();
-    let filter = FileFilter { state: Some(FileState::Completed), limit: 100, ..FileFilter::default() };
-    assert_eq!(store.list_files(&filter).await.unwrap().items.len(), 100);
-    timed("files", began);
-    let began = Instant::now();
-    let _ = (store.arrivals().await.unwrap(), store.backlogs().await.unwrap(), store.count_runs().await.unwrap());
-    timed("what the recorder asks", began);
-    assert!(slow.is_empty(), "{slow:?}");
+    let completed = FileFilter { state: Some(FileState::Completed), limit: 100, ..FileFilter::default() };
+    assert_eq!(slow.time("files", store.list_files(&completed)).await.items.len(), 100);
+    slow.time("arrivals", store.arrivals()).await;
+    slow.time("backlogs", store.backlogs()).await;
+    slow.time("runs by state", store.count_runs()).await;
+    assert!(slow.0.is_empty(), "{slow:?}");
     assert_eq!(store.recount_totals(date).await.unwrap(), totals, "a count changes nothing");
 }
