@@ -69,6 +69,20 @@ pub(crate) async fn cluster(options: ClusterOptions) -> anyhow::Result<ExitCode>
         print_json(&cluster)?;
         return Ok(Exit::Done.into());
     }
+    table::print(["WHAT", "NAME", "STATE", "SEEN", "VERSION"], &processes(&cluster));
+    if !cluster.executors.leads {
+        eprintln!("this scheduler stands by: executors are connected to the one that runs the manifests");
+    }
+    let locks: Vec<[String; 4]> = cluster.locks.iter().map(lock).collect();
+    if !locks.is_empty() {
+        println!();
+        table::print(["LOCK", "STATE", "HOLDER", "TOKEN"], &locks);
+    }
+    Ok(Exit::Done.into())
+}
+
+/// Rows of the schedulers, executors and builders.
+fn processes(cluster: &Cluster) -> Vec<[String; 5]> {
     let schedulers = cluster.schedulers.iter().map(|scheduler| {
         let role = if scheduler.leads { "leader" } else { "standby" };
         [
@@ -90,17 +104,7 @@ pub(crate) async fn cluster(options: ClusterOptions) -> anyhow::Result<ExitCode>
         let said = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         ["builder".to_owned(), builder.id.clone(), said(&builder.mode), time(builder.seen_at), said(&builder.version)]
     });
-    let rows: Vec<[String; 5]> = schedulers.chain(executors).chain(builders).collect();
-    table::print(["WHAT", "NAME", "STATE", "SEEN", "VERSION"], &rows);
-    if !cluster.executors.leads {
-        eprintln!("this scheduler stands by: executors are connected to the one that runs the manifests");
-    }
-    let locks: Vec<[String; 4]> = cluster.locks.iter().map(lock).collect();
-    if !locks.is_empty() {
-        println!();
-        table::print(["LOCK", "STATE", "HOLDER", "TOKEN"], &locks);
-    }
-    Ok(Exit::Done.into())
+    schedulers.chain(executors).chain(builders).collect()
 }
 
 fn lock(lock: &LockInfo) -> [String; 4] {

@@ -86,9 +86,16 @@ pub(crate) async fn explain_input(
     query: Query,
     shape: (usize, bool),
 ) -> anyhow::Result<ExitCode> {
+    let manifest = manifest_of(input, rules, &conversion.storage).await?;
+    let conversion = ConversionOptions { query, input: Some(Places::of(input)), ..conversion.clone() };
+    print_plan(&manifest, &conversion, shape).await
+}
+
+/// Manifest of the files of the first date that can be converted.
+async fn manifest_of(input: &Location, rules: &Rules, storage: &Storage) -> anyhow::Result<Manifest> {
     let today = chrono::Utc::now().date_naive().into();
     let settings = rules.settings(Places::of(input), ".", None, None, None)?;
-    let listed = conversion.storage.list(input).await?;
+    let listed = storage.list(input).await?;
     // Refused entries would not be converted.
     let listed = listed.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
     let mut objects: Vec<_> = listed.try_collect().await?;
@@ -110,10 +117,7 @@ pub(crate) async fn explain_input(
         version_id: object.version_id,
     };
     let files = accepted.into_iter().filter(|(of, _)| *of == date).take(settings.caps.max_files).map(file).collect();
-    let manifest =
-        Manifest { id: "explained".parse()?, date, created_at: chrono::Utc::now(), files, traceparents: Vec::new() };
-    let conversion = ConversionOptions { query, input: Some(Places::of(input)), ..conversion.clone() };
-    print_plan(&manifest, &conversion, shape).await
+    Ok(Manifest { id: "explained".parse()?, date, created_at: chrono::Utc::now(), files, traceparents: Vec::new() })
 }
 
 /// Plans for this many concurrent tasks, and prints the plan as text or JSON.

@@ -68,18 +68,8 @@ enum Command {
     Up(up::Options),
     Run(run::Options),
     Explain(explain::Options),
-    Status(cluster::StatusOptions),
-    Submit(submit::Options),
-    Runs(runs::Options),
-    Files(files::Options),
-    Quarantine(files::QuarantineOptions),
-    Rejected(rejected::Options),
-    Dates(dates::Options),
-    Cluster(cluster::ClusterOptions),
-    Cost(cost::Options),
-    Redrive(redrive::Options),
-    Backfill(rounds::BackfillOptions),
-    Sweep(rounds::SweepOptions),
+    #[command(flatten)]
+    Work(Work),
     Generate(generate::Options),
     Plans(plans::Options),
     Audit(audit::Options),
@@ -95,6 +85,23 @@ enum Command {
     Doctor(doctor::Options),
     State(state::Options),
     Config(config::Options),
+}
+
+// Commands about the files, runs and dates of a state. A doc comment would become the help of `millwork`.
+#[derive(Subcommand)]
+enum Work {
+    Status(cluster::StatusOptions),
+    Submit(submit::Options),
+    Runs(runs::Options),
+    Files(files::Options),
+    Quarantine(files::QuarantineOptions),
+    Rejected(rejected::Options),
+    Dates(dates::Options),
+    Cluster(cluster::ClusterOptions),
+    Cost(cost::Options),
+    Redrive(redrive::Options),
+    Backfill(rounds::BackfillOptions),
+    Sweep(rounds::SweepOptions),
 }
 
 fn main() -> ExitCode {
@@ -117,7 +124,11 @@ fn main() -> ExitCode {
         return Told::of(&failure::of_usage(error)).print(as_json).into();
     }
     end_when_nobody_reads();
-    let done = match cli.command {
+    carry_out(cli.command).unwrap_or_else(|error| Told::of(&error).print(as_json).into())
+}
+
+fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Generate(options) => generate::generate(&options).map(|()| ExitCode::SUCCESS),
         Command::Token(options) => token::token(&options).map(|()| ExitCode::SUCCESS),
         Command::Completions(options) => {
@@ -133,26 +144,31 @@ fn main() -> ExitCode {
         Command::Top(options) => block_on(top::top(options)),
         Command::Open(options) => block_on(open::open(options)),
         Command::Explain(options) => block_on(explain::explain(options)),
-        Command::Submit(options) => block_on(submit::submit(options)),
-        Command::Runs(options) => block_on(runs::runs(options)),
-        Command::Files(options) => block_on(files::files(options)),
-        Command::Quarantine(options) => block_on(files::quarantine(options)),
         Command::LoadTest(options) => block_on(load_test::load_test(options)),
-        Command::Status(options) => block_on(cluster::status(options)),
-        Command::Cluster(options) => block_on(cluster::cluster(options)),
-        Command::Rejected(options) => block_on(rejected::rejected(options)),
-        Command::Dates(options) => block_on(dates::dates(options)),
-        Command::Cost(options) => block_on(cost::cost(options)),
-        Command::Redrive(options) => block_on(redrive::redrive(options)),
-        Command::Backfill(options) => block_on(rounds::backfill(options)),
-        Command::Sweep(options) => block_on(rounds::sweep(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
         Command::Why(options) => block_on(why::why(options)),
         Command::Doctor(options) => block_on(doctor::doctor(options)),
         Command::State(options) => block_on(state::state(options)),
         Command::Config(options) => block_on(config::config(options)),
-    };
-    done.unwrap_or_else(|error| Told::of(&error).print(as_json).into())
+        Command::Work(work) => carry_out_work(work),
+    }
+}
+
+fn carry_out_work(work: Work) -> anyhow::Result<ExitCode> {
+    match work {
+        Work::Status(options) => block_on(cluster::status(options)),
+        Work::Submit(options) => block_on(submit::submit(options)),
+        Work::Runs(options) => block_on(runs::runs(options)),
+        Work::Files(options) => block_on(files::files(options)),
+        Work::Quarantine(options) => block_on(files::quarantine(options)),
+        Work::Rejected(options) => block_on(rejected::rejected(options)),
+        Work::Dates(options) => block_on(dates::dates(options)),
+        Work::Cluster(options) => block_on(cluster::cluster(options)),
+        Work::Cost(options) => block_on(cost::cost(options)),
+        Work::Redrive(options) => block_on(redrive::redrive(options)),
+        Work::Backfill(options) => block_on(rounds::backfill(options)),
+        Work::Sweep(options) => block_on(rounds::sweep(options)),
+    }
 }
 
 /// Tells whether the called command prints JSON, including by an environment variable.

@@ -17,9 +17,10 @@ use millwork_api::{
 use millwork_diagnosis::{many, shown};
 use millwork_queue::{Letter, Letters};
 use millwork_scheduler::{audit_note, check_reason};
-use millwork_tracking::AuditEntry;
+use millwork_tracking::{AuditEntry, TrackingStore};
 use serde::Serialize;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Limit of the dead letters that a scheduler shows in one answer.
 const MOST_ASKED: usize = 1000;
@@ -348,14 +349,7 @@ async fn redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
     if !options.look.queues.is_any_named() {
         return ask_for_redrive(options).await;
     }
-    let store = match (&options.state, options.yes) {
-        (Some(state), true) => {
-            check_reason(&options.reason).map_err(usage)?;
-            Some(crate::store::open(state).await?)
-        }
-        (None, true) => return Err(usage("say where it is noted: --state sqlite:PATH or dynamodb:TABLE")),
-        (_, false) => None,
-    };
+    let store = store_of(&options).await?;
     let queue = options.look.queues.open(options.look.of).await?;
     let found = queue.look(options.look.limit as usize, |_| false).await?;
     let is_wanted = |letter: &&Letter| {
@@ -366,16 +360,7 @@ async fn redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
     let letters: Vec<Shown> = wanted.iter().map(|letter| Shown::of(letter)).collect();
     let mut redriven = Redriven { is_dry_run: store.is_none(), letters, failed: Vec::new() };
     if let Some(store) = store.filter(|_| !wanted.is_empty()) {
-        let mut note = note(&options, &wanted);
-        store.audit(&note).await?;
-        for letter in &wanted {
-            if let Err(error) = queue.put_back(letter).await {
-                redriven.failed.push((letter.id.clone(), format!("{error:#}")));
-            }
-        }
-        let done = wanted.len() - redriven.failed.len();
-        note.outcome = Some(format!("{done} put back, {} failed", redriven.failed.len()));
-        store.audit(&note).await?;
+        redriven.failed = put_back(&*store, &queue, &wanted, note(&options, &wanted)).await?;
     }
     if redriven.is_dry_run {
         queue.release(&found).await;
@@ -383,13 +368,7 @@ async fn redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
     if options.look.json {
         print_json(&redriven)?;
     } else {
-        print(&redriven.letters);
-        for (id, why) in &redriven.failed {
-            println!("failed: {}: {}", shown(id), shown(why));
-        }
-        let count = many(redriven.letters.len() as u64, "letter");
-        let word = if redriven.is_dry_run { "would be put back" } else { "put back" };
-        println!("{count} {word}, {} failed", redriven.failed.len());
+        print_redriven(&redriven);
     }
     let has_some = !redriven.letters.is_empty();
     Ok(match (redriven.is_dry_run, redriven.failed.is_empty()) {
@@ -400,6 +379,48 @@ async fn redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
         (_, true) => ExitCode::SUCCESS,
         (_, false) => ExitCode::FAILURE,
     })
+}
+
+/// State that keeps the audit record; none if letters are only shown.
+async fn store_of(options: &RedriveOptions) -> anyhow::Result<Option<Arc<dyn TrackingStore>>> {
+    match (&options.state, options.yes) {
+        (Some(state), true) => {
+            check_reason(&options.reason).map_err(usage)?;
+            Ok(Some(crate::store::open(state).await?))
+        }
+        (None, true) => Err(usage("say where it is noted: --state sqlite:PATH or dynamodb:TABLE")),
+        (_, false) => Ok(None),
+    }
+}
+
+/// Puts letters back between writing and completing the audit record. Returns those that failed, with the reason.
+async fn put_back(
+    store: &dyn TrackingStore,
+    queue: &Letters,
+    wanted: &[&Letter],
+    mut note: AuditEntry,
+) -> anyhow::Result<Vec<(String, String)>> {
+    store.audit(&note).await?;
+    let mut failed = Vec::new();
+    for letter in wanted {
+        if let Err(error) = queue.put_back(letter).await {
+            failed.push((letter.id.clone(), format!("{error:#}")));
+        }
+    }
+    let done = wanted.len() - failed.len();
+    note.outcome = Some(format!("{done} put back, {} failed", failed.len()));
+    store.audit(&note).await?;
+    Ok(failed)
+}
+
+fn print_redriven(redriven: &Redriven) {
+    print(&redriven.letters);
+    for (id, why) in &redriven.failed {
+        println!("failed: {}: {}", shown(id), shown(why));
+    }
+    let count = many(redriven.letters.len() as u64, "letter");
+    let word = if redriven.is_dry_run { "would be put back" } else { "put back" };
+    println!("{count} {word}, {} failed", redriven.failed.len());
 }
 
 fn note(options: &RedriveOptions, wanted: &[&Letter]) -> AuditEntry {

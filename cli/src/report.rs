@@ -130,6 +130,17 @@ impl Report {
     /// Report as text.
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::new();
+        self.add_output(&mut text);
+        self.add_rejected(&mut text);
+        self.add_quarantined(&mut text);
+        self.add_columns(&mut text);
+        self.add_without_rows(&mut text);
+        self.add_overwritten(&mut text);
+        text
+    }
+
+    /// Output files, and the sums of the run.
+    fn add_output(&self, text: &mut String) {
         for output in &self.outputs {
             let _ = writeln!(text, "{}  {}  {}", shown(&output.uri), count(output.rows, "row"), bytes(output.bytes));
         }
@@ -152,28 +163,40 @@ impl Report {
         if self.left_out > 0 {
             let _ = writeln!(text, "{} left out by the query", count(self.left_out, "row"));
         }
-        if self.rejected > 0 {
-            let _ = writeln!(text, "{} rejected, kept in:", count(self.rejected, "line"));
-            for file in &self.rejected_lines {
-                let _ = writeln!(text, "  {}", shown(file));
-            }
+    }
+
+    fn add_rejected(&self, text: &mut String) {
+        if self.rejected == 0 {
+            return;
         }
-        if self.quarantined > 0 {
-            // Files that cannot be moved are told before.
-            let is_told = |file: &&QuarantinedFile| self.unmoved.iter().any(|unmoved| unmoved.uri == file.uri);
-            let files: Vec<_> = self.quarantined_files.iter().filter(|file| !is_told(file)).collect();
-            let told = match self.quarantined_files.len() - files.len() {
-                0 => String::new(),
-                unmoved => format!(", {unmoved} of which cannot be moved and are told apart"),
-            };
-            let end = if files.is_empty() { "" } else { ":" };
-            let _ = writeln!(text, "{} refused{told}{end}", count(self.quarantined, "file"));
-            for file in files.iter().take(MAX_SHOWN) {
-                let place = file.moved_to.as_ref().unwrap_or(&file.uri);
-                let _ = writeln!(text, "  {}: {}: {}", file.reason, printable(place.as_str()), file.detail);
-            }
-            add_rest(&mut text, files.len());
+        let _ = writeln!(text, "{} rejected, kept in:", count(self.rejected, "line"));
+        for file in &self.rejected_lines {
+            let _ = writeln!(text, "  {}", shown(file));
         }
+    }
+
+    fn add_quarantined(&self, text: &mut String) {
+        if self.quarantined == 0 {
+            return;
+        }
+        // Files that cannot be moved are told before.
+        let is_told = |file: &&QuarantinedFile| self.unmoved.iter().any(|unmoved| unmoved.uri == file.uri);
+        let files: Vec<_> = self.quarantined_files.iter().filter(|file| !is_told(file)).collect();
+        let told = match self.quarantined_files.len() - files.len() {
+            0 => String::new(),
+            unmoved => format!(", {unmoved} of which cannot be moved and are told apart"),
+        };
+        let end = if files.is_empty() { "" } else { ":" };
+        let _ = writeln!(text, "{} refused{told}{end}", count(self.quarantined, "file"));
+        for file in files.iter().take(MAX_SHOWN) {
+            let place = file.moved_to.as_ref().unwrap_or(&file.uri);
+            let _ = writeln!(text, "  {}: {}: {}", file.reason, printable(place.as_str()), file.detail);
+        }
+        add_rest(text, files.len());
+    }
+
+    /// Columns with other names than their keys, and those that readers confuse or hide.
+    fn add_columns(&self, text: &mut String) {
         for (key, name) in &self.renamed_columns {
             let _ = writeln!(text, "key `{key}` is column `{name}`: `{key}` is a metadata column");
         }
@@ -193,28 +216,35 @@ impl Report {
                  something else there"
             );
         }
-        if !self.without_rows.is_empty() {
-            let files = count(self.without_rows.len() as u64, "file");
-            let _ = writeln!(
-                text,
-                "{files} without a row, left in place; give what you mend another name, or put it in place and say `millwork state \
-                 update-state FILE --to pending --reprocess --reason TEXT {} --yes`:",
-                self.found_by
-            );
-            for file in self.without_rows.iter().take(MAX_SHOWN) {
-                let _ = writeln!(text, "  {}: {}", shown(&file.uri), file.detail);
-            }
-            add_rest(&mut text, self.without_rows.len());
+    }
+
+    fn add_without_rows(&self, text: &mut String) {
+        if self.without_rows.is_empty() {
+            return;
         }
-        if !self.overwritten.is_empty() {
-            let files = count(self.overwritten.len() as u64, "file");
-            let _ = writeln!(text, "{files} changed after being converted, left as they are; see --overwrites:");
-            for uri in self.overwritten.iter().take(MAX_SHOWN) {
-                let _ = writeln!(text, "  {}", printable(uri));
-            }
-            add_rest(&mut text, self.overwritten.len());
+        let files = count(self.without_rows.len() as u64, "file");
+        let _ = writeln!(
+            text,
+            "{files} without a row, left in place; give what you mend another name, or put it in place and say `millwork state \
+             update-state FILE --to pending --reprocess --reason TEXT {} --yes`:",
+            self.found_by
+        );
+        for file in self.without_rows.iter().take(MAX_SHOWN) {
+            let _ = writeln!(text, "  {}: {}", shown(&file.uri), file.detail);
         }
-        text
+        add_rest(text, self.without_rows.len());
+    }
+
+    fn add_overwritten(&self, text: &mut String) {
+        if self.overwritten.is_empty() {
+            return;
+        }
+        let files = count(self.overwritten.len() as u64, "file");
+        let _ = writeln!(text, "{files} changed after being converted, left as they are; see --overwrites:");
+        for uri in self.overwritten.iter().take(MAX_SHOWN) {
+            let _ = writeln!(text, "  {}", printable(uri));
+        }
+        add_rest(text, self.overwritten.len());
     }
 
     /// Tells whether nothing failed, and no input was left that should have been converted or moved.

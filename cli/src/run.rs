@@ -1,37 +1,34 @@
 //! `millwork run`: the whole pipeline in one process, for a directory.
 
+mod convert;
 mod told;
 
 use crate::embedded::{self, vcores};
 use crate::exit::Exit;
 use crate::failure::of_usage;
 use crate::report::{Report, count};
-use crate::unheard::unheard;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use clap::Args;
+use convert::{Heard, Left, Rounds};
 use futures::StreamExt;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use millwork_conversion::{Capacity, ConversionOptions, EarlySurvey, input_bytes_read};
+use millwork_conversion::{Capacity, ConversionOptions, EarlySurvey};
 use millwork_diagnosis::shell_word;
-use millwork_manifest::{Flush, ManifestId, ObjectUri, printable};
+use millwork_manifest::{Flush, printable};
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
 use millwork_scheduler::{
-    Adopted, Change, EndedRun, Engine, Lease, OutputLayout, OutputLock, ReadPlaces, RunOptions, Scheduler, claim_output,
+    Adopted, Engine, Lease, OutputLayout, OutputLock, ReadPlaces, RunOptions, Scheduler, claim_output,
 };
 use millwork_storage::{Location, Places, Storage};
-use millwork_tracking::{RunCount, RunState, StateUrl, TrackingError, TrackingStore};
+use millwork_tracking::{StateUrl, TrackingError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
-use std::collections::HashSet;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use std::time::Instant;
 use tokio::task::JoinHandle;
-use told::{note_collected, tell, tell_gone, tell_some};
+use told::{note_collected, tell};
 
 /// Convert all that is new in a directory, in one process, then exit.
 ///
@@ -73,18 +70,13 @@ pub(crate) struct Options {
 /// Expiry time of a date's lock, which bounds the wait after a crash.
 const LOCK_TTL: chrono::Duration = chrono::Duration::seconds(10);
 
-/// Interval at which the store is asked for remaining work.
-const LOOK: Duration = Duration::from_secs(2);
-
 /// Runs the command; the exit code tells whether every manifest completed.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (started, since) = (Instant::now(), Utc::now());
     let output = options.run.output()?;
     let input = Location::parse(&options.input)?;
-    // Mended lines may have been submitted by a scheduler on the same state, and their runs be queued.
-    let places = ReadPlaces::new(Places::of(&input), Places::none(), Some(&output));
     let storage = Storage::from_env();
-    let conversion = options.run.conversion(places.convertible(), storage.clone()).map_err(of_usage)?;
+    let conversion = conversion(&options, &input, &output, &storage)?;
     if let Some(query) = conversion.query.explained() {
         return crate::explain::explain_input(
             &input,
@@ -95,16 +87,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         )
         .await;
     }
-    if let (None, Some(directory)) = (&options.state, input.local_path().filter(|path| !path.is_dir())) {
-        // Fails before anything is created if the input does not exist.
-        millwork_storage::list(directory)?;
-    }
-    let state = options.state.clone().map_or_else(|| crate::store::of_output(&output), Ok)?;
-    let mut settings = settings(&options, &input, &output, &state).map_err(of_usage)?;
-    // Checked before anything is created.
-    settings.check_apart(&input).map_err(of_usage)?;
-    // Bounds the wait of the next run after this one was killed.
-    settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
+    let (state, settings) = checked(&options, &input, &output)?;
     // Installed before anything is begun, so that a signal leads to a clean end.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let engine = tokio::spawn(embedded::start(vcores(options.vcores), storage.clone()));
@@ -116,14 +99,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         let _ = engine.await;
         return opened.map(|_| interrupted());
     };
-    let holder = format!("millwork-run:{}", std::process::id());
-    let capacity = Capacity { executors: 1, slots: vcores(options.vcores) };
-    // Files of a manifest are surveyed while the manifest is written and queued.
-    let early = EarlySurvey::default();
-    let (ahead, options_ahead) = (early.clone(), conversion.clone());
-    let builder = Builder::new(lease.store().clone(), Arc::new(storage), settings, holder)
-        .with_drafting(move |manifest| ahead.begin(manifest, &options_ahead, capacity));
-    let begun = Begun { started, since, signals, engine, conversion: (conversion, early) };
+    let conversion = (conversion, EarlySurvey::default());
+    let builder = builder(&lease, storage, settings, &conversion, vcores(options.vcores));
+    let begun = Begun { started, since, signals, engine, conversion };
     let done = begun.run_on(&lease, output, &builder, &input, &options).await;
     // Closed before the lease is released to others.
     lease.store().close().await;
@@ -132,6 +110,46 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         end();
     }
     done
+}
+
+fn conversion(
+    options: &Options,
+    input: &Location,
+    output: &Location,
+    storage: &Storage,
+) -> anyhow::Result<ConversionOptions> {
+    // Mended lines may have been submitted by a scheduler on the same state, and their runs be queued.
+    let places = ReadPlaces::new(Places::of(input), Places::none(), Some(output));
+    options.run.conversion(places.convertible(), storage.clone()).map_err(of_usage)
+}
+
+/// State and settings of the builder, checked before anything is created.
+fn checked(options: &Options, input: &Location, output: &Location) -> anyhow::Result<(String, Settings)> {
+    if let (None, Some(directory)) = (&options.state, input.local_path().filter(|path| !path.is_dir())) {
+        // Fails if the input does not exist.
+        millwork_storage::list(directory)?;
+    }
+    let state = options.state.clone().map_or_else(|| crate::store::of_output(output), Ok)?;
+    let mut settings = settings(options, input, output, &state).map_err(of_usage)?;
+    settings.check_apart(input).map_err(of_usage)?;
+    // Bounds the wait of the next run after this one was killed.
+    settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
+    Ok((state, settings))
+}
+
+/// Builder that has the files of a manifest surveyed while the manifest is written and queued.
+fn builder(
+    lease: &Lease,
+    storage: Storage,
+    settings: Settings,
+    conversion: &(ConversionOptions, EarlySurvey),
+    slots: usize,
+) -> Builder {
+    let holder = format!("millwork-run:{}", std::process::id());
+    let (options, early) = conversion.clone();
+    let capacity = Capacity { executors: 1, slots };
+    Builder::new(lease.store().clone(), Arc::new(storage), settings, holder)
+        .with_drafting(move |manifest| early.begin(manifest, &options, capacity))
 }
 
 /// Ends the process at once, since freeing its memory piece by piece would take longer.
@@ -212,26 +230,16 @@ impl Begun {
             eprintln!("millwork: {nothing}: {input}");
         } else {
             let engine = started_engine??;
-            let (scheduler, mut ended) = Scheduler::start(engine, lease, output, options.run.clone(), conversion)?;
-            let mut left = left;
-            let mut heard = Heard { since, told: HashSet::new(), is_behind: false, at_fault: Vec::new() };
-            while left.runs > 0 {
-                if !convert(&scheduler, &mut ended, left, &mut signals, &mut heard, &mut report).await? {
-                    code = Exit::Interrupted.into();
-                    break;
-                }
-                // A file at fault is left out, and the other files of its manifest are pending again. Each round
-                // removes at least one file.
-                left = recut(builder, &scheduler, input, &std::mem::take(&mut heard.at_fault)).await?;
+            let (scheduler, ended) = Scheduler::start(engine, lease, output, options.run.clone(), conversion)?;
+            let heard = Heard::since(since);
+            let (signals, report) = (&mut signals, &mut report);
+            let rounds = Rounds { scheduler: &scheduler, ended, signals, left, heard, report };
+            if !rounds.convert(builder, input).await? {
+                code = Exit::Interrupted.into();
             }
         }
         report.seconds = started.elapsed().as_secs_f64();
         report.sort();
-        if report.failed.iter().any(|failed| !failed.files.is_empty()) {
-            tell(
-                "files that are at fault are tried again by the next run, each alone: mend or replace them, or move them out of the input",
-            );
-        }
         show(&report, options.json)?;
         Ok(if report.is_all_well() { code } else { ExitCode::FAILURE })
     }
@@ -240,20 +248,6 @@ impl Begun {
 fn interrupted() -> ExitCode {
     eprintln!("millwork: interrupted: the rest goes on next time");
     Exit::Interrupted.into()
-}
-
-/// Remaining work: open runs, and the bytes of their manifests.
-#[derive(Clone, Copy, Default)]
-struct Left {
-    runs: u64,
-    bytes: u64,
-}
-
-impl Left {
-    async fn in_store(store: &Arc<dyn TrackingStore>) -> anyhow::Result<Self> {
-        let add = |left: Self, count: RunCount| Self { runs: left.runs + count.runs, bytes: left.bytes + count.bytes };
-        Ok(store.count_runs().await?.into_iter().fold(Self::default(), add))
-    }
 }
 
 fn settings(options: &Options, input: &Location, output: &Location, state: &str) -> anyhow::Result<Settings> {
@@ -273,133 +267,12 @@ async fn collect(builder: &Builder, input: &Location) -> anyhow::Result<Backfill
     Ok(collected)
 }
 
-/// Received ends of runs, and their consequences.
-struct Heard {
-    /// Start of the command: runs that ended earlier are ignored.
-    since: DateTime<Utc>,
-    told: HashSet<ManifestId>,
-    /// True if ends of runs may have been missed.
-    is_behind: bool,
-    /// Files at fault in runs that failed in this round.
-    at_fault: Vec<ObjectUri>,
-}
-
-/// Makes manifests of the files that are pending after all runs have ended. If a failed file is gone, all other missing
-/// files are found now, since otherwise each would cost its manifest another round. After a crash the next listing
-/// finds them.
-async fn recut(
-    builder: &Builder,
-    scheduler: &Scheduler,
-    input: &Location,
-    at_fault: &[ObjectUri],
-) -> anyhow::Result<Left> {
-    for file in at_fault {
-        if builder.is_gone(file).await {
-            tell_gone(&builder.mark_all_gone(input).await?);
-            break;
-        }
-    }
-    let made = builder.cut_all(Flush::Now).await?;
-    for queued in &made {
-        scheduler.queued(&queued.manifest.id, false);
-    }
-    if made.is_empty() { Ok(Left::default()) } else { Left::in_store(scheduler.store()).await }
-}
-
-/// Runs all runs to their end. Returns false if the user interrupted.
-async fn convert(
-    scheduler: &Scheduler,
-    ended: &mut broadcast::Receiver<EndedRun>,
-    mut left: Left,
-    signals: &mut Signals,
-    heard: &mut Heard,
-    report: &mut Report,
-) -> anyhow::Result<bool> {
-    let bar = progress_bar(left.bytes);
-    let mut tick = tokio::time::interval(Duration::from_millis(100));
-    let mut look = tokio::time::interval(LOOK);
-    let mut changes = scheduler.changes();
-    // A run whose publication is delayed is reported as failed, and again when it completes.
-    let add = |run: EndedRun, left: &mut Left, heard: &mut Heard, report: &mut Report| {
-        if heard.told.insert(run.manifest_id.clone()) {
-            left.runs = left.runs.saturating_sub(1);
-        } else {
-            report.forget(run.manifest_id.as_str());
-        }
-        if let Err(failure) = &run.outcome {
-            heard.at_fault.extend(failure.files().filter_map(|file| file.parse().ok()));
-            bar.suspend(|| {
-                eprintln!("millwork: manifest {} failed ({}): {failure}", run.manifest_id, failure.class);
-                tell_some(failure.others.iter().map(|fault| format!("of the same manifest: {}", fault.message)));
-            });
-        }
-        report.add(run.manifest_id.as_str(), &run.outcome);
-    };
-    let mut is_over = false;
-    while left.runs > 0 && !is_over {
-        tokio::select! {
-            biased;
-            run = ended.recv() => match run {
-                Ok(run) => add(run, &mut left, heard, report),
-                // Missed runs are read from the store.
-                Err(RecvError::Lagged(_)) => heard.is_behind = true,
-                Err(RecvError::Closed) => anyhow::bail!("the scheduler has ended by itself: run it again to go on"),
-            },
-            // Reported before the retry, so that the user can fix the cause meanwhile.
-            Ok(Change { manifest_id, state: RunState::Queued, attempt, failure: Some(failure), .. }) = changes.recv() => {
-                let class = failure.class;
-                bar.suspend(|| eprintln!("millwork: manifest {manifest_id}: attempt {attempt} failed ({class}), and is made again soon: {failure}"));
-            }
-            _ = signals.next() => break,
-            () = scheduler.deposed().cancelled() => anyhow::bail!("another process runs the manifests of this state now"),
-            () = scheduler.stopped().cancelled() => anyhow::bail!("it broke off, for the reason above: run it again to go on"),
-            _ = tick.tick() => {
-                bar.set_position(input_bytes_read().min(bar.length().unwrap_or(0)));
-                bar.set_message(format!("{} to go", count(left.runs, "manifest")));
-            }
-            // A run may end without a notification, for example if another process cancels it.
-            _ = look.tick() => match Left::in_store(scheduler.store()).await {
-                Ok(in_store) => is_over = in_store.runs == 0 && scheduler.is_idle(),
-                Err(error) => tracing::debug!(%error, "cannot ask what is left"),
-            },
-        }
-    }
-    loop {
-        match ended.try_recv() {
-            Ok(run) => add(run, &mut left, heard, report),
-            Err(TryRecvError::Lagged(_)) => heard.is_behind = true,
-            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-        }
-    }
-    // Runs that another process has ended are not announced either.
-    if std::mem::take(&mut heard.is_behind) || is_over && left.runs > 0 {
-        for run in unheard(&**scheduler.store(), heard.since, &heard.told).await? {
-            add(run, &mut left, heard, report);
-        }
-    }
-    if left.runs > 0 && !is_over {
-        bar.abandon();
-        eprintln!("millwork: interrupted: what was finished is published, the rest goes on next time");
-        // Commits that take longer continue in the next run.
-        let _ = tokio::time::timeout(LAST_COMMITS, scheduler.shut_down()).await;
-        return Ok(false);
-    }
-    bar.finish_and_clear();
-    Ok(true)
-}
-
-/// Time limit for commits when the command is interrupted.
-const LAST_COMMITS: std::time::Duration = std::time::Duration::from_secs(10);
-
-fn progress_bar(bytes: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    let style =
-        ProgressStyle::with_template("{bar:32} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
-}
-
 fn show(report: &Report, json: bool) -> anyhow::Result<()> {
+    if report.failed.iter().any(|failed| !failed.files.is_empty()) {
+        tell(
+            "files that are at fault are tried again by the next run, each alone: mend or replace them, or move them out of the input",
+        );
+    }
     if json {
         println!("{}", serde_json::to_string_pretty(report)?);
     } else if report.manifests > 0 || report.quarantined > 0 || !report.overwritten.is_empty() {

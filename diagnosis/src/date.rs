@@ -30,60 +30,71 @@ fn empty(name: &str) -> Answer {
 
 /// Answer for the first condition that holds: something failed, is stuck, is pending, is in progress, or all is done.
 fn standing(ask: &Ask<'_>, date: &DateFacts) -> Option<Answer> {
-    let count = |state| date.runs.iter().filter(|(known, _)| *known == state).map(|(_, count)| count).sum::<u64>();
-    let all: u64 = date.runs.iter().map(|(_, count)| count).sum();
-    let failed = count(RunState::Failed);
+    failed(date)
+        .or_else(|| waiting::asked(ask, date, None))
+        .or_else(|| stuck(ask, date))
+        .or_else(|| in_work(ask, date))
+        .or_else(|| draft(ask, date))
+        .or_else(|| pending(ask, date))
+        .or_else(|| ended(date))
+        .or_else(|| refused(date))
+}
+
+fn count(date: &DateFacts, state: RunState) -> u64 {
+    date.runs.iter().filter(|(known, _)| *known == state).map(|(_, count)| count).sum()
+}
+
+fn all_runs(date: &DateFacts) -> String {
+    many(date.runs.iter().map(|(_, count)| count).sum(), "run")
+}
+
+fn failed(date: &DateFacts) -> Option<Answer> {
+    let failed = count(date, RunState::Failed);
     // Failed runs without failed files are no longer relevant, since their files were converted or released.
-    if failed > 0 && date.files_failed > 0 {
-        let sentence =
-            format!("{} of {} failed, with {}", number(failed), many(all, "run"), many(date.files_failed, "file"));
-        let command = format!("millwork runs list --state failed --date {}", shell_word(&date.date));
-        return Some(Answer::new(Code::RunFailed, date.last_commit, sentence).action(
-            ActionKind::Retry,
-            "Look at them, and queue them once more",
-            command,
-        ));
+    if failed == 0 || date.files_failed == 0 {
+        return None;
     }
-    if let Some(asked) = waiting::asked(ask, date, None) {
-        return Some(asked);
+    let sentence = format!("{} of {} failed, with {}", number(failed), all_runs(date), many(date.files_failed, "file"));
+    let command = format!("millwork runs list --state failed --date {}", shell_word(&date.date));
+    Some(Answer::new(Code::RunFailed, date.last_commit, sentence).action(
+        ActionKind::Retry,
+        "Look at them, and queue them once more",
+        command,
+    ))
+}
+
+/// Answer for pending files with an obstacle; a backlog without one is reported after active runs.
+fn stuck(ask: &Ask<'_>, date: &DateFacts) -> Option<Answer> {
+    let oldest = date.oldest_pending.unwrap_or(ask.now);
+    match date.pending_files {
+        0 => date.has_pending.then(|| waiting::uncounted(ask, date, oldest)),
+        _ => waiting::due(ask, date, oldest, oldest).filter(|due| due.code() != Code::Due),
     }
-    if date.pending_files > 0 {
-        let oldest = date.oldest_pending.unwrap_or(ask.now);
-        let due = waiting::due(ask, date, oldest, oldest);
-        // A backlog without an obstacle is reported after active runs.
-        if let Some(due) = due.filter(|due| due.code() != Code::Due) {
-            return Some(due);
-        }
-    }
-    if date.pending_files == 0 && date.has_pending {
-        return Some(waiting::uncounted(ask, date, date.oldest_pending.unwrap_or(ask.now)));
-    }
-    let open = [RunState::Queued, RunState::Planning, RunState::Running, RunState::Committing].map(count);
-    let in_work: u64 = open.iter().sum();
-    if in_work > 0 {
-        return Some(in_work_of(ask, date, in_work, all, open[0]));
-    }
-    if count(RunState::Draft) > 0 {
-        let sentence =
-            format!("{} is being made, or was left by a builder that died", many(count(RunState::Draft), "manifest"));
-        return Some(
-            Answer::new(Code::Draft, None, sentence)
-                .next(
-                    "the sweep of the builders finishes it",
-                    ask.in_seconds(ask.settings.sweep_interval_seconds),
-                    ask.is_built(),
-                )
-                .action(ActionKind::SweepNow, "Finish it now", "millwork-manifest-builder sweep"),
-        );
-    }
-    if date.pending_files > 0 {
-        let oldest = date.oldest_pending.unwrap_or(ask.now);
-        return Some(
-            waiting::due(ask, date, oldest, oldest).unwrap_or_else(|| waiting::filling(ask, date, oldest, oldest)),
-        );
-    }
-    let cancelled = count(RunState::Cancelled);
-    let completed = count(RunState::Completed);
+}
+
+fn draft(ask: &Ask<'_>, date: &DateFacts) -> Option<Answer> {
+    let drafts = count(date, RunState::Draft);
+    (drafts > 0).then(|| {
+        let sentence = format!("{} is being made, or was left by a builder that died", many(drafts, "manifest"));
+        Answer::new(Code::Draft, None, sentence)
+            .next(
+                "the sweep of the builders finishes it",
+                ask.in_seconds(ask.settings.sweep_interval_seconds),
+                ask.is_built(),
+            )
+            .action(ActionKind::SweepNow, "Finish it now", "millwork-manifest-builder sweep")
+    })
+}
+
+fn pending(ask: &Ask<'_>, date: &DateFacts) -> Option<Answer> {
+    let oldest = date.oldest_pending.unwrap_or(ask.now);
+    (date.pending_files > 0)
+        .then(|| waiting::due(ask, date, oldest, oldest).unwrap_or_else(|| waiting::filling(ask, date, oldest, oldest)))
+}
+
+fn ended(date: &DateFacts) -> Option<Answer> {
+    let cancelled = count(date, RunState::Cancelled);
+    let completed = count(date, RunState::Completed);
     if completed > 0 {
         let rows = date.rows.map(|rows| format!(", {}", many(rows, "row"))).unwrap_or_default();
         let rest = if cancelled > 0 { format!("; {} cancelled", many(cancelled, "run")) } else { String::new() };
@@ -92,29 +103,40 @@ fn standing(ask: &Ask<'_>, date: &DateFacts) -> Option<Answer> {
         let code = if cancelled > 0 { Code::Cancelled } else { Code::Done };
         return Some(Answer::new(code, date.last_commit, sentence).waits_for("nothing, unless more files come"));
     }
-    if cancelled > 0 {
+    (cancelled > 0).then(|| {
         let sentence = format!("its {} cancelled", many(cancelled, "run"));
-        return Some(Answer::new(Code::Cancelled, None, sentence).waits_for("somebody who retries them"));
-    }
+        Answer::new(Code::Cancelled, None, sentence).waits_for("somebody who retries them")
+    })
+}
+
+fn refused(date: &DateFacts) -> Option<Answer> {
     (date.refused > 0).then(|| {
         let sentence = format!("{} of this date came, and none was accepted", many(date.refused, "file"));
         Answer::new(Code::Refused, None, sentence).waits_for("other files, or other rules")
     })
 }
 
-fn in_work_of(ask: &Ask<'_>, date: &DateFacts, in_work: u64, all: u64, queued: u64) -> Answer {
+fn in_work(ask: &Ask<'_>, date: &DateFacts) -> Option<Answer> {
+    let queued = count(date, RunState::Queued);
+    let active = [RunState::Planning, RunState::Running, RunState::Committing].map(|state| count(date, state));
+    let in_work = queued + active.iter().sum::<u64>();
+    if in_work == 0 {
+        return None;
+    }
     let files = many(date.files_open, "file");
-    let runs = format!("{} of {}", number(in_work), many(all, "run"));
+    let runs = format!("{} of {}", number(in_work), all_runs(date));
     if let Leader::Nobody { .. } = ask.facts.cluster.leader {
         let sentence =
             format!("{runs} have not ended, with {files}, and no scheduler runs the manifests of this state");
-        return Answer::new(Code::NoLeader, None, sentence).waits_for("a scheduler on this state");
+        return Some(Answer::new(Code::NoLeader, None, sentence).waits_for("a scheduler on this state"));
     }
     if ask.facts.cluster.executors.is_some_and(|fleet| fleet.executors == 0) {
         let sentence = format!("{runs} have not ended, with {files}, and no executor is connected");
-        return Answer::new(Code::NoExecutors, None, sentence).waits_for("an executor: start `millwork-executor`");
+        return Some(
+            Answer::new(Code::NoExecutors, None, sentence).waits_for("an executor: start `millwork-executor`"),
+        );
     }
     let sentence = format!("{runs} have not ended, with {files}; {} done", number(date.files_done));
     let code = if queued == in_work { Code::Queued } else { Code::Converting };
-    Answer::new(code, None, sentence).by_itself("they are converted", None)
+    Some(Answer::new(code, None, sentence).by_itself("they are converted", None))
 }

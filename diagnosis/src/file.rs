@@ -4,7 +4,7 @@
 use crate::answer::ActionKind;
 use crate::ask::{Answer, Ask, failure_text};
 use crate::words::{bytes, many, number, quoted, shell_word, shown};
-use crate::{Code, FileFacts, ObjectFacts, RunFacts, run, waiting};
+use crate::{Code, FileFacts, LedgerRow, ObjectFacts, RunFacts, run, waiting};
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{Failure, FileState, QuarantineReason, RunState};
 
@@ -162,12 +162,7 @@ fn gone(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Option<Answer> {
 
 /// A file whose object has changed since the manifest, before it was read.
 fn changed(ask: &Ask<'_>, file: &FileFacts, run: &RunFacts) -> Option<Answer> {
-    let (tag, at) = match &ask.facts.object {
-        ObjectFacts::There { etag, modified_at, .. } if !file.etag.is_empty() && file.etag != *etag => {
-            (etag.clone(), Some(*modified_at))
-        }
-        _ => (file.overwritten_etag.clone()?, None),
-    };
+    let (tag, at) = newer(ask, file)?;
     let when = at.map(|at| format!(" at {}", ask.at(at))).unwrap_or_default();
     let sentence = format!(
         "its object was overwritten{when}: it has the entity tag {}, its manifest {} says {}; the run fails because of it, and \
@@ -310,58 +305,69 @@ fn refused(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
         .action(ActionKind::Redrive, "Put back what today's rules accept", command)
 }
 
-fn done(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
-    let run = ask.facts.run.as_ref();
-    let since = run.and_then(|run| run.committed_at).unwrap_or(file.updated_at);
-    let lines = file.ledger.as_ref().map(|row| {
-        let made = format!("{} → {}", many(row.lines, "line"), many(row.rows, "row"));
-        let some = |count: u64, word: &str| match count {
-            0 => String::new(),
-            count => format!(", {} {word}", number(count)),
-        };
-        let (rejected, blank) = (some(row.rejected, "rejected"), some(row.blank, "blank"));
-        format!("{made}{rejected}{blank}")
-    });
-    let place = run.and_then(|run| run.output.as_ref()?.first.clone());
-    let rows = lines.unwrap_or_else(|| "its rows are in the output".to_owned());
-    let run_name = file.manifest_id.as_ref().map(|id| format!(" of {}", quoted(id))).unwrap_or_default();
-    let text = format!("converted at {}{run_name}: {rows}", ask.at(since));
-    if let Some(answer) = run.and_then(|run| run::missing_output(ask, run)) {
-        return answer;
-    }
-    let newer = match &ask.facts.object {
+/// Entity tag of content other than the tracked one, and the time of its last change if the object was looked up.
+fn newer(ask: &Ask<'_>, file: &FileFacts) -> Option<(String, Option<DateTime<Utc>>)> {
+    match &ask.facts.object {
         ObjectFacts::There { etag, modified_at, .. } if !file.etag.is_empty() && file.etag != *etag => {
             Some((etag.clone(), Some(*modified_at)))
         }
         _ => file.overwritten_etag.clone().map(|tag| (tag, None)),
-    };
-    if let Some((tag, at)) = newer {
-        let when = at.map(|at| format!(" at {}", ask.at(at))).unwrap_or_default();
-        let sentence = format!(
-            "{text}; newer content with the entity tag {} was seen{when}, which is not converted",
-            quoted(&tag)
-        );
-        return Answer::new(Code::DoneOverwritten, at.or(Some(file.updated_at)), sentence).action(
-            ActionKind::Reprocess,
-            "Convert the new content beside the old rows",
-            reprocess(ask, uri),
-        );
     }
-    if let Some(cause) = file.ledger.as_ref().and_then(|row| row.without_rows.as_ref()) {
-        let kept = run.and_then(|run| run.output.as_ref()?.rejected_lines.as_ref());
-        return Answer::new(
-            Code::NoRows,
-            Some(since),
-            format!("read at {}{run_name}: {rows}; {}", ask.at(since), shown(cause)),
-        )
-        .waits_for("a mended file, which under another name is converted as any other")
-        .evidence_of("rejected lines", kept.map(|place| format!("each is kept with its reason in {}", quoted(place))))
-        .action(ActionKind::Reprocess, "After replacing the object: convert it anew", reprocess(ask, uri));
+}
+
+fn done(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
+    let run = ask.facts.run.as_ref();
+    let since = run.and_then(|run| run.committed_at).unwrap_or(file.updated_at);
+    let rows = file.ledger.as_ref().map_or_else(|| "its rows are in the output".to_owned(), lines);
+    let run_name = file.manifest_id.as_ref().map(|id| format!(" of {}", quoted(id))).unwrap_or_default();
+    let story = format!("at {}{run_name}: {rows}", ask.at(since));
+    if let Some(answer) = run.and_then(|run| run::missing_output(ask, run)) {
+        return answer;
     }
+    if let Some(answer) = overwritten(ask, file, uri, &story).or_else(|| without_rows(ask, file, uri, since, &story)) {
+        return answer;
+    }
+    let place = run.and_then(|run| run.output.as_ref()?.first.clone());
     let gone =
         matches!(ask.facts.object, ObjectFacts::Gone).then(|| "its object is gone since; its rows are not".to_owned());
-    Answer::new(Code::Done, Some(since), text)
+    Answer::new(Code::Done, Some(since), format!("converted {story}"))
         .waits_for("nothing: it is done")
         .evidence_of("output", place.map(|place| format!("the first file is {}", quoted(&place))))
         .evidence_of("input", gone)
+}
+
+fn lines(row: &LedgerRow) -> String {
+    let made = format!("{} → {}", many(row.lines, "line"), many(row.rows, "row"));
+    let some = |count: u64, word: &str| match count {
+        0 => String::new(),
+        count => format!(", {} {word}", number(count)),
+    };
+    let (rejected, blank) = (some(row.rejected, "rejected"), some(row.blank, "blank"));
+    format!("{made}{rejected}{blank}")
+}
+
+/// A converted file whose object has newer content. `story` tells its conversion.
+fn overwritten(ask: &Ask<'_>, file: &FileFacts, uri: &str, story: &str) -> Option<Answer> {
+    let (tag, at) = newer(ask, file)?;
+    let when = at.map(|at| format!(" at {}", ask.at(at))).unwrap_or_default();
+    let sentence = format!(
+        "converted {story}; newer content with the entity tag {} was seen{when}, which is not converted",
+        quoted(&tag)
+    );
+    Some(Answer::new(Code::DoneOverwritten, at.or(Some(file.updated_at)), sentence).action(
+        ActionKind::Reprocess,
+        "Convert the new content beside the old rows",
+        reprocess(ask, uri),
+    ))
+}
+
+/// A converted file with lines of which none became a row. `story` tells its conversion.
+fn without_rows(ask: &Ask<'_>, file: &FileFacts, uri: &str, since: DateTime<Utc>, story: &str) -> Option<Answer> {
+    let cause = file.ledger.as_ref()?.without_rows.as_ref()?;
+    let kept = ask.facts.run.as_ref().and_then(|run| run.output.as_ref()?.rejected_lines.as_ref());
+    let answer = Answer::new(Code::NoRows, Some(since), format!("read {story}; {}", shown(cause)))
+        .waits_for("a mended file, which under another name is converted as any other")
+        .evidence_of("rejected lines", kept.map(|place| format!("each is kept with its reason in {}", quoted(place))))
+        .action(ActionKind::Reprocess, "After replacing the object: convert it anew", reprocess(ask, uri));
+    Some(answer)
 }

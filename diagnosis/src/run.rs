@@ -4,7 +4,7 @@ use crate::answer::ActionKind;
 use crate::ask::{Answer, Ask, failure_text};
 use crate::facts::seconds;
 use crate::words::{bytes, many, number, quoted, shell_word, shown, span};
-use crate::{Code, Leader, OutputFacts, Progress, RunFacts};
+use crate::{Code, Leader, OutputFacts, Progress, QueuePlace, RunFacts};
 use chrono::Duration;
 use millwork_manifest::RunState;
 
@@ -86,37 +86,15 @@ fn queued(ask: &Ask<'_>, run: &RunFacts) -> Answer {
     if let Some(answer) = no_leader(ask, run) {
         return answer;
     }
-    if let Some(at) = run.not_before.filter(|at| *at > ask.now) {
-        let failure = run.failure.as_ref().map(|failure| format!(" ({})", failure_text(failure))).unwrap_or_default();
-        let sentence = format!(
-            "attempt {} of {} failed{failure}; the next one starts in {}",
-            number(run.failures.max(1).into()),
-            number(ask.settings.max_attempts.into()),
-            span(at - ask.now)
-        );
-        return Answer::new(Code::RetryWaits, Some(run.updated_at), sentence)
-            .by_itself("its next attempt starts", Some(at));
-    }
-    if let Some(answer) = no_executors(ask, run) {
+    if let Some(answer) = retry_waits(ask, run).or_else(|| no_executors(ask, run)) {
         return answer;
     }
     let is_next = run.place.is_some_and(|place| place.runs_before == 0);
     if is_next && let Some(answer) = no_slots(ask, run) {
         return answer;
     }
-    let sentence = match run.place {
-        Some(place) => {
-            let more = if place.is_capped { " at least" } else { "" };
-            let number_of = place.runs_before.saturating_add(1);
-            let of = place.of.map(|of| format!(" of {}", number(of.max(number_of)))).unwrap_or_default();
-            format!(
-                "it waits for its turn: place {}{of}{more}; {} are before it",
-                number(number_of),
-                bytes(place.bytes_before)
-            )
-        }
-        None => "it waits for its turn".to_owned(),
-    };
+    let place = run.place.map(|place| format!(": {}", place_text(place))).unwrap_or_default();
+    let sentence = format!("it waits for its turn{place}");
     let rate = ask.facts.cluster.bytes_per_second.filter(|rate| rate.is_finite() && *rate > 0.0);
     let turn = run.place.filter(|place| !place.is_capped).zip(rate);
     let at = turn.and_then(|(place, rate)| ask.in_seconds((place.bytes_before as f64 / rate).ceil() as u64));
@@ -126,6 +104,26 @@ fn queued(ask: &Ask<'_>, run: &RunFacts) -> Answer {
         "Let it go before the others",
         format!("millwork runs prioritise {} 10", shell_word(&run.id)),
     )
+}
+
+fn place_text(place: QueuePlace) -> String {
+    let more = if place.is_capped { " at least" } else { "" };
+    let number_of = place.runs_before.saturating_add(1);
+    let of = place.of.map(|of| format!(" of {}", number(of.max(number_of)))).unwrap_or_default();
+    format!("place {}{of}{more}; {} are before it", number(number_of), bytes(place.bytes_before))
+}
+
+/// Diagnosis of a run that pauses after a failed attempt.
+fn retry_waits(ask: &Ask<'_>, run: &RunFacts) -> Option<Answer> {
+    let at = run.not_before.filter(|at| *at > ask.now)?;
+    let failure = run.failure.as_ref().map(|failure| format!(" ({})", failure_text(failure))).unwrap_or_default();
+    let sentence = format!(
+        "attempt {} of {} failed{failure}; the next one starts in {}",
+        number(run.failures.max(1).into()),
+        number(ask.settings.max_attempts.into()),
+        span(at - ask.now)
+    );
+    Some(Answer::new(Code::RetryWaits, Some(run.updated_at), sentence).by_itself("its next attempt starts", Some(at)))
 }
 
 /// Diagnosis of a run without a leader.

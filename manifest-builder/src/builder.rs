@@ -156,12 +156,7 @@ impl Builder {
     /// and not accessed.
     pub async fn arrive(&self, events: &[ObjectEvent]) -> Result<Arrived, BuilderError> {
         let mut arrived = Arrived::default();
-        let (events, foreign): (Vec<_>, Vec<_>) = events.iter().partition(|event| self.is_input(&event.uri));
-        arrived.foreign = foreign.len() as u64;
-        // Hidden names are other programs' private files, as in listings.
-        let is_private = |uri: &ObjectUri| is_hidden(&self.settings.input.key_of(uri).unwrap_or_else(|| uri.key()));
-        let (hidden, events): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| is_private(&event.uri));
-        arrived.ignored = hidden.len() as u64;
+        let events = self.of_input(events, &mut arrived);
         let (mut found, mut gone) = (Vec::new(), Vec::new());
         for some in events.chunks(HEADS_AT_ONCE) {
             let heads = join_all(some.iter().map(|event| self.objects.head(&event.uri))).await;
@@ -179,10 +174,7 @@ impl Builder {
         }
         arrived.merge(self.track_events(&found).await?);
         for event in gone {
-            let is_removed = match self.take_away(event).await? {
-                true => true,
-                false => self.take_away_again(event).await?,
-            };
+            let is_removed = self.take_away(event).await? || self.take_away_again(event).await?;
             match is_removed {
                 true => {
                     arrived.removed += 1;
@@ -192,6 +184,17 @@ impl Builder {
             }
         }
         Ok(arrived)
+    }
+
+    /// Events of objects in the input, without hidden ones. The others are counted.
+    fn of_input<'a>(&self, events: &'a [ObjectEvent], arrived: &mut Arrived) -> Vec<&'a ObjectEvent> {
+        let (events, foreign): (Vec<_>, Vec<_>) = events.iter().partition(|event| self.is_input(&event.uri));
+        arrived.foreign = foreign.len() as u64;
+        // Hidden names are other programs' private files, as in listings.
+        let is_private = |uri: &ObjectUri| is_hidden(&self.settings.input.key_of(uri).unwrap_or_else(|| uri.key()));
+        let (hidden, events): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| is_private(&event.uri));
+        arrived.ignored = hidden.len() as u64;
+        events
     }
 
     /// Tracks files found through events, in the order of the events' sequencers. A file that seems older than the

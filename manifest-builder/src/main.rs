@@ -3,7 +3,7 @@
 use anyhow::Context;
 use futures::StreamExt;
 use millwork_manifest_builder::once::Asked;
-use millwork_manifest_builder::program::{Command, Program, Serve, is_on_lambda};
+use millwork_manifest_builder::program::{Command, Program, Redrive, Serve, is_on_lambda};
 use millwork_manifest_builder::{Builder, RedriveFilter, ServiceOptions, once, run_lambda, serve, watch};
 use millwork_queue::ConsumerOptions;
 use millwork_storage::Location;
@@ -37,27 +37,30 @@ async fn run(options: Program) -> anyhow::Result<ExitCode> {
         Some(Command::Backfill(backfill)) => once::backfill(&builder, &backfill, &Asked::by_service(&builder)).await?,
         Some(Command::Cut(options)) => once::cut(&builder, &options, &Asked::by_service(&builder)).await?,
         Some(Command::Sweep { json }) => once::sweep(&builder, json, &Asked::by_service(&builder)).await?,
-        Some(Command::Redrive(redrive)) => {
-            let place = Location::parse(&redrive.prefix)?;
-            let filter = RedriveFilter { state: redrive.only, reason: redrive.refused_for };
-            let done = match redrive.yes {
-                true => once::redrive(&builder, &place, filter, &Asked::by_service(&builder)).await?,
-                false => builder.redrive(&place, filter, true).await?,
-            };
-            once::show(&done, redrive.json)?;
-            let failed = done.failed.len();
-            anyhow::ensure!(failed == 0, "not taken back, for the reasons above: {failed}");
-            if !redrive.yes && !done.pending.is_empty() {
-                eprintln!("nothing was changed: say --yes to take them back");
-                return Ok(ExitCode::from(WOULD_CHANGE));
-            }
-        }
+        Some(Command::Redrive(options)) => return redrive(&builder, options).await,
         None if is_on_lambda() => {
             let seconds = env_or("MAX_LOCK_WAIT_SECONDS", 10)?;
             let dead_letters = std::env::var("DEAD_LETTER_QUEUE_URL").ok();
             run_lambda(builder, dead_letters, Duration::from_secs(seconds)).await?;
         }
         None => anyhow::bail!("say what to do: serve, watch, backfill, sweep or redrive; see --help"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn redrive(builder: &Builder, options: Redrive) -> anyhow::Result<ExitCode> {
+    let place = Location::parse(&options.prefix)?;
+    let filter = RedriveFilter { state: options.only, reason: options.refused_for };
+    let done = match options.yes {
+        true => once::redrive(builder, &place, filter, &Asked::by_service(builder)).await?,
+        false => builder.redrive(&place, filter, true).await?,
+    };
+    once::show(&done, options.json)?;
+    let failed = done.failed.len();
+    anyhow::ensure!(failed == 0, "not taken back, for the reasons above: {failed}");
+    if !options.yes && !done.pending.is_empty() {
+        eprintln!("nothing was changed: say --yes to take them back");
+        return Ok(ExitCode::from(WOULD_CHANGE));
     }
     Ok(ExitCode::SUCCESS)
 }

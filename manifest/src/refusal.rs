@@ -183,20 +183,25 @@ impl Refusal<'_> {
 
     /// Message for a failure without a response.
     fn without_answer(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let causes = || std::iter::successors(Some(self.error), |&error| error.source());
-        let says = |word: &str| causes().any(|cause| cause.to_string().to_lowercase().contains(word));
-        let innermost = || causes().last().map(ToString::to_string).unwrap_or_default();
-        let profile = std::env::var("AWS_PROFILE").ok();
-        if says("credential") {
-            let set = advice_on_credentials(profile.as_deref());
-            return match says("no providers in chain") || says("not enabled") || says("not loaded") {
-                true => write!(f, "no AWS credentials were found; {set}"),
-                false => write!(f, "the AWS credentials cannot be had: {}; {set}", plain(&innermost())),
-            };
+        if self.says("credential") {
+            return self.without_credentials(f);
         }
-        if says("region must be set") || says("missing region") {
+        if self.says("region must be set") || self.says("missing region") {
+            let profile = std::env::var("AWS_PROFILE").ok();
             return write!(f, "no AWS region is set; {}", advice_on_region(self.service.thing(), profile.as_deref()));
         }
+        self.without_connection(f)
+    }
+
+    fn without_credentials(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = advice_on_credentials(std::env::var("AWS_PROFILE").ok().as_deref());
+        match self.says("no providers in chain") || self.says("not enabled") || self.says("not loaded") {
+            true => write!(f, "no AWS credentials were found; {set}"),
+            false => write!(f, "the AWS credentials cannot be had: {}; {set}", plain(&self.innermost())),
+        }
+    }
+
+    fn without_connection(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [own, all] = self.service.endpoint_variables();
         let (at, check) = match self.endpoint {
             Some(endpoint) => {
@@ -205,19 +210,19 @@ impl Refusal<'_> {
             }
             None => ("AWS".to_owned(), format!("check AWS_REGION and the network, or set {own} to another server")),
         };
-        let kind = causes().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind).last();
+        let kind = self.causes().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind).last();
         match kind {
-            _ if says("certificate") => {
+            _ if self.says("certificate") => {
                 write!(
                     f,
                     "the certificate of {at} is not trusted: {}; set AWS_CA_BUNDLE to its authority's",
-                    plain(&innermost())
+                    plain(&self.innermost())
                 )
             }
-            _ if says("not a valid uri") => {
+            _ if self.says("not a valid uri") => {
                 write!(f, "{at} is no URL; set {own} or {all} to one such as http://HOST:PORT")
             }
-            _ if says("dns") || says("lookup address") => write!(f, "the host of {at} is unknown; {check}"),
+            _ if self.says("dns") || self.says("lookup address") => write!(f, "the host of {at} is unknown; {check}"),
             Some(ErrorKind::ConnectionRefused) => write!(f, "nothing listens at {at}; {check}"),
             Some(ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe) => {
                 write!(f, "the connection to {at} broke off; {check}")
@@ -225,11 +230,25 @@ impl Refusal<'_> {
             Some(ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown) => {
                 write!(f, "{at} cannot be reached; {check}")
             }
-            _ if kind == Some(ErrorKind::TimedOut) || says("timeout") || says("timed out") => {
+            _ if kind == Some(ErrorKind::TimedOut) || self.says("timeout") || self.says("timed out") => {
                 write!(f, "no answer came from {at} in time; {check}")
             }
-            _ => write!(f, "{at} gave no answer that can be read: {}; {check}", plain(&innermost())),
+            _ => write!(f, "{at} gave no answer that can be read: {}; {check}", plain(&self.innermost())),
         }
+    }
+
+    /// The error and its causes, outermost first.
+    fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
+        std::iter::successors(Some(self.error), |&error| error.source())
+    }
+
+    /// True if a cause contains a word, which is in lower case.
+    fn says(&self, word: &str) -> bool {
+        self.causes().any(|cause| cause.to_string().to_lowercase().contains(word))
+    }
+
+    fn innermost(&self) -> String {
+        self.causes().last().map(ToString::to_string).unwrap_or_default()
     }
 }
 

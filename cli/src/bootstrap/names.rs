@@ -25,6 +25,13 @@ impl Names {
 
     /// Refuses names that AWS would refuse halfway through, and those by which output would become input.
     pub(super) fn check(&self) -> anyhow::Result<()> {
+        self.check_buckets()?;
+        self.check_queues()?;
+        self.check_tables()?;
+        self.check_input_prefix()
+    }
+
+    fn check_buckets(&self) -> anyhow::Result<()> {
         let buckets = [&self.input_bucket, &self.manifest_bucket, &self.output_bucket, &self.quarantine_bucket];
         for name in buckets {
             let fits = (3..=63).contains(&name.len()) && name.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -37,6 +44,10 @@ impl Names {
             "bucket `{}` is the input bucket and another one too: what is written there would be taken for input",
             self.input_bucket
         );
+        Ok(())
+    }
+
+    fn check_queues(&self) -> anyhow::Result<()> {
         let mut queues = [&self.queue, &self.dead_letter_queue, &self.manifest_queue].map(String::as_str).to_vec();
         let manifest_dead_letters = self.manifest_dead_letter_queue();
         queues.push(&manifest_dead_letters);
@@ -46,6 +57,10 @@ impl Names {
             ensure!(is_plain && (1..=80).contains(&name.len()), "`{name}` cannot be a queue: {rule}");
             ensure!(!queues[..i].contains(name), "queue `{name}` cannot be two of the four queues");
         }
+        Ok(())
+    }
+
+    fn check_tables(&self) -> anyhow::Result<()> {
         let TableNames { tracking, lock, metrics, runs } = &self.tables;
         for name in [tracking, lock, metrics, runs] {
             let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
@@ -54,6 +69,10 @@ impl Names {
         }
         let shared = [tracking, lock].iter().any(|name| [metrics, runs].contains(name)) || metrics == runs;
         ensure!(!shared, "only files and locks can share a table: name the others differently");
+        Ok(())
+    }
+
+    fn check_input_prefix(&self) -> anyhow::Result<()> {
         // S3 requires other characters in filters to be encoded, and displays them so.
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
         ensure!(

@@ -91,14 +91,37 @@ async fn read(aws: &Aws, name: &str) -> anyhow::Result<Option<(Address, Attribut
     Ok(Some((Address { url, arn: arn.clone() }, attributes)))
 }
 
-/// Differences of a queue: the attribute, its new value unless that depends on a queue that does not exist yet, and a
+/// Difference of a queue: the attribute, its new value unless that depends on a queue that does not exist yet, and a
 /// description.
+type Difference = (QueueAttributeName, Option<String>, String);
+
 fn differences(
     queue: &Queue,
     address: &Address,
     now: &Attributes,
     known: &Addresses,
-) -> anyhow::Result<Vec<(QueueAttributeName, Option<String>, String)>> {
+) -> anyhow::Result<Vec<Difference>> {
+    let mut found = own_differences(queue, now);
+    let Some(source) = &queue.source else { return Ok(found) };
+    let dead_letters = known.get(&source.dead_letters).map(|address| address.arn.as_str());
+    let redrive = now.get(&QueueAttributeName::RedrivePolicy).and_then(|text| serde_json::from_str(text).ok());
+    if !redrives(redrive.as_ref(), dead_letters) {
+        let value = dead_letters.map(|arn| json!({"deadLetterTargetArn": arn, "maxReceiveCount": MAX_RECEIVES}));
+        let detail = format!("dead letters → {} after {MAX_RECEIVES} deliveries", source.dead_letters);
+        found.push((QueueAttributeName::RedrivePolicy, value.map(|value| value.to_string()), detail));
+    }
+    let policy = now.get(&QueueAttributeName::Policy).filter(|text| !text.is_empty());
+    let policy = policy.map(|text| serde_json::from_str(text)).transpose();
+    let policy = policy.with_context(|| format!("the policy of queue `{}` is not JSON", queue.name))?;
+    if let Some(policy) = with_statement(policy.as_ref(), statement(source, address)) {
+        let detail = format!("policy lets bucket {} send", source.bucket);
+        found.push((QueueAttributeName::Policy, Some(policy.to_string()), detail));
+    }
+    Ok(found)
+}
+
+/// Differences in attributes that depend on no other resource.
+fn own_differences(queue: &Queue, now: &Attributes) -> Vec<Difference> {
     let mut found = Vec::new();
     let numbers = [
         (QueueAttributeName::MessageRetentionPeriod, queue.retention_seconds),
@@ -117,22 +140,7 @@ fn differences(
         let detail = "encryption off → managed by SQS".to_owned();
         found.push((QueueAttributeName::SqsManagedSseEnabled, Some("true".to_owned()), detail));
     }
-    let Some(source) = &queue.source else { return Ok(found) };
-    let dead_letters = known.get(&source.dead_letters).map(|address| address.arn.as_str());
-    let redrive = now.get(&QueueAttributeName::RedrivePolicy).and_then(|text| serde_json::from_str(text).ok());
-    if !redrives(redrive.as_ref(), dead_letters) {
-        let value = dead_letters.map(|arn| json!({"deadLetterTargetArn": arn, "maxReceiveCount": MAX_RECEIVES}));
-        let detail = format!("dead letters → {} after {MAX_RECEIVES} deliveries", source.dead_letters);
-        found.push((QueueAttributeName::RedrivePolicy, value.map(|value| value.to_string()), detail));
-    }
-    let policy = now.get(&QueueAttributeName::Policy).filter(|text| !text.is_empty());
-    let policy = policy.map(|text| serde_json::from_str(text)).transpose();
-    let policy = policy.with_context(|| format!("the policy of queue `{}` is not JSON", queue.name))?;
-    if let Some(policy) = with_statement(policy.as_ref(), statement(source, address)) {
-        let detail = format!("policy lets bucket {} send", source.bucket);
-        found.push((QueueAttributeName::Policy, Some(policy.to_string()), detail));
-    }
-    Ok(found)
+    found
 }
 
 fn redrives(now: Option<&Value>, dead_letters: Option<&str>) -> bool {
@@ -190,7 +198,7 @@ mod tests {
         Queue { name: "q".to_owned(), retention_seconds: 345_600, source: Some(source) }
     }
 
-    fn found(now: &Attributes) -> Vec<(QueueAttributeName, Option<String>, String)> {
+    fn found(now: &Attributes) -> Vec<Difference> {
         let known = Addresses::from([("dead".to_owned(), address("dead"))]);
         differences(&queue(), &address("q"), now, &known).unwrap()
     }

@@ -45,6 +45,34 @@ pub(super) fn event(random: &mut Random, date: NaiveDate, file: u32, row: u64) -
     let mut line = String::with_capacity(1200);
     let kind = r.pick(&TYPES);
     let _ = write!(line, r#"{{"event_id":"{}","event_time":"{}","event_type":"{kind}""#, hex(r, 32), time(date, row));
+    add_user(&mut line, r);
+    add_request(&mut line, r);
+    let _ = write!(line, r#","is_authenticated":{},"duration_ms":{}"#, r.chance(0.6), r.below(60_000));
+    if r.chance(0.9) {
+        let number =
+            if r.chance(0.1) { r.pick(&NUMBERS).to_owned() } else { format!("{}.{:02}", r.below(500), r.below(100)) };
+        let _ = write!(line, r#","amount":{number}"#);
+    }
+    if r.chance(0.8) {
+        add_message(&mut line, r);
+    }
+    let tags: Vec<_> = (0..r.below(5)).map(|_| format!("\"{}\"", word(r))).collect();
+    let _ = write!(line, r#","tags":[{}]"#, tags.join(","));
+    add_context(&mut line, r);
+    if kind == "purchase" {
+        add_items(&mut line, r);
+    }
+    if kind == "error" {
+        let _ = write!(line, r#","error":{{"code":{},"type":"{}Exception"}}"#, r.below(600), word(r));
+    }
+    if file.is_multiple_of(7) {
+        let _ = write!(line, r#","utm_campaign":"{}""#, word(r));
+    }
+    let _ = write!(line, r#","offset":{}}}"#, u64::from(file) * 1_000_000 + row);
+    line
+}
+
+fn add_user(line: &mut String, r: &mut Random) {
     if r.chance(0.92) {
         let _ = write!(line, r#","user_id":{}"#, 1_000_000_000_000_000_000 + r.below(200_000) * 41_526_371_913);
     }
@@ -54,6 +82,9 @@ pub(super) fn event(random: &mut Random, date: NaiveDate, file: u32, row: u64) -
         5..8 => line.push_str(r#","anonymous_id":null"#),
         _ => {}
     }
+}
+
+fn add_request(line: &mut String, r: &mut Random) {
     let _ = write!(
         line,
         r#","country":"{}","ip":"10.{}.{}.{}""#,
@@ -78,26 +109,22 @@ pub(super) fn event(random: &mut Random, date: NaiveDate, file: u32, row: u64) -
         word(r),
         word(r)
     );
-    let _ = write!(line, r#","is_authenticated":{},"duration_ms":{}"#, r.chance(0.6), r.below(60_000));
-    if r.chance(0.9) {
-        let number =
-            if r.chance(0.1) { r.pick(&NUMBERS).to_owned() } else { format!("{}.{:02}", r.below(500), r.below(100)) };
-        let _ = write!(line, r#","amount":{number}"#);
+}
+
+fn add_message(line: &mut String, r: &mut Random) {
+    let count = 4 + r.below(14);
+    let text = words(r, count);
+    let _ = write!(line, r#","message":"{text}"#);
+    if r.chance(0.3) {
+        let _ = write!(line, r#" \"{}\"\n\tat com.example.{}(C:\\{})"#, word(r), word(r), word(r));
     }
-    if r.chance(0.8) {
-        let count = 4 + r.below(14);
-        let text = words(r, count);
-        let _ = write!(line, r#","message":"{text}"#);
-        if r.chance(0.3) {
-            let _ = write!(line, r#" \"{}\"\n\tat com.example.{}(C:\\{})"#, word(r), word(r), word(r));
-        }
-        if r.chance(0.3) {
-            let _ = write!(line, " {}\\u00e9", r.pick(&UNICODE));
-        }
-        line.push('"');
+    if r.chance(0.3) {
+        let _ = write!(line, " {}\\u00e9", r.pick(&UNICODE));
     }
-    let tags: Vec<_> = (0..r.below(5)).map(|_| format!("\"{}\"", word(r))).collect();
-    let _ = write!(line, r#","tags":[{}]"#, tags.join(","));
+    line.push('"');
+}
+
+fn add_context(line: &mut String, r: &mut Random) {
     let _ = write!(
         line,
         r#","context":{{"device":{{"model":"{}","screen":[{},{}],"battery":0.{}}},"geo":{{"city":"{}","lat":{}.{:06}}},"trace_id":"{}","sampled":{}}}"#,
@@ -111,27 +138,20 @@ pub(super) fn event(random: &mut Random, date: NaiveDate, file: u32, row: u64) -
         hex(r, 32),
         r.chance(0.1)
     );
-    if kind == "purchase" {
-        let item = |r: &mut Random| {
-            format!(
-                r#"{{"sku":"SKU-{:06}","qty":{},"price":{}.{:02}}}"#,
-                r.below(20_000),
-                1 + r.below(4),
-                r.below(300),
-                r.below(100)
-            )
-        };
-        let items: Vec<_> = (0..1 + r.below(4)).map(|_| item(r)).collect();
-        let _ = write!(line, r#","items":[{}]"#, items.join(","));
-    }
-    if kind == "error" {
-        let _ = write!(line, r#","error":{{"code":{},"type":"{}Exception"}}"#, r.below(600), word(r));
-    }
-    if file.is_multiple_of(7) {
-        let _ = write!(line, r#","utm_campaign":"{}""#, word(r));
-    }
-    let _ = write!(line, r#","offset":{}}}"#, u64::from(file) * 1_000_000 + row);
-    line
+}
+
+fn add_items(line: &mut String, r: &mut Random) {
+    let item = |r: &mut Random| {
+        format!(
+            r#"{{"sku":"SKU-{:06}","qty":{},"price":{}.{:02}}}"#,
+            r.below(20_000),
+            1 + r.below(4),
+            r.below(300),
+            r.below(100)
+        )
+    };
+    let items: Vec<_> = (0..1 + r.below(4)).map(|_| item(r)).collect();
+    let _ = write!(line, r#","items":[{}]"#, items.join(","));
 }
 
 /// A wide row: 150 columns, most of them null or absent.

@@ -138,37 +138,39 @@ async fn query_by_status(source: &Source, query: ByStatus, json: bool) -> anyhow
             let is_all = operations.query_by_status(&wanted, limit, MAX_FILES_READ, keep).await?;
             (files, is_all)
         }
-        Source::Scheduler(client) => {
-            let moment =
-                |at: Option<chrono::DateTime<Utc>>| at.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true));
-            let said = [
-                ("state", wanted.state.map(|state| state.to_string())),
-                ("date", wanted.date.map(|date| date.to_string())),
-                ("since", moment(wanted.since)),
-                ("before", moment(wanted.before)),
-                ("prefix", wanted.prefix),
-                ("reason", wanted.reason),
-                ("manifest", wanted.manifest),
-            ];
-            let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
-            list_by_status(client, said.collect(), limit).await?
-        }
+        Source::Scheduler(client) => list_by_status(client, parameters(wanted), limit).await?,
     };
     if json {
         print_json(&json!({"files": files, "is_all": is_all}))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let text = |value: &Value| value.as_str().map(shown).unwrap_or_default();
-    let row = |file: &Value| {
-        let bytes = file["size_bytes"].as_u64().unwrap_or_default();
-        let size = table::size(bytes, bytes > 0 || !text(&file["etag"]).is_empty());
-        [text(&file["uri"]), size, text(&file["updated_at"]), text(&file["manifest_id"]), text(&file["reason"])]
-    };
-    table::print(["FILE", "SIZE", "CHANGED", "RUN", "REASON"], &files.iter().map(row).collect::<Vec<_>>());
+    table::print(["FILE", "SIZE", "CHANGED", "RUN", "REASON"], &files.iter().map(file_row).collect::<Vec<_>>());
     if !is_all {
         eprintln!("there are more: --limit shows them");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn file_row(file: &Value) -> [String; 5] {
+    let text = |value: &Value| value.as_str().map(shown).unwrap_or_default();
+    let bytes = file["size_bytes"].as_u64().unwrap_or_default();
+    let size = table::size(bytes, bytes > 0 || !text(&file["etag"]).is_empty());
+    [text(&file["uri"]), size, text(&file["updated_at"]), text(&file["manifest_id"]), text(&file["reason"])]
+}
+
+/// Parameters of a request for files.
+fn parameters(wanted: FileQuery) -> Vec<(&'static str, String)> {
+    let moment = |at: Option<chrono::DateTime<Utc>>| at.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true));
+    let said = [
+        ("state", wanted.state.map(|state| state.to_string())),
+        ("date", wanted.date.map(|date| date.to_string())),
+        ("since", moment(wanted.since)),
+        ("before", moment(wanted.before)),
+        ("prefix", wanted.prefix),
+        ("reason", wanted.reason),
+        ("manifest", wanted.manifest),
+    ];
+    said.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Files of several pages, and whether these are all.

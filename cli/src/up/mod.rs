@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::{Args, Parser};
 use demo::Demo;
 use feed::Feed;
+use futures::StreamExt;
 use millwork_conversion::EarlySurvey;
 use millwork_manifest::printable;
 use millwork_manifest_builder::{Builder, Rules, Signs, WISH_INTERVAL};
@@ -139,11 +140,7 @@ impl Where {
             anyhow::Ok(parent.join("out").display().to_string())
         };
         let output = options.output.clone().map_or_else(beside, Ok)?;
-        let profile = options.profile.map(|profile| if profile == Profile::Dev { "dev" } else { "prod" });
-        let profile = profile.into_iter().flat_map(|name| ["--profile", name]);
-        let quarantine = options.quarantine.iter().flat_map(|place| ["--quarantine", place.as_str()]);
-        let line = ["up", "--output", &output].into_iter().chain(profile).chain(quarantine);
-        let Run { run } = millwork_process::try_parse_from(line).map_err(crate::failure::wrong_line)?.options;
+        let run = run_options(options, &output)?;
         let (input, output) = (Location::parse(&directory.display().to_string())?, run.output()?);
         if input.contains(&output) || output.contains(&input) {
             return Err(usage(format!(
@@ -159,6 +156,15 @@ impl Where {
         };
         Ok(Self { input, output, state, run })
     }
+}
+
+fn run_options(options: &Options, output: &str) -> anyhow::Result<RunOptions> {
+    let profile = options.profile.map(|profile| if profile == Profile::Dev { "dev" } else { "prod" });
+    let profile = profile.into_iter().flat_map(|name| ["--profile", name]);
+    let quarantine = options.quarantine.iter().flat_map(|place| ["--quarantine", place.as_str()]);
+    let line = ["up", "--output", output].into_iter().chain(profile).chain(quarantine);
+    let Run { run } = millwork_process::try_parse_from(line).map_err(crate::failure::wrong_line)?.options;
+    Ok(run)
 }
 
 /// Web UI, and its sign-in link.
@@ -177,7 +183,7 @@ pub(crate) async fn up(options: Options) -> anyhow::Result<ExitCode> {
             address.port()
         )));
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let signals = Signals::new([SIGINT, SIGTERM])?;
     let place = Where::of(&options)?;
     let store = millwork_tracking::open(&place.state).await?;
     let places = ReadPlaces::new(Places::of(&place.input), Places::none(), Some(&place.output));
@@ -191,15 +197,7 @@ pub(crate) async fn up(options: Options) -> anyhow::Result<ExitCode> {
     }
     greet(&options, &place, shown.as_ref());
     let stop = CancellationToken::new();
-    let stopping = stop.clone();
-    let signalled = tokio::spawn(async move {
-        use futures::StreamExt;
-        signals.next().await;
-        eprintln!("\nending in order; once more ends at once");
-        stopping.cancel();
-        signals.next().await;
-        std::process::exit(130);
-    });
+    let signalled = tokio::spawn(end_at_signals(signals, stop.clone()));
     let led = lead(&options, &place, &store, &service, &stop).await;
     if let Some(shown) = shown {
         shown.server.shut_down().await;
@@ -207,6 +205,15 @@ pub(crate) async fn up(options: Options) -> anyhow::Result<ExitCode> {
     store.close().await;
     signalled.abort();
     led.map(|()| ExitCode::SUCCESS)
+}
+
+/// Cancels the token at the first signal, and ends the process at the second.
+async fn end_at_signals(mut signals: Signals, stop: CancellationToken) {
+    signals.next().await;
+    eprintln!("\nending in order; once more ends at once");
+    stop.cancel();
+    signals.next().await;
+    std::process::exit(130);
 }
 
 /// Waits to become the leader of the state, then watches and converts until it is told to stop.
@@ -219,16 +226,7 @@ async fn lead(
 ) -> anyhow::Result<()> {
     let storage = service.storage();
     let engine = tokio::spawn(embedded::start(vcores(options.vcores), storage.clone()));
-    let lease = match Lease::take(store).await? {
-        Some(lease) => lease,
-        None => {
-            eprintln!("another process runs the manifests of {}: standing by until it ends", place.state);
-            tokio::select! {
-                lease = Lease::wait(store) => lease?,
-                () = stop.cancelled() => return Ok(()),
-            }
-        }
-    };
+    let Some(lease) = take_lead(store, &place.state, stop).await? else { return Ok(()) };
     let output = OutputLock::take(place.output.clone())?;
     tell_adopted(options.adopt, &claim_output(&lease, storage, &place.output, &place.run.layout, options.adopt).await?);
     let conversion = place.run.service_conversion(service.places().convertible(), storage.clone())?;
@@ -243,6 +241,32 @@ async fn lead(
     );
     let feed = Feed::new(builder, place.input.clone(), scheduler.clone());
     let demo = options.demo.then(|| Demo::new(place.input.local_path().map(Path::to_owned)));
+    watch(feed, demo, &scheduler, stop).await?;
+    scheduler.shut_down().await;
+    signs.abort();
+    told.abort();
+    lease.release().await;
+    Ok(())
+}
+
+/// Lease of the state, perhaps after another process has ended; none if it is told to stop before.
+async fn take_lead(
+    store: &Arc<dyn TrackingStore>,
+    state: &str,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Lease>> {
+    if let Some(lease) = Lease::take(store).await? {
+        return Ok(Some(lease));
+    }
+    eprintln!("another process runs the manifests of {state}: standing by until it ends");
+    tokio::select! {
+        lease = Lease::wait(store) => Ok(Some(lease?)),
+        () = stop.cancelled() => Ok(None),
+    }
+}
+
+/// Watches and converts until it is told to stop, or cannot go on.
+async fn watch(feed: Feed, demo: Option<Demo>, scheduler: &Scheduler, stop: &CancellationToken) -> anyhow::Result<()> {
     tokio::select! {
         () = feed.work() => {}
         () = async { match demo { Some(demo) => demo.work().await, None => std::future::pending().await } } => {}
@@ -250,10 +274,6 @@ async fn lead(
         () = scheduler.deposed().cancelled() => anyhow::bail!("another process runs the manifests of this state now"),
         () = scheduler.stopped().cancelled() => anyhow::bail!("it broke off, for the reason above: start it again to go on"),
     }
-    scheduler.shut_down().await;
-    signs.abort();
-    told.abort();
-    lease.release().await;
     Ok(())
 }
 

@@ -57,20 +57,13 @@ pub async fn serve(builder: Builder, options: ServiceOptions, stop: Cancellation
     let intake = Intake { builder: builder.clone(), maker: maker.clone(), tally: tally.clone(), health };
     let intake = Arc::new(intake);
     tracing::info!(queue = options.queue.queue_url, workers = options.workers, "manifest builder started");
-    let tasks = TaskTracker::new();
-    for _ in 0..options.workers {
-        let (consumer, intake, stop) = (consumer.clone(), intake.clone(), stop.clone());
-        tasks.spawn(async move { consumer.work(&*intake, &stop).await });
-    }
-    tasks.close();
+    let tasks = start_workers(options.workers, &consumer, &intake, &stop);
     // These tasks continue until the last worker has ended, so that its results are still counted and cut.
     let done = CancellationToken::new();
     let helpers = TaskTracker::new();
     helpers.spawn(depth::look_often(consumer, done.clone()));
     helpers.spawn(maker.clone().work(done.clone()));
-    let signs = Signs::new(&builder, "serve").sweeping(options.sweep_interval).taking_wishes(WISH_INTERVAL);
-    let signs = signs.reading(&options.queue.queue_url, options.queue.dead_letter_queue_url.as_deref());
-    helpers.spawn(signs.give_often(done.clone()));
+    helpers.spawn(signs(&builder, &options).give_often(done.clone()));
     helpers.spawn(take_often(builder.clone(), tally.clone(), stop.clone()));
     helpers.spawn(sweep_often(builder, tally.clone(), options.sweep_interval, stop));
     helpers.spawn(tally.clone().flush_often(TALLY_INTERVAL, done.clone()));
@@ -81,6 +74,28 @@ pub async fn serve(builder: Builder, options: ServiceOptions, stop: Cancellation
     tally.flush().await;
     tracing::info!("manifest builder stopped");
     Ok(())
+}
+
+fn signs(builder: &Builder, options: &ServiceOptions) -> Signs {
+    Signs::new(builder, "serve")
+        .sweeping(options.sweep_interval)
+        .taking_wishes(WISH_INTERVAL)
+        .reading(&options.queue.queue_url, options.queue.dead_letter_queue_url.as_deref())
+}
+
+fn start_workers(
+    workers: usize,
+    consumer: &Arc<Consumer>,
+    intake: &Arc<Intake>,
+    stop: &CancellationToken,
+) -> TaskTracker {
+    let tasks = TaskTracker::new();
+    for _ in 0..workers {
+        let (consumer, intake, stop) = (consumer.clone(), intake.clone(), stop.clone());
+        tasks.spawn(async move { consumer.work(&*intake, &stop).await });
+    }
+    tasks.close();
+    tasks
 }
 
 /// Sweeps at intervals, with only one process of a store sweeping at a time.

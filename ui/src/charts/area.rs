@@ -67,27 +67,37 @@ pub fn area(chart: &Area<'_>) -> Markup {
     let scale = Scale { from, seconds: (until - from).as_seconds_f64().max(1.0), top };
     html! {
         figure.chart {
-            figcaption {
-                @for line in chart.lines {
-                    span.legend.(line.class) { span.swatch aria-hidden="true" {} (line.name) @if let Some(value) = newest(line) { " " strong { ((chart.said)(value)) } } }
-                }
-            }
+            (legend(chart))
             @if from == until { p.muted { "Lines are drawn from the second minute on." } } @else {
-                (axes(&(chart.said)(top), &html! { (time::minute(from)) }, &html! { (time::minute(until)) }, &html! {
-                    svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(said(chart)) {
-                        line.grid x1="0" y1=(at(scale.y(top))) x2=(WIDTH) y2=(at(scale.y(top))) vector-effect="non-scaling-stroke" {}
-                        line.grid x1="0" y1=(at(scale.y(top / 2.0))) x2=(WIDTH) y2=(at(scale.y(top / 2.0))) vector-effect="non-scaling-stroke" {}
-                        line.axis x1="0" y1=(HEIGHT - 0.5) x2=(WIDTH) y2=(HEIGHT - 0.5) vector-effect="non-scaling-stroke" {}
-                        @for line in chart.lines { (drawn(line, &scale)) }
-                        @if let Some((value, early, late)) = chart.forecast {
-                            path.forecast d=(format!("M{} {}L{} {}L{} {}z", at(scale.x(last)), at(scale.y(value)), at(scale.x(early)), at(HEIGHT - 1.0), at(scale.x(late)), at(HEIGHT - 1.0))) {
-                                title { "expected" }
-                            }
-                        }
-                    }
-                }))
+                (axes(&(chart.said)(top), &html! { (time::minute(from)) }, &html! { (time::minute(until)) }, &drawing(chart, &scale, last)))
             }
             (table(chart))
+        }
+    }
+}
+
+fn legend(chart: &Area<'_>) -> Markup {
+    html! {
+        figcaption {
+            @for line in chart.lines {
+                span.legend.(line.class) { span.swatch aria-hidden="true" {} (line.name) @if let Some(value) = newest(line) { " " strong { ((chart.said)(value)) } } }
+            }
+        }
+    }
+}
+
+/// Lines of the chart, and the forecast from the time of the last value on.
+fn drawing(chart: &Area<'_>, scale: &Scale, last: DateTime<Utc>) -> Markup {
+    html! {
+        svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(said(chart)) {
+            @for value in [scale.top, scale.top / 2.0] { line.grid x1="0" y1=(at(scale.y(value))) x2=(WIDTH) y2=(at(scale.y(value))) vector-effect="non-scaling-stroke" {} }
+            line.axis x1="0" y1=(HEIGHT - 0.5) x2=(WIDTH) y2=(HEIGHT - 0.5) vector-effect="non-scaling-stroke" {}
+            @for line in chart.lines { (drawn(line, scale)) }
+            @if let Some((value, early, late)) = chart.forecast {
+                path.forecast d=(format!("M{} {}L{} {}L{} {}z", at(scale.x(last)), at(scale.y(value)), at(scale.x(early)), at(HEIGHT - 1.0), at(scale.x(late)), at(HEIGHT - 1.0))) {
+                    title { "expected" }
+                }
+            }
         }
     }
 }

@@ -39,9 +39,12 @@ const HEIGHT: f64 = 120.0;
 const LEAST: f64 = 3.0;
 const GAP: f64 = 8.0;
 
+/// Outcome of lines: name, number of lines, and CSS class of the colour.
+type Branch = (&'static str, u64, &'static str);
+
 /// Draws the diagram, with the equation as text.
 pub fn conservation(lines: &Lines) -> Markup {
-    let branches: Vec<(&str, u64, &str)> = [
+    let branches: Vec<Branch> = [
         ("rows written", lines.written, "done"),
         ("left out by the query", lines.left_out, "idle"),
         ("rejected", lines.rejected, "bad"),
@@ -50,6 +53,24 @@ pub fn conservation(lines: &Lines) -> Markup {
     .into_iter()
     .filter(|branch| branch.1 > 0)
     .collect();
+    html! {
+        figure.conservation {
+            @if branches.is_empty() { p.muted { "No lines were read." } } @else {
+                svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(format!("{} lines: {}", format::count(lines.lines), words(&branches))) {
+                    @for (path, (name, amount, class)) in bands(&branches).iter().zip(&branches) { path.band.(class) d=(path) { title { (format::count(*amount)) " " (name) } } }
+                    rect.source x="0" y="0" width="8" height=(HEIGHT) {}
+                }
+                ul.ends {
+                    @for (name, amount, class) in &branches { li.(class) { span.swatch aria-hidden="true" {} strong.num { (format::count(*amount)) } " " (name) } }
+                }
+            }
+            figcaption { (equation(lines)) }
+        }
+    }
+}
+
+/// Paths of the bands of all branches, from top to bottom.
+fn bands(branches: &[Branch]) -> Vec<String> {
     let space = HEIGHT - GAP * branches.len().saturating_sub(1) as f64;
     let all = branches.iter().map(|branch| branch.1).sum::<u64>().max(1) as f64;
     let small: f64 = branches.iter().map(|branch| LEAST.max(branch.1 as f64 / all * space)).sum();
@@ -57,27 +78,14 @@ pub fn conservation(lines: &Lines) -> Markup {
     let mut y = 0.0;
     let mut from = 0.0;
     let mut bands = Vec::new();
-    for (name, amount, class) in &branches {
+    for (_, amount, _) in branches {
         let height = LEAST.max(*amount as f64 / all * space) * shrink;
         let left = *amount as f64 / all * HEIGHT;
-        bands.push((band(from, left, y, height), *name, *amount, *class, y + height / 2.0));
+        bands.push(band(from, left, y, height));
         y += height + GAP;
         from += left;
     }
-    html! {
-        figure.conservation {
-            @if branches.is_empty() { p.muted { "No lines were read." } } @else {
-                svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(format!("{} lines: {}", format::count(lines.lines), words(&branches))) {
-                    @for (path, name, amount, class, _) in &bands { path.band.(class) d=(path) { title { (format::count(*amount)) " " (name) } } }
-                    rect.source x="0" y="0" width="8" height=(HEIGHT) {}
-                }
-                ul.ends {
-                    @for (_, name, amount, class, _) in &bands { li.(class) { span.swatch aria-hidden="true" {} strong.num { (format::count(*amount)) } " " (name) } }
-                }
-            }
-            figcaption { (equation(lines)) }
-        }
-    }
+    bands
 }
 
 fn band(from: f64, left: f64, y: f64, height: f64) -> String {
@@ -97,7 +105,7 @@ fn band(from: f64, left: f64, y: f64, height: f64) -> String {
     )
 }
 
-fn words(branches: &[(&str, u64, &str)]) -> String {
+fn words(branches: &[Branch]) -> String {
     let words: Vec<String> =
         branches.iter().map(|(name, amount, _)| format!("{} {name}", format::count(*amount))).collect();
     words.join(", ")

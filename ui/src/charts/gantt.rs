@@ -36,40 +36,45 @@ pub fn mark_outliers(spans: &mut [Span]) {
     }
 }
 
+const ROW: usize = 18;
+const WIDTH: f64 = 600.0;
+
 /// Draws bars below each other on one time axis.
 pub fn gantt(spans: &[Span], until: f64) -> Markup {
-    const ROW: usize = 18;
-    const WIDTH: f64 = 600.0;
     let until = until.max(0.001);
     let height = spans.len() * ROW + 2;
     let mut order: Vec<&Span> = spans.iter().collect();
     order.sort_by(|a, b| b.to.unwrap_or(f64::MAX).total_cmp(&a.to.unwrap_or(f64::MAX)));
-    let rows: Vec<Vec<String>> = order
-        .iter()
-        .map(|span| {
-            let end = span.to.map_or_else(|| "runs".to_owned(), format::duration);
-            let took = format::duration(span.to.unwrap_or(until) - span.from);
-            vec![span.name.clone(), span.who.clone(), format::duration(span.from), end, took, span.said.clone()]
-        })
-        .collect();
+    let rows: Vec<Vec<String>> = order.iter().map(|span| cells(span, until)).collect();
     html! {
         figure.chart.gantt {
             div.rows {
                 ul aria-hidden="true" { @for span in &order { li { span { (span.name) } span.muted { (span.who) } } } }
                 svg viewBox=(format!("0 0 {WIDTH} {height}")) height=(height) preserveAspectRatio="none" role="img" aria-label=(format!("{} over {}", format::counted(spans.len() as u64, "task"), format::duration(until))) {
                     @for part in 1..4 { line.grid x1=(at(WIDTH * f64::from(part) / 4.0)) y1="0" x2=(at(WIDTH * f64::from(part) / 4.0)) y2=(height) vector-effect="non-scaling-stroke" {} }
-                    @for (index, span) in order.iter().enumerate() {
-                        @let (from, to) = (span.from / until * WIDTH, span.to.unwrap_or(until) / until * WIDTH);
-                        rect.span.(span.class).outlier[span.is_outlier] x=(at(from)) y=(index * ROW + 3) width=(at((to - from).max(2.0))) height=(ROW - 6) rx="2" {
-                            title { (span.name) " on " (span.who) ": " (format::duration(span.to.unwrap_or(until) - span.from)) @if span.to.is_none() { " so far" } ". " (span.said) }
-                        }
-                    }
+                    @for (index, span) in order.iter().enumerate() { (bar(span, index * ROW, until)) }
                 }
             }
             figcaption { span.muted { "0 s" } span.push {} @if spans.iter().any(|span| span.is_outlier) { span.s-retry { "outlined: more than 1.5 × the median" } } span.push {} span.muted { (format::duration(until)) } }
             (numbers(&["task", "executor", "begin", "end", "took", "of it"], &rows))
         }
     }
+}
+
+fn bar(span: &Span, y: usize, until: f64) -> Markup {
+    let (from, to) = (span.from / until * WIDTH, span.to.unwrap_or(until) / until * WIDTH);
+    html! {
+        rect.span.(span.class).outlier[span.is_outlier] x=(at(from)) y=(y + 3) width=(at((to - from).max(2.0))) height=(ROW - 6) rx="2" {
+            title { (span.name) " on " (span.who) ": " (format::duration(span.to.unwrap_or(until) - span.from)) @if span.to.is_none() { " so far" } ". " (span.said) }
+        }
+    }
+}
+
+/// Row of the table of numbers.
+fn cells(span: &Span, until: f64) -> Vec<String> {
+    let end = span.to.map_or_else(|| "runs".to_owned(), format::duration);
+    let took = format::duration(span.to.unwrap_or(until) - span.from);
+    vec![span.name.clone(), span.who.clone(), format::duration(span.from), end, took, span.said.clone()]
 }
 
 #[cfg(test)]

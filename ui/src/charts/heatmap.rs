@@ -17,23 +17,19 @@ pub struct Day {
     pub is_odd: bool,
 }
 
+const CELL: u32 = 16;
+const LEFT: u32 = 28;
+const TOP: u32 = 16;
+
 /// Draws weeks from left to right and weekdays from top to bottom, up to a date. Dates without data are empty cells.
 pub fn calendar(days: &[Day], until: NaiveDate, weeks: u32, link: fn(NaiveDate) -> String) -> Markup {
-    const CELL: u32 = 16;
-    const LEFT: u32 = 28;
-    const TOP: u32 = 16;
     let monday = until - Days::new(u64::from(until.weekday().num_days_from_monday()));
     let first = monday - Days::new(u64::from(weeks.saturating_sub(1)) * 7);
     let width = LEFT + weeks * CELL;
     let height = TOP + 7 * CELL;
-    let months = (0..weeks).filter_map(|week| {
-        let date = first + Days::new(u64::from(week) * 7);
-        (date.day() <= 7).then(|| (LEFT + week * CELL, date.format("%b").to_string()))
-    });
     html! {
         svg.calendar.year[weeks > 40] viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) role="group" aria-label="Calendar of dates" {
-            @for (x, month) in months { text.label x=(x) y="10" { (month) } }
-            @for (row, name) in [(0u32, "Mo"), (2, "We"), (4, "Fr"), (6, "Su")] { text.label x="0" y=(TOP + row * CELL + 11) { (name) } }
+            (labels(first, weeks))
             @for index in 0..weeks * 7 {
                 @let date = first + Days::new(u64::from(index));
                 @if date <= until {
@@ -45,6 +41,18 @@ pub fn calendar(days: &[Day], until: NaiveDate, weeks: u32, link: fn(NaiveDate) 
                 }
             }
         }
+    }
+}
+
+/// Names of months above their first weeks, and of weekdays on the left.
+fn labels(first: NaiveDate, weeks: u32) -> Markup {
+    let months = (0..weeks).filter_map(|week| {
+        let date = first + Days::new(u64::from(week) * 7);
+        (date.day() <= 7).then(|| (LEFT + week * CELL, date.format("%b").to_string()))
+    });
+    html! {
+        @for (x, month) in months { text.label x=(x) y="10" { (month) } }
+        @for (row, name) in [(0u32, "Mo"), (2, "We"), (4, "Fr"), (6, "Su")] { text.label x="0" y=(TOP + row * CELL + 11) { (name) } }
     }
 }
 

@@ -31,9 +31,6 @@ pub fn page(page: &Activity<'_>) -> Markup {
     let day = page.day.to_string();
     let parameters = [("day", Some(day.as_str())), ("subject", page.subject), ("cursor", page.cursor)];
     let active: Vec<(&str, &str)> = page.subject.map(|subject| ("subject", subject)).into_iter().collect();
-    let to =
-        |day: NaiveDate| link::query("/ui/activity", &[("day", Some(&day.to_string())), ("subject", page.subject)]);
-    let (before, after) = (page.day.checked_sub_days(Days::new(1)), page.day.checked_add_days(Days::new(1)));
     let fields = html! {
         (filters::date("day", "Day (UTC)", Some(&day)))
         (filters::text("subject", "Run or file", page.subject, "id or address"))
@@ -41,10 +38,7 @@ pub fn page(page: &Activity<'_>) -> Markup {
     html! {
         div.head.split {
             div { h1 { "Activity" } p.muted { "What people and services changed on " (day) ", newest first." } }
-            nav.actions aria-label="Days" {
-                @if let Some(before) = before { a.button href=(to(before)) { "← " (before) } }
-                @if let Some(after) = after.filter(|after| *after <= page.now.date_naive()) { a.button href=(to(after)) { (after) " →" } }
-            }
+            (days(page))
         }
         (filters::form("/ui/activity", &fields, &active, &parameters))
         @if page.items.is_empty() {
@@ -56,6 +50,19 @@ pub fn page(page: &Activity<'_>) -> Markup {
                 tbody { @for entry in page.items { (row(entry, page.now)) } }
             }
             (pager::pager("/ui/activity", &parameters, page.next, page.items.len(), "entry"))
+        }
+    }
+}
+
+/// Links to the day before and to the day after.
+fn days(page: &Activity<'_>) -> Markup {
+    let to =
+        |day: NaiveDate| link::query("/ui/activity", &[("day", Some(&day.to_string())), ("subject", page.subject)]);
+    let (before, after) = (page.day.checked_sub_days(Days::new(1)), page.day.checked_add_days(Days::new(1)));
+    html! {
+        nav.actions aria-label="Days" {
+            @if let Some(before) = before { a.button href=(to(before)) { "← " (before) } }
+            @if let Some(after) = after.filter(|after| *after <= page.now.date_naive()) { a.button href=(to(after)) { (after) " →" } }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::parts::{facts, link, state, states, time};
 use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
-use millwork_api::{BuilderInfo, Executors, Held, LockInfo, SchedulerInfo, Stats};
+use millwork_api::{BuilderInfo, ExecutorInfo, Executors, Held, LockInfo, SchedulerInfo, Stats};
 
 /// Content of the page.
 pub struct Cluster<'a> {
@@ -170,27 +170,34 @@ fn executors(page: &Cluster<'_>) -> Markup {
         table.cards {
             caption.visually-hidden { "Executors" }
             thead { tr { th scope="col" { "Executor" } th scope="col" { "Slots" } th scope="col" { "Memory" } th.num scope="col" { "Rate" } th scope="col" { "Works on" } th scope="col" { "Seen" } th scope="col" { "Version" } } }
-            tbody {
-                @for executor in &page.executors.items {
-                    tr data-id=(text::plain(&executor.id)) {
-                        td.main data-label="Executor" { span.id { (text::shown(&executor.id)) } div.why { (text::shown(&executor.machine)) @if executor.host != executor.machine { " · " (text::shown(&executor.host)) } } }
-                        td.wide data-label="Slots" {
-                            span.slots { (meter::share(executor.tasks as f64, f64::from(executor.vcores), "work", &format!("{} of {} slots in use", executor.tasks, executor.vcores), "slots")) span.num { (executor.tasks) "/" (executor.vcores) } }
-                        }
-                        td.wide data-label="Memory" { @match executor.memory_bytes { Some(bytes) => { (format::bytes(bytes)) @if let Some(limit) = executor.memory_limit_bytes { span.muted { " of " (format::bytes(limit)) } } }, None => span.muted { "–" } } }
-                        td.num data-label="Rate" { (format::rate(executor.bytes_per_second)) }
-                        td.wide data-label="Works on" {
-                            @if let Some(since) = executor.draining_since { span.s-warn { "drains since " (time::moment_short(since, page.now)) } " " }
-                            @for run in executor.runs.iter().take(3) { div { (link::run(run)) } }
-                            @if executor.runs.len() > 3 { div.muted { (executor.runs.len() - 3) " more" } }
-                            @if executor.runs.is_empty() && executor.draining_since.is_none() { span.muted { "nothing" } }
-                            @if executor.failed_tasks > 0 { div.s-warn { (format::counted(executor.failed_tasks, "task")) " failed so far" } }
-                        }
-                        td data-label="Seen" { (time::ago(executor.last_seen, page.now)) }
-                        td data-label="Version" { (text::shown(&executor.version)) }
-                    }
-                }
-            }
+            tbody { @for executor in &page.executors.items { (executor_row(executor, page.now)) } }
         }
+    }
+}
+
+fn executor_row(executor: &ExecutorInfo, now: DateTime<Utc>) -> Markup {
+    html! {
+        tr data-id=(text::plain(&executor.id)) {
+            td.main data-label="Executor" { span.id { (text::shown(&executor.id)) } div.why { (text::shown(&executor.machine)) @if executor.host != executor.machine { " · " (text::shown(&executor.host)) } } }
+            td.wide data-label="Slots" {
+                span.slots { (meter::share(executor.tasks as f64, f64::from(executor.vcores), "work", &format!("{} of {} slots in use", executor.tasks, executor.vcores), "slots")) span.num { (executor.tasks) "/" (executor.vcores) } }
+            }
+            td.wide data-label="Memory" { @match executor.memory_bytes { Some(bytes) => { (format::bytes(bytes)) @if let Some(limit) = executor.memory_limit_bytes { span.muted { " of " (format::bytes(limit)) } } }, None => span.muted { "–" } } }
+            td.num data-label="Rate" { (format::rate(executor.bytes_per_second)) }
+            td.wide data-label="Works on" { (work(executor, now)) }
+            td data-label="Seen" { (time::ago(executor.last_seen, now)) }
+            td data-label="Version" { (text::shown(&executor.version)) }
+        }
+    }
+}
+
+/// Runs of an executor, and signs that it drains or has failed tasks.
+fn work(executor: &ExecutorInfo, now: DateTime<Utc>) -> Markup {
+    html! {
+        @if let Some(since) = executor.draining_since { span.s-warn { "drains since " (time::moment_short(since, now)) } " " }
+        @for run in executor.runs.iter().take(3) { div { (link::run(run)) } }
+        @if executor.runs.len() > 3 { div.muted { (executor.runs.len() - 3) " more" } }
+        @if executor.runs.is_empty() && executor.draining_since.is_none() { span.muted { "nothing" } }
+        @if executor.failed_tasks > 0 { div.s-warn { (format::counted(executor.failed_tasks, "task")) " failed so far" } }
     }
 }

@@ -120,27 +120,31 @@ fn changes(plan: &Plan) -> Markup {
         Some(ChangeResult::Done) | None => 2,
     });
     let (first, rest) = changes.split_at(changes.len().min(SHOWN));
-    let table = |changes: &[&Change]| {
-        html! {
-            table.cards {
-                caption.visually-hidden { "Changes" }
-                thead { tr { th scope="col" { (match plan.subjects { SubjectKind::Run => "Run", SubjectKind::File => "File", SubjectKind::Date => "Date", SubjectKind::Message => "Message" }) } th scope="col" { "Now" } th scope="col" { "Then" } @if plan.state != PlanState::Open { th scope="col" { "Result" } } } }
-                tbody {
-                    @for change in changes {
-                        tr {
-                            td.main data-label="Subject" { @match plan.subjects { SubjectKind::Run => (link::run(&change.subject)), SubjectKind::File => (link::file(&change.subject)), SubjectKind::Date => (link::date(&change.subject)), SubjectKind::Message => span.id { (text::shown(&change.subject)) } } }
-                            td data-label="Now" { (standing(&change.before, plan.subjects)) }
-                            td data-label="Then" { "→ " (standing(&change.after, plan.subjects)) }
-                            @if plan.state != PlanState::Open { td data-label="Result" { (result(change.result)) @if let Some(message) = &change.message { div.why { (text::prose(message)) } } } }
-                        }
-                    }
-                }
-            }
-        }
-    };
     html! {
-        (table(first))
-        @if !rest.is_empty() { details { summary { (format::count(rest.len() as u64)) " more" } (table(rest)) } }
+        (table(plan, first))
+        @if !rest.is_empty() { details { summary { (format::count(rest.len() as u64)) " more" } (table(plan, rest)) } }
+    }
+}
+
+fn table(plan: &Plan, changes: &[&Change]) -> Markup {
+    let is_applied = plan.state != PlanState::Open;
+    html! {
+        table.cards {
+            caption.visually-hidden { "Changes" }
+            thead { tr { th scope="col" { (match plan.subjects { SubjectKind::Run => "Run", SubjectKind::File => "File", SubjectKind::Date => "Date", SubjectKind::Message => "Message" }) } th scope="col" { "Now" } th scope="col" { "Then" } @if is_applied { th scope="col" { "Result" } } } }
+            tbody { @for change in changes { (row(change, plan.subjects, is_applied)) } }
+        }
+    }
+}
+
+fn row(change: &Change, subjects: SubjectKind, is_applied: bool) -> Markup {
+    html! {
+        tr {
+            td.main data-label="Subject" { @match subjects { SubjectKind::Run => (link::run(&change.subject)), SubjectKind::File => (link::file(&change.subject)), SubjectKind::Date => (link::date(&change.subject)), SubjectKind::Message => span.id { (text::shown(&change.subject)) } } }
+            td data-label="Now" { (standing(&change.before, subjects)) }
+            td data-label="Then" { "→ " (standing(&change.after, subjects)) }
+            @if is_applied { td data-label="Result" { (result(change.result)) @if let Some(message) = &change.message { div.why { (text::prose(message)) } } } }
+        }
     }
 }
 

@@ -58,46 +58,64 @@ fn two_digits(ratio: f64) -> u64 {
 
 /// Renders the page.
 pub fn page(page: &CostPage<'_>) -> Markup {
-    let mut left = page.dates.iter().filter(|(date, _)| page.first.is_none_or(|first| *date <= first));
-    let shown: Vec<_> = left.by_ref().take(ROWS).collect();
-    let (first, next) = (page.first.map(|date| date.to_string()), left.next().map(|(date, _)| date.to_string()));
     html! {
         div.head { h1 { "Cost" } p.muted { "What committed runs took, at the scheduler's prices; beside it, the same manifests as jobs of AWS Glue." } }
         @if page.dates.is_empty() { (states::empty("Nothing was converted yet", "What a run took is known when it is committed.", None)) } @else {
-            (facts::facts(&[
-                ("in all", html! { (format::dollars(page.sum.total)) }),
-                ("computing", html! { (format::dollars(page.sum.compute)) span.muted { " " (format::duration(page.sum.cpu_seconds)) " of CPU" } }),
-                ("requests", html! { (format::dollars(page.sum.storage)) span.muted { @if page.sum.requests > 0 { " about " (format::short_count(page.sum.requests)) } @else { " no object storage" } } }),
-                ("AWS Glue", html! { (format::dollars(page.sum.glue)) span.muted { " " (times(&page.sum)) " as much" } }),
-                ("runs", link::count(page.sum.runs)),
-                ("input", link::size(page.sum.input_bytes)),
-            ]))
+            (totals(&page.sum))
             (facts::panel("by-date", "By date", None, &chart(page)))
-            table.cards {
-                caption.visually-hidden { "Cost by date, newest first" }
-                thead { tr { th scope="col" { "Date" } th.num scope="col" { "Runs" } th.num scope="col" { "Input" } th.num scope="col" { "CPU" } th.num scope="col" { "Computing" } th.num scope="col" { "Requests" } th.num scope="col" { "Total" } th.num scope="col" { "AWS Glue" } th.num scope="col" { "× as much" } } }
-                tbody {
-                    @for (date, spent) in shown.iter().copied() {
-                        tr {
-                            td.main data-label="Date" { (link::date(&date.to_string())) }
-                            td.num data-label="Runs" { (link::count(spent.runs)) }
-                            td.num data-label="Input" { (link::size(spent.input_bytes)) }
-                            td.num data-label="CPU" { @if spent.cpu_seconds > 0.0 { (format::duration(spent.cpu_seconds)) } @else { span.muted { "not counted" } } }
-                            td.num data-label="Computing" { (format::dollars(spent.compute)) }
-                            td.num data-label="Requests" { (format::dollars(spent.storage)) }
-                            td.num data-label="Total" { strong { (format::dollars(spent.total)) } }
-                            td.num data-label="AWS Glue" { (format::dollars(spent.glue)) }
-                            td.num data-label="× as much" { (times(spent)) }
-                        }
-                    }
-                }
-            }
-            (pager::pager("/ui/cost", &[("cursor", first.as_deref())], next.as_deref(), shown.len(), "date"))
+            (table(page))
         }
         details.panel {
             summary { "Prices" }
             dl.keys { @for (name, price) in page.prices { div { dt { code { (name) } } dd { (price) } } } }
             p.muted { "Another table of prices is named with --prices; docs/prices.toml is the one that comes with Millwork." }
+        }
+    }
+}
+
+fn totals(sum: &Spent) -> Markup {
+    facts::facts(&[
+        ("in all", html! { (format::dollars(sum.total)) }),
+        (
+            "computing",
+            html! { (format::dollars(sum.compute)) span.muted { " " (format::duration(sum.cpu_seconds)) " of CPU" } },
+        ),
+        (
+            "requests",
+            html! { (format::dollars(sum.storage)) span.muted { @if sum.requests > 0 { " about " (format::short_count(sum.requests)) } @else { " no object storage" } } },
+        ),
+        ("AWS Glue", html! { (format::dollars(sum.glue)) span.muted { " " (times(sum)) " as much" } }),
+        ("runs", link::count(sum.runs)),
+        ("input", link::size(sum.input_bytes)),
+    ])
+}
+
+fn table(page: &CostPage<'_>) -> Markup {
+    let mut left = page.dates.iter().filter(|(date, _)| page.first.is_none_or(|first| *date <= first));
+    let shown: Vec<_> = left.by_ref().take(ROWS).collect();
+    let (first, next) = (page.first.map(|date| date.to_string()), left.next().map(|(date, _)| date.to_string()));
+    html! {
+        table.cards {
+            caption.visually-hidden { "Cost by date, newest first" }
+            thead { tr { th scope="col" { "Date" } th.num scope="col" { "Runs" } th.num scope="col" { "Input" } th.num scope="col" { "CPU" } th.num scope="col" { "Computing" } th.num scope="col" { "Requests" } th.num scope="col" { "Total" } th.num scope="col" { "AWS Glue" } th.num scope="col" { "× as much" } } }
+            tbody { @for (date, spent) in shown.iter().copied() { (row(*date, spent)) } }
+        }
+        (pager::pager("/ui/cost", &[("cursor", first.as_deref())], next.as_deref(), shown.len(), "date"))
+    }
+}
+
+fn row(date: NaiveDate, spent: &Spent) -> Markup {
+    html! {
+        tr {
+            td.main data-label="Date" { (link::date(&date.to_string())) }
+            td.num data-label="Runs" { (link::count(spent.runs)) }
+            td.num data-label="Input" { (link::size(spent.input_bytes)) }
+            td.num data-label="CPU" { @if spent.cpu_seconds > 0.0 { (format::duration(spent.cpu_seconds)) } @else { span.muted { "not counted" } } }
+            td.num data-label="Computing" { (format::dollars(spent.compute)) }
+            td.num data-label="Requests" { (format::dollars(spent.storage)) }
+            td.num data-label="Total" { strong { (format::dollars(spent.total)) } }
+            td.num data-label="AWS Glue" { (format::dollars(spent.glue)) }
+            td.num data-label="× as much" { (times(spent)) }
         }
     }
 }

@@ -195,24 +195,26 @@ fn table(dates: &[DateNumbers], first: Option<NaiveDate>, now: DateTime<Utc>) ->
         table.cards {
             caption.visually-hidden { "Dates, newest first" }
             thead { tr { th scope="col" { "Date" } th scope="col" { "Done" } th.num scope="col" { "Files" } th.num scope="col" { "Failed" } th.num scope="col" { "Refused" } th.num scope="col" { "Rows" } th.num scope="col" { "Rejected" } th.num scope="col" { "Output" } th scope="col" { "Committed" } } }
-            tbody {
-                @for date in &shown {
-                    @let name = date.date.to_string();
-                    tr id=(format!("date-{name}")) data-href=(link::date_path(&name)) data-id=(name) {
-                        td.main data-label="Date" { (link::date(&name)) " " span.muted { (date.date.format("%a").to_string()) } }
-                        td.wide data-label="Done" { span.slots { (bar(date)) span.num { (format::percent(date.of(FileState::Completed), date.known())) } } }
-                        td.num data-label="Files" { (link::count(date.known())) }
-                        td.num.s-bad[date.of(FileState::Failed) > 0] data-label="Failed" { (link::count(date.of(FileState::Failed))) }
-                        td.num data-label="Refused" { (link::count(date.of(FileState::Quarantined))) }
-                        td.num data-label="Rows" { (link::count(date.rows)) }
-                        td.num data-label="Rejected" { (link::count(date.rejected)) }
-                        td.num data-label="Output" { (link::size(date.output_bytes)) }
-                        td data-label="Commit" { @match date.last_commit { Some(at) => (time::ago(at, now)), None => (link::none()) } }
-                    }
-                }
-            }
+            tbody { @for date in &shown { (row(date, now)) } }
         }
         (pager::pager("/ui/dates", &[("cursor", first.as_deref())], next.as_deref(), shown.len(), "date"))
+    }
+}
+
+fn row(date: &DateNumbers, now: DateTime<Utc>) -> Markup {
+    let name = date.date.to_string();
+    html! {
+        tr id=(format!("date-{name}")) data-href=(link::date_path(&name)) data-id=(name) {
+            td.main data-label="Date" { (link::date(&name)) " " span.muted { (date.date.format("%a").to_string()) } }
+            td.wide data-label="Done" { span.slots { (bar(date)) span.num { (format::percent(date.of(FileState::Completed), date.known())) } } }
+            td.num data-label="Files" { (link::count(date.known())) }
+            td.num.s-bad[date.of(FileState::Failed) > 0] data-label="Failed" { (link::count(date.of(FileState::Failed))) }
+            td.num data-label="Refused" { (link::count(date.of(FileState::Quarantined))) }
+            td.num data-label="Rows" { (link::count(date.rows)) }
+            td.num data-label="Rejected" { (link::count(date.rejected)) }
+            td.num data-label="Output" { (link::size(date.output_bytes)) }
+            td data-label="Commit" { @match date.last_commit { Some(at) => (time::ago(at, now)), None => (link::none()) } }
+        }
     }
 }
 
@@ -262,27 +264,43 @@ fn known(date: &DateNumbers, now: DateTime<Utc>) -> Markup {
         ]))
         section.panel aria-label="Files" {
             (bar(date))
-            div.steps.spaced {
-                @for state in FileState::ALL {
-                    @let (sign, class) = state::file_sign(state);
-                    a.step.(class).none[date.of(state) == 0] href=(link::query("/ui/files", &[("state", Some(state.as_str())), ("date", Some(&name))])) {
-                        (state::sign(sign)) strong.num { (format::count(date.of(state))) } span { (state.as_str()) }
-                    }
+            (steps(date, &name))
+        }
+        div.columns {
+        (runs(date, &name))
+        @if !date.refused.is_empty() { (refused(date, &name)) }
+        }
+    }
+}
+
+fn steps(date: &DateNumbers, name: &str) -> Markup {
+    html! {
+        div.steps.spaced {
+            @for state in FileState::ALL {
+                @let (sign, class) = state::file_sign(state);
+                a.step.(class).none[date.of(state) == 0] href=(link::query("/ui/files", &[("state", Some(state.as_str())), ("date", Some(name))])) {
+                    (state::sign(sign)) strong.num { (format::count(date.of(state))) } span { (state.as_str()) }
                 }
             }
         }
-        div.columns {
-        (facts::panel("runs", "Runs", Some(html! { a href=(link::query("/ui/runs", &[("date", Some(&name))])) { "all runs of this date" } }), &html! {
-            @if date.runs.is_empty() { p.muted { "None has ended yet." } }
-            ul.rows { @for (state, runs) in &date.runs { li { a href=(link::query("/ui/runs", &[("state", Some(state.as_str())), ("date", Some(&name))])) { (state::of_run_state(*state)) } span.push {} span.num { (format::count(*runs)) } } } }
-        }))
-        @if !date.refused.is_empty() {
-            (facts::panel("refused", "Refused", Some(html! { a href=(link::query("/ui/quarantine", &[("date", Some(&name))])) { "all" } }), &html! {
-                ul.rows { @for (reason, files) in &date.refused { li { span.tag { (text::shown(reason)) } span.push {} span.num { (format::count(*files)) } } } }
-            }))
-        }
-        }
     }
+}
+
+fn runs(date: &DateNumbers, name: &str) -> Markup {
+    let all = html! { a href=(link::query("/ui/runs", &[("date", Some(name))])) { "all runs of this date" } };
+    let list = html! {
+        @if date.runs.is_empty() { p.muted { "None has ended yet." } }
+        ul.rows { @for (state, runs) in &date.runs { li { a href=(link::query("/ui/runs", &[("state", Some(state.as_str())), ("date", Some(name))])) { (state::of_run_state(*state)) } span.push {} span.num { (format::count(*runs)) } } } }
+    };
+    facts::panel("runs", "Runs", Some(all), &list)
+}
+
+fn refused(date: &DateNumbers, name: &str) -> Markup {
+    let all = html! { a href=(link::query("/ui/quarantine", &[("date", Some(name))])) { "all" } };
+    let list = html! {
+        ul.rows { @for (reason, files) in &date.refused { li { span.tag { (text::shown(reason)) } span.push {} span.num { (format::count(*files)) } } } }
+    };
+    facts::panel("refused", "Refused", Some(all), &list)
 }
 
 #[cfg(test)]

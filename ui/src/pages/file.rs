@@ -6,7 +6,7 @@ use crate::parts::{copy, facts, link, state, states, time};
 use crate::text;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use millwork_api::{FileDetail, FileMoment};
+use millwork_api::{File, FileDetail, FileMoment};
 use millwork_manifest::{FileState, ManifestId};
 
 /// Numbers of entries shown from the beginning and the end of a timeline.
@@ -44,6 +44,22 @@ pub fn page(page: &FilePage<'_>) -> Markup {
 
 fn known(page: &FilePage<'_>, detail: &FileDetail) -> Markup {
     let file = &detail.file;
+    html! {
+        (steps(detail, page.now))
+        @if let Some(reason) = file.reason.as_ref().filter(|_| page.why.is_none()) {
+            div.banner.(if file.state == FileState::Failed { "bad" } else { "warn" }) { strong { (file.state.as_str()) ": " } (text::shown(reason)) }
+        }
+        @if let Some(etag) = &file.overwritten_etag {
+            div.banner.warn { "Newer content was seen, with the entity tag " code { (text::shown(etag)) } ": the rows in the output are of the content from before." }
+        }
+        (properties(file, page.now))
+        @if matches!(file.state, FileState::Quarantined | FileState::Failed) { p.after { a.button href=(preview::path(&file.uri, 0)) { "Look inside" } } }
+        (facts::panel("story", "Story", None, &story(&detail.timeline, page.now)))
+    }
+}
+
+/// Size, date, times and tags of a file.
+fn properties(file: &File, now: DateTime<Utc>) -> Markup {
     let none = link::none;
     let mut items = vec![
         (
@@ -61,8 +77,8 @@ fn known(page: &FilePage<'_>, detail: &FileDetail) -> Markup {
                 None => none(),
             },
         ),
-        ("arrived", time::moment_and_ago(file.arrived_at, page.now)),
-        ("changed", time::moment_and_ago(file.updated_at, page.now)),
+        ("arrived", time::moment_and_ago(file.arrived_at, now)),
+        ("changed", time::moment_and_ago(file.updated_at, now)),
         ("entity tag", html! { code { (text::shown(&file.etag)) } }),
     ];
     if let Some(version) = &file.version_id {
@@ -71,18 +87,7 @@ fn known(page: &FilePage<'_>, detail: &FileDetail) -> Markup {
     if let Some(to) = &file.quarantine_uri {
         items.push(("moved to", html! { (text::shown(to)) (copy::button(to, "where it was moved to")) }));
     }
-    html! {
-        (steps(detail, page.now))
-        @if let Some(reason) = file.reason.as_ref().filter(|_| page.why.is_none()) {
-            div.banner.(if file.state == FileState::Failed { "bad" } else { "warn" }) { strong { (file.state.as_str()) ": " } (text::shown(reason)) }
-        }
-        @if let Some(etag) = &file.overwritten_etag {
-            div.banner.warn { "Newer content was seen, with the entity tag " code { (text::shown(etag)) } ": the rows in the output are of the content from before." }
-        }
-        (facts::facts(&items))
-        @if matches!(file.state, FileState::Quarantined | FileState::Failed) { p.after { a.button href=(preview::path(&file.uri, 0)) { "Look inside" } } }
-        (facts::panel("story", "Story", None, &story(&detail.timeline, page.now)))
-    }
+    facts::facts(&items)
 }
 
 /// States that a file passes through, each with the time at which the file last reached it.

@@ -106,32 +106,9 @@ fn verdict(overview: &Overview<'_>) -> Markup {
 
 /// Summary of the overall state in one sentence.
 pub fn sentence(overview: &Overview<'_>) -> String {
-    let files = |state: FileState| {
-        overview.stats.files.iter().filter(|count| count.state == state).map(|count| count.files).sum::<u64>()
-    };
     let open: u64 = overview.stats.runs.iter().map(|count| count.runs).sum();
     let grave = overview.concerns.iter().filter(|concern| concern.tone == Tone::Bad).count() as u64;
-    let all: u64 = overview
-        .stats
-        .files
-        .iter()
-        .filter(|count| count.state != FileState::Quarantined)
-        .map(|count| count.files)
-        .sum();
-    let done = files(FileState::Completed);
-    let progress = match (all, overview.stats.files_counted_at) {
-        (_, None) => String::new(),
-        // Stale count: files were seen after it.
-        (0, _) if open + grave > 0 => String::new(),
-        (0, _) => "No file has been seen yet".to_owned(),
-        (all, _) if done == all => format!("All {} known are converted", format::counted(all, "file")),
-        (all, _) => format!(
-            "{} converted: {} of {}",
-            format::percent(done, all),
-            format::count(done),
-            format::counted(all, "file known").replace("knowns", "known").replace("file known", "files known")
-        ),
-    };
+    let progress = progress(overview.stats, open + grave > 0);
     let work = match open {
         0 => String::new(),
         open => format!("{} in work or waiting", format::counted(open, "run")),
@@ -147,6 +124,30 @@ pub fn sentence(overview: &Overview<'_>) -> String {
         sentence.replace_range(..1, &first);
     }
     sentence + "."
+}
+
+/// Share of files that are converted, as text. Empty before the first count, and if nothing is counted while `is_busy`.
+fn progress(stats: &Stats, is_busy: bool) -> String {
+    let all: u64 =
+        stats.files.iter().filter(|count| count.state != FileState::Quarantined).map(|count| count.files).sum();
+    let done = files(stats, FileState::Completed);
+    match (all, stats.files_counted_at) {
+        (_, None) => String::new(),
+        // Stale count: files were seen after it.
+        (0, _) if is_busy => String::new(),
+        (0, _) => "No file has been seen yet".to_owned(),
+        (all, _) if done == all => format!("All {} known are converted", format::counted(all, "file")),
+        (all, _) => format!(
+            "{} converted: {} of {}",
+            format::percent(done, all),
+            format::count(done),
+            format::counted(all, "file known").replace("knowns", "known").replace("file known", "files known")
+        ),
+    }
+}
+
+fn files(stats: &Stats, state: FileState) -> u64 {
+    stats.files.iter().filter(|count| count.state == state).map(|count| count.files).sum()
 }
 
 fn first_steps(input: Option<&str>) -> Markup {
@@ -187,23 +188,9 @@ fn concerns(overview: &Overview<'_>) -> Markup {
 }
 
 fn flow(overview: &Overview<'_>) -> Markup {
-    let files = |state: FileState| {
-        overview.stats.files.iter().filter(|count| count.state == state).map(|count| count.files).sum::<u64>()
-    };
     let steps = [FileState::Pending, FileState::Manifested, FileState::Processing, FileState::Completed];
     let aside = [FileState::Failed, FileState::Quarantined];
-    let step = |of: FileState| {
-        let (sign, class) = state::file_sign(of);
-        html! {
-            a.step.(class).none[files(of) == 0] href=(link::query("/ui/files", &[("state", Some(of.as_str()))])) {
-                (state::sign(sign)) strong.num { (format::count(files(of))) }
-                span { (of.as_str()) }
-            }
-        }
-    };
-    let open = |of: RunState| {
-        overview.stats.runs.iter().filter(|count| count.state == of).map(|count| count.runs).sum::<u64>()
-    };
+    let step = |of: FileState| step(of, files(overview.stats, of));
     html! {
         div.steps {
             @for (index, of) in steps.into_iter().enumerate() { @if index > 0 { span.arrow aria-hidden="true" { "→" } } (step(of)) }
@@ -213,14 +200,42 @@ fn flow(overview: &Overview<'_>) -> Markup {
         // Hint on refused files without a date: no count by date includes them.
         p.muted.after-steps { "Counted by date. Files that were refused for having none are listed in the " a href="/ui/quarantine" { "quarantine" } ", too." }
         @if let Some(flow) = &overview.flow { (flow) }
-        (facts::facts(&[
-            ("runs queued", html! { a href="/ui/runs?state=queued" { (link::count(open(RunState::Queued))) } @if let Some(age) = overview.stats.queue_age_seconds { span.muted { " oldest " (format::duration(age)) } } }),
-            ("in work", html! { (link::count(open(RunState::Planning) + open(RunState::Running) + open(RunState::Committing))) }),
-            ("backlog", html! { (link::size(overview.stats.runs.iter().map(|count| count.bytes).sum())) @if let Some(seconds) = overview.stats.backlog_seconds.filter(|seconds| *seconds > 0.0) { span.muted { " about " (format::duration(seconds)) } } }),
-            ("converted since start", html! { (link::size(overview.stats.converted.input_bytes)) span.muted { " → " (format::bytes(overview.stats.converted.output_bytes)) " Parquet" } }),
-            ("rows since start", html! { (link::count(overview.stats.converted.rows)) }),
-        ]))
+        (amounts(overview.stats))
     }
+}
+
+fn step(of: FileState, files: u64) -> Markup {
+    let (sign, class) = state::file_sign(of);
+    html! {
+        a.step.(class).none[files == 0] href=(link::query("/ui/files", &[("state", Some(of.as_str()))])) {
+            (state::sign(sign)) strong.num { (format::count(files)) }
+            span { (of.as_str()) }
+        }
+    }
+}
+
+/// Amounts of work that waits, that is in progress and that is done.
+fn amounts(stats: &Stats) -> Markup {
+    let open = |of: RunState| stats.runs.iter().filter(|count| count.state == of).map(|count| count.runs).sum::<u64>();
+    facts::facts(&[
+        (
+            "runs queued",
+            html! { a href="/ui/runs?state=queued" { (link::count(open(RunState::Queued))) } @if let Some(age) = stats.queue_age_seconds { span.muted { " oldest " (format::duration(age)) } } },
+        ),
+        (
+            "in work",
+            html! { (link::count(open(RunState::Planning) + open(RunState::Running) + open(RunState::Committing))) },
+        ),
+        (
+            "backlog",
+            html! { (link::size(stats.runs.iter().map(|count| count.bytes).sum())) @if let Some(seconds) = stats.backlog_seconds.filter(|seconds| *seconds > 0.0) { span.muted { " about " (format::duration(seconds)) } } },
+        ),
+        (
+            "converted since start",
+            html! { (link::size(stats.converted.input_bytes)) span.muted { " → " (format::bytes(stats.converted.output_bytes)) " Parquet" } },
+        ),
+        ("rows since start", html! { (link::count(stats.converted.rows)) }),
+    ])
 }
 
 /// Limit of rows of a list on this page.

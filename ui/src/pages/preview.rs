@@ -26,28 +26,12 @@ pub struct PreviewPage<'a> {
 /// Renders the page.
 pub fn page(page: &PreviewPage<'_>) -> Markup {
     let (file, piece) = (page.file, page.piece);
-    let (place, name) = link::split(&file.uri);
-    let wrong = piece.lines.iter().filter(|line| line.reason.is_some()).count() as u64;
     html! {
-        div.head {
-            p.kicker { (state::of_file(file.state)) span.muted { " file, in pieces" } }
-            div.titled { h1.id { (text::shown(name)) } (copy::button(&file.uri, "the file's address")) }
-            p.place { (text::shown(place)) }
-            p { a href=(link::file_path(&file.uri)) { "Why it is as it is, and its story" } }
-        }
+        (head(file))
         @if let Some(reason) = &file.reason { div.banner.warn { strong { (file.state.as_str()) ": " } (text::shown(reason)) } }
         @if matches!(file.state, FileState::Quarantined | FileState::Failed) { (take_back(page)) }
         @if let Some(format) = &piece.other_format { div.banner.bad { (text::shown(format)) } }
-        p.muted {
-            (format::bytes(piece.size_bytes)) " in " code { (text::shown(&piece.uri)) } ". "
-            @if piece.lines.is_empty() { "Nothing is in it from here on." }
-            @else {
-                "Here: " (format::counted(piece.lines.len() as u64, "line")) " from byte " (format::count(page.from)) " on, "
-                @if piece.other_format.is_some() { "none of which could be a row." }
-                @else if wrong == 0 { "none of which is wrong." }
-                @else { strong.s-bad { (format::count(wrong)) " of which would be rejected" } "." }
-            }
-        }
+        (contents(piece, page.from))
         @for line in &piece.lines { (one(line)) }
         @if let Some(trouble) = &piece.trouble { div.banner.warn role="status" { (text::shown(trouble)) } }
         nav.pager aria-label="Pieces of the file" {
@@ -55,6 +39,35 @@ pub fn page(page: &PreviewPage<'_>) -> Markup {
             span.push {}
             @if page.from > 0 { a.button.quiet href=(path(&file.uri, 0)) { "⇤ first" } }
             @if let Some(next) = piece.next { a.button rel="next" data-key="n" href=(path(&file.uri, next)) { "more →" } }
+        }
+    }
+}
+
+fn head(file: &File) -> Markup {
+    let (place, name) = link::split(&file.uri);
+    html! {
+        div.head {
+            p.kicker { (state::of_file(file.state)) span.muted { " file, in pieces" } }
+            div.titled { h1.id { (text::shown(name)) } (copy::button(&file.uri, "the file's address")) }
+            p.place { (text::shown(place)) }
+            p { a href=(link::file_path(&file.uri)) { "Why it is as it is, and its story" } }
+        }
+    }
+}
+
+/// Sentence about the part of the file, with the number of its invalid lines.
+fn contents(piece: &FilePreview, from: u64) -> Markup {
+    let wrong = piece.lines.iter().filter(|line| line.reason.is_some()).count() as u64;
+    html! {
+        p.muted {
+            (format::bytes(piece.size_bytes)) " in " code { (text::shown(&piece.uri)) } ". "
+            @if piece.lines.is_empty() { "Nothing is in it from here on." }
+            @else {
+                "Here: " (format::counted(piece.lines.len() as u64, "line")) " from byte " (format::count(from)) " on, "
+                @if piece.other_format.is_some() { "none of which could be a row." }
+                @else if wrong == 0 { "none of which is wrong." }
+                @else { strong.s-bad { (format::count(wrong)) " of which would be rejected" } "." }
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::format;
 use crate::parts::{copy, facts, link, pager, state, states};
 use crate::text;
 use maud::{Markup, html};
-use millwork_api::{LedgerEntry, Page, RunFile};
+use millwork_api::{LedgerEntry, LedgerTotals, Page, RunFile};
 
 /// Content of a tab, in addition to the run.
 pub enum Part<'a> {
@@ -49,31 +49,38 @@ fn files(page: &RunPage<'_>, files: &Page<RunFile>, ledger: &[LedgerEntry], curs
                 th.num scope="col" { "Lines" } th.num scope="col" { "Rows" } th.num scope="col" { "Rejected" } th.num scope="col" { "Blank" }
             } }
             tbody {
-                @for file in &files.items {
-                    @let entry = of(&file.uri);
-                    tr data-id=(file.uri) {
-                        td.main data-label="File" { (link::file(&file.uri)) @if let Some(reason) = file.reason.as_ref().or(entry.and_then(|entry| entry.without_rows.as_ref())) { div.why { (text::brief(reason)) } } }
-                        td data-label="State" { @match file.state { Some(state) => (state::of_file(state)), None => span.muted { "forgotten" } } }
-                        td.num data-label="Size" { @match file.size_bytes { Some(bytes) => (link::size(bytes)), None => span.muted { "unknown" } } }
-                        @match entry {
-                            Some(entry) => {
-                                td.num data-label="Lines" { (link::count(entry.lines)) } td.num data-label="Rows" { (link::count(entry.rows)) }
-                                td.num.s-bad[entry.rejected > 0] data-label="Rejected" { (link::count(entry.rejected)) } td.num data-label="Blank" { (link::count(entry.blank)) }
-                            },
-                            None => { @for label in ["Lines", "Rows", "Rejected", "Blank"] { td.num data-label=(label) { (link::none()) } } },
-                        }
-                    }
-                }
+                @for file in &files.items { (file_row(file, of(&file.uri))) }
             }
-            @if let Some(total) = page.run.result.as_ref().map(|result| &result.ledger) {
-                tfoot { tr {
-                    th scope="row" { "All " (format::counted(total.files, "file")) } td {} td.num data-label="Size" { @match &page.run.result { Some(result) => (link::size(result.input_bytes)), None => (link::input_size(page.run.run.bytes)) } }
-                    td.num data-label="Lines" { (link::count(total.lines)) } td.num data-label="Rows" { (link::count(total.rows)) }
-                    td.num data-label="Rejected" { (link::count(total.rejected)) } td.num data-label="Blank" { (link::count(total.blank)) }
-                } }
-            }
+            @if let Some(result) = &page.run.result { tfoot { (all_files(&result.ledger, result.input_bytes)) } }
         }
         (pager::pager(&path, &[("cursor", cursor)], files.next_cursor.as_deref(), files.items.len(), "file"))
+    }
+}
+
+fn file_row(file: &RunFile, entry: Option<&LedgerEntry>) -> Markup {
+    html! {
+        tr data-id=(file.uri) {
+            td.main data-label="File" { (link::file(&file.uri)) @if let Some(reason) = file.reason.as_ref().or(entry.and_then(|entry| entry.without_rows.as_ref())) { div.why { (text::brief(reason)) } } }
+            td data-label="State" { @match file.state { Some(state) => (state::of_file(state)), None => span.muted { "forgotten" } } }
+            td.num data-label="Size" { @match file.size_bytes { Some(bytes) => (link::size(bytes)), None => span.muted { "unknown" } } }
+            @match entry {
+                Some(entry) => {
+                    td.num data-label="Lines" { (link::count(entry.lines)) } td.num data-label="Rows" { (link::count(entry.rows)) }
+                    td.num.s-bad[entry.rejected > 0] data-label="Rejected" { (link::count(entry.rejected)) } td.num data-label="Blank" { (link::count(entry.blank)) }
+                },
+                None => { @for label in ["Lines", "Rows", "Rejected", "Blank"] { td.num data-label=(label) { (link::none()) } } },
+            }
+        }
+    }
+}
+
+fn all_files(total: &LedgerTotals, input_bytes: u64) -> Markup {
+    html! {
+        tr {
+            th scope="row" { "All " (format::counted(total.files, "file")) } td {} td.num data-label="Size" { (link::size(input_bytes)) }
+            td.num data-label="Lines" { (link::count(total.lines)) } td.num data-label="Rows" { (link::count(total.rows)) }
+            td.num data-label="Rejected" { (link::count(total.rejected)) } td.num data-label="Blank" { (link::count(total.blank)) }
+        }
     }
 }
 

@@ -186,7 +186,7 @@ fn row(run: &Run, now: DateTime<Utc>) -> Markup {
     html! {
         tr id=(format!("run-{id}")) data-id=(id) {
             td.tick { input type="checkbox" name="run" data-pick="yes" value=(id) aria-label=(format!("choose {id}")); }
-            td.main data-label="Run" { (link::run(id)) @if let Some(failure) = run.failure.as_ref().filter(|_| run.state != RunState::Completed) { div.why { span.tag { (failure.class.as_str()) } " " (text::begun(&failure.message)) } } }
+            td.main data-label="Run" { (link::run(id)) (failure(run)) }
             td data-label="State" { (state::of_run(run, now)) @if run.attempts > 1 { " " span.muted { "attempt " (run.attempts) } } }
             td data-label="Date" { (link::date(&run.date.to_string())) }
             td.num data-label="Files" { (link::count(run.files)) }
@@ -199,6 +199,13 @@ fn row(run: &Run, now: DateTime<Utc>) -> Markup {
             td.num data-label="Rate" { @if let Some(rate) = rate(run) { (format::rate(rate)) } @else { (link::none()) } }
             td data-label="Changed" { (time::ago(run.updated_at, now)) }
         }
+    }
+}
+
+/// Class and message of the failure of a run that is not completed.
+fn failure(run: &Run) -> Markup {
+    html! {
+        @if let Some(failure) = run.failure.as_ref().filter(|_| run.state != RunState::Completed) { div.why { span.tag { (failure.class.as_str()) } " " (text::begun(&failure.message)) } }
     }
 }
 
