@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use convert::{Heard, Left, Rounds};
 use futures::StreamExt;
-use millwork_conversion::{Capacity, ConversionOptions, EarlySurvey};
+use millwork_conversion::{Capacity, ConversionOptions, EarlySurvey, TaskHost};
 use millwork_diagnosis::shell_word;
 use millwork_manifest::{Flush, printable};
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
@@ -90,7 +90,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (state, settings) = checked(&options, &input, &output)?;
     // Installed before anything is begun, so that a signal leads to a clean end.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let engine = tokio::spawn(embedded::start(vcores(options.vcores), storage.clone()));
+    let host = embedded::host(vcores(options.vcores), storage.clone());
+    let engine = tokio::spawn(embedded::start(host.clone()));
     let opened = tokio::select! {
         opened = open(&state, &storage, output, &options.run.layout, options.adopt) => opened.map(Some),
         _ = signals.next() => Ok(None),
@@ -101,7 +102,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     };
     let conversion = (conversion, EarlySurvey::default());
     let builder = builder(&lease, storage, settings, &conversion, vcores(options.vcores));
-    let begun = Begun { started, since, signals, engine, conversion };
+    let begun = Begun { started, since, signals, host, engine, conversion };
     let done = begun.run_on(&lease, output, &builder, &input, &options).await;
     // Closed before the lease is released to others.
     lease.store().close().await;
@@ -189,6 +190,7 @@ struct Begun {
     started: Instant,
     since: DateTime<Utc>,
     signals: Signals,
+    host: Arc<TaskHost>,
     /// Start of the engine, always awaited, so that it leaves nothing behind.
     engine: JoinHandle<anyhow::Result<Engine>>,
     /// Options of the conversion, and the survey that is begun ahead.
@@ -205,7 +207,7 @@ impl Begun {
         input: &Location,
         options: &Options,
     ) -> anyhow::Result<ExitCode> {
-        let Self { started, since, mut signals, engine, conversion } = self;
+        let Self { started, since, mut signals, host, engine, conversion } = self;
         let collected = tokio::select! {
             collected = collect(builder, input) => Some(collected),
             _ = signals.next() => None,
@@ -233,7 +235,7 @@ impl Begun {
             let (scheduler, ended) = Scheduler::start(engine, lease, output, options.run.clone(), conversion)?;
             let heard = Heard::since(since);
             let (signals, report) = (&mut signals, &mut report);
-            let rounds = Rounds { scheduler: &scheduler, ended, signals, left, heard, report };
+            let rounds = Rounds { scheduler: &scheduler, host: &host, ended, signals, left, heard, report };
             if !rounds.convert(builder, input).await? {
                 code = Exit::Interrupted.into();
             }

@@ -6,7 +6,7 @@ use crate::unheard::unheard;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use millwork_conversion::input_bytes_read;
+use millwork_conversion::TaskHost;
 use millwork_manifest::{Flush, ManifestId, ObjectUri};
 use millwork_manifest_builder::Builder;
 use millwork_scheduler::{Change, EndedRun, Scheduler};
@@ -59,6 +59,7 @@ impl Heard {
 /// Open runs, and parts by which they are converted.
 pub(super) struct Rounds<'a> {
     pub(super) scheduler: &'a Scheduler,
+    pub(super) host: &'a TaskHost,
     pub(super) ended: broadcast::Receiver<EndedRun>,
     pub(super) signals: &'a mut Signals,
     pub(super) left: Left,
@@ -138,7 +139,7 @@ impl Rounds<'_> {
                 () = self.scheduler.deposed().cancelled() => anyhow::bail!("another process runs the manifests of this state now"),
                 () = self.scheduler.stopped().cancelled() => anyhow::bail!("it broke off, for the reason above: run it again to go on"),
                 _ = tick.tick() => {
-                    bar.set_position(input_bytes_read().min(bar.length().unwrap_or(0)));
+                    bar.set_position(self.host.read_bytes().min(bar.length().unwrap_or(0)));
                     bar.set_message(format!("{} to go", count(self.left.runs, "manifest")));
                 }
                 // A run may end without a notification, for example if another process cancels it.

@@ -225,7 +225,8 @@ async fn lead(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let storage = service.storage();
-    let engine = tokio::spawn(embedded::start(vcores(options.vcores), storage.clone()));
+    let host = embedded::host(vcores(options.vcores), storage.clone());
+    let engine = tokio::spawn(embedded::start(host));
     let Some(lease) = take_lead(store, &place.state, stop).await? else { return Ok(()) };
     let output = OutputLock::take(place.output.clone())?;
     tell_adopted(options.adopt, &claim_output(&lease, storage, &place.output, &place.run.layout, options.adopt).await?);
