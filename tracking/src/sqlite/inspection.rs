@@ -72,7 +72,7 @@ fn locks(c: &Connection, names: &[String]) -> Done<Vec<LockState>> {
 fn ahead(c: &Connection, id: &ManifestId, limit: usize) -> Done<Option<QueueAhead>> {
     let Some(run) = runs::find(c, id)?.filter(|run| run.state == RunState::Queued) else { return Ok(None) };
     let sql = "SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(CASE bytes WHEN 0 THEN files ELSE 0 END), 0)
-        FROM (SELECT bytes, files FROM runs INDEXED BY runs_queued
+        FROM (SELECT bytes, files FROM runs INDEXED BY runs_ahead
         WHERE status = 'queued' AND priority >= ?1
         AND (priority > ?1 OR (created_at, manifest_id) < (?2, ?3)) LIMIT ?4)";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

@@ -89,6 +89,8 @@ struct Kind<T> {
     table: &'static str,
     columns: &'static str,
     key: &'static str,
+    /// Columns by which full rows are found.
+    found_by: &'static str,
     /// Columns of the sort order; the last one is the key.
     order: &'static [&'static str],
     is_descending: bool,
@@ -163,7 +165,7 @@ impl<T> Kind<T> {
     /// Reads up to one item more than the limit, and the position up to which the range was read; `None` if it was read
     /// to its end.
     fn follow(&self, c: &Connection, way: Way, limit: usize) -> Done<(Vec<T>, Option<Place>)> {
-        let Self { table, columns, key, time, .. } = self;
+        let Self { table, columns, key, found_by, time, .. } = self;
         let (index, order) = (way.index, self.order_text());
         let mut end = None;
         let mut all = way.range;
@@ -182,7 +184,7 @@ impl<T> Kind<T> {
         all.values.extend(way.rest.values);
         // Full rows are read only for matching entries.
         let sql = format!(
-            "{columns} WHERE {key} IN (SELECT {key} FROM {table} INDEXED BY {index} WHERE true{} ORDER BY {order} LIMIT {})",
+            "{columns} WHERE ({found_by}) IN (SELECT {found_by} FROM {table} INDEXED BY {index} WHERE true{} ORDER BY {order} LIMIT {})",
             all.text,
             limit.saturating_add(1)
         );
@@ -200,6 +202,7 @@ const FILES: Kind<TrackedFile> = Kind {
     table: "files",
     columns: FILE_COLUMNS,
     key: "uri",
+    found_by: "uri",
     order: &["upload_time", "uri"],
     is_descending: false,
     read: tracked_file,
@@ -214,6 +217,7 @@ const RUNS: Kind<Run> = Kind {
     table: "runs",
     columns: LISTED_RUN_COLUMNS,
     key: "manifest_id",
+    found_by: "created_at, manifest_id",
     order: &["created_at", "manifest_id"],
     is_descending: true,
     read: run,

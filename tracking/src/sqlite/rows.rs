@@ -19,7 +19,7 @@ pub(super) const RUN_COLUMNS: &str = "SELECT manifest_id, date_prefix, manifest_
 pub(super) const LISTED_RUN_COLUMNS: &str =
     "SELECT manifest_id, date_prefix, manifest_uri, status, priority, files, bytes,
     attempts, failures, generation, not_before, cancel_requested, failure, created_at, updated_at, started_at,
-    committed_at, ended_at, NULL, summary FROM runs";
+    committed_at, ended_at, NULL, summary FROM runs INDEXED BY runs_listed";
 
 pub(super) fn collect<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> Done<Vec<T>> {
     Ok(rows.collect::<rusqlite::Result<Vec<T>>>()?)

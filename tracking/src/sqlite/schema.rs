@@ -133,6 +133,9 @@ CREATE TABLE metrics (
 
 /// Later tables and indexes, which are added to an existing database when it is opened: takes some seconds for a
 /// million files, once.
+///
+/// The index `runs_listed` contains all that a listing shows, by age: rows of the table are scattered, and half of each is the
+/// history of attempts, so that a page of 1,000 runs would read 2,000 pages of the file.
 pub(super) const ADDED: &str = "
 CREATE TABLE IF NOT EXISTS audit_entries (
     place TEXT PRIMARY KEY,
@@ -151,6 +154,9 @@ CREATE INDEX IF NOT EXISTS files_by_reason ON files (reason, upload_time, uri, s
 CREATE INDEX IF NOT EXISTS files_ended ON files (date_prefix, status, upload_time, uri) WHERE status IN ('failed', 'quarantined');
 CREATE INDEX IF NOT EXISTS runs_by_date_state ON runs (date_prefix, status, created_at, manifest_id);
 CREATE INDEX IF NOT EXISTS runs_by_class ON runs (failure_class, created_at, manifest_id, status, date_prefix) WHERE failure_class IS NOT NULL;
+CREATE INDEX IF NOT EXISTS runs_listed ON runs (created_at, manifest_id, date_prefix, manifest_uri, status, priority, files, bytes,
+    attempts, failures, generation, not_before, cancel_requested, failure, updated_at, started_at, committed_at, ended_at, summary);
+CREATE INDEX IF NOT EXISTS runs_ahead ON runs (priority DESC, created_at, manifest_id, bytes, files) WHERE status = 'queued';
 DROP INDEX IF EXISTS runs_by_failure;
 ";
 
