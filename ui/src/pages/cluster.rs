@@ -6,7 +6,7 @@ use crate::parts::{facts, link, state, states, time};
 use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
-use millwork_api::{BuilderInfo, ExecutorInfo, Executors, Held, LockInfo, SchedulerInfo, Stats};
+use millwork_api::{BuilderInfo, Executor, Executors, Held, LockInfo, SchedulerInfo, Stats};
 
 /// Content of the page.
 pub struct Cluster<'a> {
@@ -175,7 +175,7 @@ fn executors(page: &Cluster<'_>) -> Markup {
     }
 }
 
-fn executor_row(executor: &ExecutorInfo, now: DateTime<Utc>) -> Markup {
+fn executor_row(executor: &Executor, now: DateTime<Utc>) -> Markup {
     html! {
         tr data-id=(text::plain(&executor.id)) {
             td.main data-label="Executor" { span.id { (text::shown(&executor.id)) } div.why { (text::shown(&executor.machine)) @if executor.host != executor.machine { " · " (text::shown(&executor.host)) } } }
@@ -192,7 +192,7 @@ fn executor_row(executor: &ExecutorInfo, now: DateTime<Utc>) -> Markup {
 }
 
 /// Runs of an executor, and signs that it drains or has failed tasks.
-fn work(executor: &ExecutorInfo, now: DateTime<Utc>) -> Markup {
+fn work(executor: &Executor, now: DateTime<Utc>) -> Markup {
     html! {
         @if let Some(since) = executor.draining_since { span.s-warn { "drains since " (time::moment_short(since, now)) } " " }
         @for run in executor.runs.iter().take(3) { div { (link::run(run)) } }
