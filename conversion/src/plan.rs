@@ -128,17 +128,8 @@ pub async fn plan_attempt(
     // A task whose output has many columns may write fewer files, because its report has to hold their footers.
     let max_files = max_row_groups(rows.output.len()) / ROW_GROUPS_PER_FILE as usize;
     let groups = file_groups(survey, &rate, target, (capacity.tasks(), max_files.clamp(1, MAX_FILES_OF_A_TASK)));
-    let starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start));
-    let sink = SinkOptions {
-        manifest_id: manifest.id.clone(),
-        staging,
-        target_file_bytes: target,
-        compression: options.compression,
-        lanes: capacity.lanes(groups.len()),
-        morsels: morsel_sizes(survey, &rate, target),
-        traceparent: options.traceparent.clone(),
-        starts: starts.collect(),
-    };
+    let lanes = (capacity.lanes(groups.len()), morsel_sizes(survey, &rate, target));
+    let sink = sink_options(manifest, staging, options, &groups, lanes);
     let known = Expected::of(manifest.id.clone(), options.query.is_default(), columns.names().len(), (survey, &groups));
     let tasks = groups.iter().map(|group| TaskInput::of(group, &options.limits)).collect();
     let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows, options.storage.clone()), groups).await?;
@@ -147,6 +138,27 @@ pub async fn plan_attempt(
     let plan = Arc::new(ParquetPartsSink::new(scan, sink));
     let expected_bytes = (survey.all_content_bytes() > target as f64).then(|| expected_bytes(survey, &rate, target));
     Ok(PlannedAttempt { plan, columns, tasks, expected: Arc::new(expected), logical, expected_bytes })
+}
+
+/// Describes the output of tasks with these groups, and the lanes and morsels of each.
+fn sink_options(
+    manifest: &Manifest,
+    staging: Staging,
+    options: &ConversionOptions,
+    groups: &[Vec<FileRange>],
+    (lanes, morsels): (usize, MorselSizes),
+) -> SinkOptions {
+    let starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start));
+    SinkOptions {
+        manifest_id: manifest.id.clone(),
+        staging,
+        target_file_bytes: options.target_file_bytes,
+        compression: options.compression,
+        lanes,
+        morsels,
+        traceparent: options.traceparent.clone(),
+        starts: starts.collect(),
+    }
 }
 
 /// Describes the rows of a manifest for the scan.

@@ -4,7 +4,7 @@
 #[path = "../benches/lines/mod.rs"]
 mod lines;
 
-use super::json::{Keys, Scanned, ValueKind, scan_fields, scan_line};
+use super::json::{Defect, Field, Keys, Scanned, ValueKind, scan_fields, scan_line};
 use super::keys::{KeyIndex, Position};
 use super::names::ColumnNames;
 use super::unescape::unescape;
@@ -93,6 +93,16 @@ fn unescaped(source: &[u8]) -> String {
     String::from_utf8(text).unwrap()
 }
 
+fn value_of(field: &Field, source: &[u8]) -> Value {
+    let value = match field.kind {
+        ValueKind::Text => Some(Value::String(String::from_utf8(source.to_vec()).unwrap())),
+        ValueKind::Escaped => Some(Value::String(unescaped(source))),
+        ValueKind::Null | ValueKind::Verbatim => serde_json::from_slice(source).ok(),
+    };
+    assert_eq!(field.kind == ValueKind::Null, value == Some(Value::Null) && source == b"null");
+    value.unwrap_or_default()
+}
+
 /// Tells whether a line has lone surrogates, which `serde_json` refuses and the scanner replaces.
 fn has_surrogates(line: &str) -> bool {
     line.contains("\\ud") || line.contains("\\uD")
@@ -105,40 +115,37 @@ struct Checker {
 }
 
 impl Checker {
+    /// Compares the judgement of a line with that of `serde_json`. Returns false if it is refused.
+    fn judge(&mut self, line: &str, scanned: &Result<(Scanned, usize), Defect>) -> bool {
+        let oracle = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(line);
+        match scanned {
+            Ok((Scanned::Blank, at)) => assert!(*at == line.len() && line.trim_matches([' ', '\t', '\r']).is_empty()),
+            Ok((Scanned::Object, at)) => {
+                assert!(*at == line.len() && (oracle.is_ok() || has_surrogates(line)), "{line:?}: {oracle:?}");
+                self.accepted += 1;
+            }
+            Err(_) => assert!(oracle.is_err(), "{line:?}: {scanned:?}"),
+        }
+        scanned.is_ok()
+    }
+
     fn check(&mut self, line: &str) {
         let bytes = [line.as_bytes(), b"\n"].concat();
         let (mut fields, mut expected) = (Vec::new(), Vec::new());
         let plain = scan_line(&bytes, 0, &mut expected);
         let scanned = scan_fields(&bytes, 0, &mut fields, &mut self.keys);
         assert_eq!(scanned, plain, "{line:?}");
-        let oracle = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(line);
-        match scanned {
-            Ok((Scanned::Blank, at)) => assert!(at == line.len() && line.trim_matches([' ', '\t', '\r']).is_empty()),
-            Ok((Scanned::Object, at)) => {
-                assert!(at == line.len() && (oracle.is_ok() || has_surrogates(line)), "{line:?}: {oracle:?}");
-                self.accepted += 1;
-            }
-            Err(_) => {
-                assert!(oracle.is_err(), "{line:?}: {scanned:?}");
-                return;
-            }
+        if !self.judge(line, &scanned) {
+            return;
         }
         self.keys.settle(&bytes, &mut fields, &mut 0, |at| Position { file: 0, offset: u64::from(at) });
         let mut values = Map::new();
         for (mut field, plain) in fields.into_iter().zip(expected) {
-            let text = |start: u32, end: u32| &bytes[start as usize..end as usize];
-            let key = unescaped(text(field.key_start, field.key_end));
+            let key = unescaped(&bytes[field.key_start as usize..field.key_end as usize]);
             assert_ne!(field.spelling, KeyIndex::UNKNOWN);
             let column = self.keys.column(&field);
             assert_eq!(*self.columns.entry(key.clone()).or_insert(column), column, "{line:?}: {key}");
-            let source = text(field.start, field.end);
-            let value = match field.kind {
-                ValueKind::Text => Some(Value::String(String::from_utf8(source.to_vec()).unwrap())),
-                ValueKind::Escaped => Some(Value::String(unescaped(source))),
-                ValueKind::Null | ValueKind::Verbatim => serde_json::from_slice(source).ok(),
-            };
-            assert_eq!(field.kind == ValueKind::Null, value == Some(Value::Null) && source == b"null");
-            values.insert(key, value.unwrap_or_default());
+            values.insert(key, value_of(&field, &bytes[field.start as usize..field.end as usize]));
             field.spelling = plain.spelling;
             assert_eq!(field, plain);
         }

@@ -58,12 +58,7 @@ pub async fn claim_output(
 ) -> anyhow::Result<Adopted> {
     let store = &**lease.store();
     let state = identity(store).await?;
-    let states = list(storage, &output.join("_millwork").join("states"), "").await?;
-    let last = states.iter().map(|object| &object.key).max();
-    let owner = match states.iter().find(|object| Some(&object.key) == last) {
-        Some(object) => Some(String::from_utf8_lossy(&storage.read(&object.uri).await?).into_owned()),
-        None => None,
-    };
+    let (owner, claims) = last_claim(storage, output).await?;
     if owner.as_ref() == Some(&state) {
         return Ok(Adopted::default());
     }
@@ -82,24 +77,39 @@ pub async fn claim_output(
     );
     let adopted = match adopt {
         true if is_filled => adopt_all(lease, storage, output, layout).await?,
-        false if is_filled => {
-            let there = if manifests == 1 { "1 manifest".to_owned() } else { format!("{manifests} manifests") };
-            anyhow::bail!(
-                "`{output}` has {}, of which this state knows nothing: it was lost, or is another one. Name the right one with --state; \
-                 or say --adopt, to take the files of those manifests as converted whose output is there; or write to another --output. \
-                 Otherwise their rows would stand there twice",
-                if manifests == 0 { "outputs of manifests that are kept elsewhere".to_owned() } else { there },
-            )
-        }
+        false if is_filled => return Err(unknown_output(output, manifests)),
         _ => Adopted::default(),
     };
-    let number = last.and_then(|key| key.rsplit('/').next()?.parse::<u64>().ok()).unwrap_or(0) + 1;
-    let place = output.object(&format!("_millwork/states/{number:08}"))?;
+    let place = output.object(&format!("_millwork/states/{:08}", claims + 1))?;
     anyhow::ensure!(
         storage.write_once(&place, state.as_bytes()).await?,
         "another state has just claimed `{output}` (`{place}`): start it again to see which"
     );
     Ok(adopted)
+}
+
+/// State that has claimed an output last, if any, and the number of its claim.
+async fn last_claim(storage: &Storage, output: &Location) -> anyhow::Result<(Option<String>, u64)> {
+    let states = list(storage, &output.join("_millwork").join("states"), "").await?;
+    let last = states.iter().map(|object| &object.key).max();
+    let owner = match states.iter().find(|object| Some(&object.key) == last) {
+        Some(object) => Some(String::from_utf8_lossy(&storage.read(&object.uri).await?).into_owned()),
+        None => None,
+    };
+    Ok((owner, last.and_then(|key| key.rsplit('/').next()?.parse().ok()).unwrap_or(0)))
+}
+
+fn unknown_output(output: &Location, manifests: usize) -> anyhow::Error {
+    let there = match manifests {
+        0 => "outputs of manifests that are kept elsewhere".to_owned(),
+        1 => "1 manifest".to_owned(),
+        _ => format!("{manifests} manifests"),
+    };
+    anyhow::anyhow!(
+        "`{output}` has {there}, of which this state knows nothing: it was lost, or is another one. Name the right one with --state; \
+         or say --adopt, to take the files of those manifests as converted whose output is there; or write to another --output. \
+         Otherwise their rows would stand there twice"
+    )
 }
 
 /// Identity of a state, chosen at random on first use. No race is possible, since only the process with the lease of
@@ -161,9 +171,7 @@ async fn adopt_all(
     output: &Location,
     layout: &OutputLayout,
 ) -> anyhow::Result<Adopted> {
-    let outputs = storage.list(output).await?;
-    let outputs = outputs.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
-    let outputs: BTreeMap<String, Object> = outputs.map_ok(|object| (object.key.clone(), object)).try_collect().await?;
+    let outputs = objects_of(storage, output).await?;
     let (of_storage, of_output) = (storage.clone(), output.clone());
     let staged = tokio::task::spawn_blocking(move || of_storage.staged_manifests(&of_output)).await??;
     let mut adopted = Adopted::default();
@@ -197,6 +205,13 @@ async fn adopt_all(
         }
     }
     Ok(adopted)
+}
+
+/// Objects of an output by key, but for entries that may not be read.
+async fn objects_of(storage: &Storage, output: &Location) -> anyhow::Result<BTreeMap<String, Object>> {
+    let objects = storage.list(output).await?;
+    let objects = objects.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
+    Ok(objects.map_ok(|object| (object.key.clone(), object)).try_collect().await?)
 }
 
 /// Output files of the newest generation of a manifest, in order.

@@ -7,8 +7,8 @@ use millwork_api::Setting;
 use millwork_cluster::DoorAccess;
 use millwork_conversion::{ConversionOptions, EarlySurvey};
 use millwork_scheduler::{
-    About, ApiServer, Engine, FleetSize, Intake, Lease, OutputLock, Program, ScalerServer, Scheduler, Service,
-    claim_output, settings_in_force,
+    About, ApiServer, Engine, FleetSize, Intake, Lease, OutputLock, Program, ScalerDoor, ScalerServer, Scheduler,
+    Service, claim_output, settings_in_force,
 };
 use millwork_storage::Storage;
 use millwork_tracking::{StateUrl, TrackingStore};
@@ -62,15 +62,17 @@ async fn serve(options: Program, settings: Vec<Setting>) -> anyhow::Result<()> {
     }
     let server = ApiServer::start(http, service.clone(), door, descriptors)?;
     let size = FleetSize::start(service.clone(), policy, f64::from(options.scaling.scale_executor_slots));
-    let _scaler = match scaler {
-        Some(door) => Some(ScalerServer::start(listen(door.address).await?, door, &size)),
-        None => None,
-    };
+    let _scaler = start_scaler(scaler, &size).await?;
     tracing::info!(http = %options.http.address, "standing by");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let led = lead(&options, conversion, executors, &store, &service, &mut signals).await;
     server.shut_down().await;
     led
+}
+
+async fn start_scaler(door: Option<ScalerDoor>, size: &FleetSize) -> anyhow::Result<Option<ScalerServer>> {
+    let Some(door) = door else { return Ok(None) };
+    Ok(Some(ScalerServer::start(listen(door.address).await?, door, size)))
 }
 
 /// Waits to become the leader, then runs the manifests until it is told to stop or another process takes over.
@@ -86,19 +88,10 @@ async fn lead(
         lease = Lease::wait(store) => lease?,
         _ = signals.next() => return Ok(()),
     };
-    let output = OutputLock::take(options.run.output()?)?;
     let storage = service.storage();
-    let adopted = claim_output(&lease, storage, &options.run.output()?, &options.run.layout, options.adopt).await?;
-    if !adopted.completed.is_empty() {
-        tracing::info!(manifests = adopted.completed.len(), "manifests of another state are taken as converted");
-    }
-    for (manifest, why) in &adopted.left {
-        tracing::warn!(manifest, why, "a manifest of another state is not taken over");
-    }
+    let output = take_output(options, &lease, storage).await?;
     // Only the leader listens, since executors connect to any scheduler that does.
-    let listener = listen(options.listen).await?;
-    let engine = Engine::start().await?;
-    engine.admit_all(millwork_cluster::listen(listener, access)?);
+    let engine = start_engine(options.listen, access).await?;
     let manifests = service.places().manifests.clone();
     let (scheduler, _) =
         Scheduler::start(engine.clone(), &lease, output, options.run.clone(), (conversion, EarlySurvey::default()))?;
@@ -121,13 +114,7 @@ async fn lead(
                 tokio::join!(scheduler.shut_down(), intake.wait());
                 lease.release().await;
             };
-            tokio::select! {
-                () = drained => {}
-                () = tokio::time::sleep(Duration::from_secs(seconds)) => {
-                    tracing::warn!(seconds, "the time to stop is over (--drain-seconds): the next start goes on with what is left");
-                }
-                _ = signals.next() => tracing::warn!("told to stop again: the next start goes on with what is left"),
-            }
+            wait_drained(drained, seconds, signals).await;
             Ok(())
         }
         () = scheduler.deposed().cancelled() => {
@@ -136,6 +123,37 @@ async fn lead(
         () = scheduler.stopped().cancelled() => {
             anyhow::bail!("the scheduler broke off, for the reason above: start it again to go on")
         }
+    }
+}
+
+/// Takes the lock of the output, and claims it for this state.
+async fn take_output(options: &Program, lease: &Lease, storage: &Storage) -> anyhow::Result<OutputLock> {
+    let output = OutputLock::take(options.run.output()?)?;
+    let adopted = claim_output(lease, storage, &options.run.output()?, &options.run.layout, options.adopt).await?;
+    if !adopted.completed.is_empty() {
+        tracing::info!(manifests = adopted.completed.len(), "manifests of another state are taken as converted");
+    }
+    for (manifest, why) in &adopted.left {
+        tracing::warn!(manifest, why, "a manifest of another state is not taken over");
+    }
+    Ok(output)
+}
+
+async fn start_engine(address: SocketAddr, access: DoorAccess) -> anyhow::Result<Engine> {
+    let listener = listen(address).await?;
+    let engine = Engine::start().await?;
+    engine.admit_all(millwork_cluster::listen(listener, access)?);
+    Ok(engine)
+}
+
+/// Waits until all is stopped, but not longer than the time limit, and not after another signal.
+async fn wait_drained(drained: impl Future<Output = ()>, seconds: u64, signals: &mut Signals) {
+    tokio::select! {
+        () = drained => {}
+        () = tokio::time::sleep(Duration::from_secs(seconds)) => {
+            tracing::warn!(seconds, "the time to stop is over (--drain-seconds): the next start goes on with what is left");
+        }
+        _ = signals.next() => tracing::warn!("told to stop again: the next start goes on with what is left"),
     }
 }
 

@@ -126,12 +126,7 @@ impl Buckets {
             Ok(there) if size(&there) == size(&source) && there.e_tag() == source.e_tag() => false,
             Ok(_) => return Err(StorageError::new("move", &what, ErrorKind::AlreadyExists.into())),
             Err(e) if status(&e) == Some(404) => {
-                self.copy(from, to, size(&source), source.e_tag()).await?;
-                let copied = self.meta(to_bucket, to_key).await.map_err(|e| fail("move", &what, e))?;
-                if size(&copied) != size(&source) {
-                    let reason = format!("copied {} of {} bytes", size(&copied), size(&source));
-                    return Err(StorageError::new("move", &what, io::Error::other(reason)));
-                }
+                self.copy_whole(from, to, &source, &what).await?;
                 true
             }
             Err(e) => return Err(fail("move", &what, e)),
@@ -147,6 +142,24 @@ impl Buckets {
             Err((error, _)) => Err(error),
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Copies the source of a move, and checks the size of the copy.
+    async fn copy_whole(
+        &self,
+        from: &ObjectUri,
+        to: &ObjectUri,
+        source: &HeadObjectOutput,
+        what: &str,
+    ) -> StorageResult<()> {
+        let (to_bucket, to_key) = located("move", to)?;
+        self.copy(from, to, size(source), source.e_tag()).await?;
+        let copied = self.meta(to_bucket, to_key).await.map_err(|e| fail("move", what, e))?;
+        if size(&copied) == size(source) {
+            return Ok(());
+        }
+        let reason = format!("copied {} of {} bytes", size(&copied), size(source));
+        Err(StorageError::new("move", what, io::Error::other(reason)))
     }
 
     /// Deletes the source of a move, if it is still the object that was copied. The error tells whether the source

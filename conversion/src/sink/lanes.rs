@@ -21,8 +21,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use millwork_manifest::Failure;
 use millwork_ndjson::{
-    FileRange, MAX_LATE_COLUMNS, Position, Rows, ScanError, TaskCounters, check_columns, failure_of_scan, in_order,
-    merge_keys,
+    FileRange, MAX_LATE_COLUMNS, Position, Rows, ScanContext, ScanError, TaskCounters, check_columns, failure_of_scan,
+    in_order, merge_keys,
 };
 use millwork_parquet_text::RowGroupEncoder;
 use millwork_storage::StagedFile;
@@ -30,7 +30,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{JoinSet, consume_budget, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet, consume_budget, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 /// Runs one partition. Failures of data or storage become part of the report; an error is a defect of the program.
@@ -48,15 +48,30 @@ pub(super) async fn run_task(
     let converted = convert(plan, source.clone(), bytes, (context.clone(), counters), task, options).await;
     let scans = source.take_contexts();
     report.faults = scans.iter().flat_map(|scan| &scan.faults).take(MAX_FAULTS).cloned().collect();
+    tell_converted(&mut report, converted);
+    if report.failure.is_some() {
+        return Ok(report);
+    }
+    tell_scans(&mut report, scans);
+    if let Err(error) = check_new_columns(&report, &source.rows().layout.keys, &groups) {
+        report.failure = Some(failure_of_scan(&error));
+        report.new_keys.clear();
+    }
+    Ok(report)
+}
+
+/// Puts the files of a conversion into a report, or the failure of it or of an input file.
+fn tell_converted(report: &mut TaskReport, converted: Result<(Vec<StagedPart>, Vec<StagedFile>), PartError>) {
     report.failure = Failure::of_files(report.faults.iter().cloned());
     match converted {
         Err(error) => report.failure = Some(failure_of_part(&error)),
         Ok((parts, rejects)) if report.failure.is_none() => (report.parts, report.rejects) = (parts, rejects),
         Ok(_) => {}
     }
-    if report.failure.is_some() {
-        return Ok(report);
-    }
+}
+
+/// Puts the rows, lines and keys of all scans into a report.
+fn tell_scans(report: &mut TaskReport, scans: Vec<ScanContext>) {
     let (mut late_keys, mut new_keys) = (HashMap::new(), HashMap::new());
     for scan in scans {
         merge_keys(&mut late_keys, scan.keys.late_keys());
@@ -66,12 +81,7 @@ pub(super) async fn run_task(
         report.ledger.extend(scan.ledger);
     }
     report.ledger.sort_by_key(|range| (range.file, range.start));
-    tell_keys(&mut report, late_keys, new_keys);
-    if let Err(error) = check_new_columns(&report, &source.rows().layout.keys, &groups) {
-        report.failure = Some(failure_of_scan(&error));
-        report.new_keys.clear();
-    }
-    Ok(report)
+    tell_keys(report, late_keys, new_keys);
 }
 
 /// Puts the keys that turned up into a report, whatever lanes came across which of them: the same input gives the same output. With
@@ -126,6 +136,8 @@ struct Work {
     source: NdjsonSource,
     context: Arc<TaskContext>,
     shape: Arc<RowGroupShape>,
+    /// Number of lanes that run.
+    lanes: usize,
     /// Stored bytes of each morsel, and the permits of `room` that it takes.
     bytes: Vec<u64>,
     rooms: Vec<u32>,
@@ -163,46 +175,41 @@ async fn convert(
     task: usize,
     options: &SinkOptions,
 ) -> Result<(Vec<StagedPart>, Vec<StagedFile>), PartError> {
-    let shape = Arc::new(RowGroupShape::new(plan.schema(), options, bytes.len())?);
-    let (senders, receivers): (VecDeque<_>, Vec<_>) = bytes.iter().map(|_| mpsc::channel(1)).unzip();
-    let lanes = options.lanes.min(threads()).clamp(1, bytes.len().max(1));
-    let is_given_up = CancellationToken::new();
-    let _gives_up = is_given_up.clone().drop_guard();
-    let rooms = room_for(&bytes);
-    let host = TaskHost::of(&context);
-    let staging = host.storage().staging(options.staging.clone());
-    let writer = PartsWriter::new(shape.clone(), bytes.iter().sum(), task, (options, staging, counters.clone()));
-    let allowance = Allowance::of(bytes.iter().sum(), host.turns().clone());
-    counters.keep_to(allowance.clone());
-    let work = Arc::new(Work {
-        scanned: as_scan(&plan).map(|(_, groups)| groups),
-        plan,
-        source,
-        context,
-        shape,
-        bytes,
-        rooms,
-        rest: Mutex::new((0..).zip(senders).collect()),
-        is_all_taken: CancellationToken::new(),
-        is_given_up,
-        room: Arc::new(Semaphore::new((lanes + WAITING) * WHOLE as usize)),
-        allowance: allowance.clone(),
-        host,
-    });
+    let (work, receivers) = Work::new(plan, source, bytes, context, options)?;
+    let _gives_up = work.is_given_up.clone().drop_guard();
+    let staging = work.host.storage().staging(options.staging.clone());
+    let settings = (options, staging, counters.clone());
+    let writer = PartsWriter::new(work.shape.clone(), work.bytes.iter().sum(), task, settings);
+    counters.keep_to(work.allowance.clone());
+    let work = Arc::new(work);
+    let written = start_writing(&work, writer, receivers);
+    let rejects = run_lanes(&work, &counters).await?;
+    let parts = written.await??.finish().await?;
+    Ok((parts, rejects))
+}
+
+/// Starts to write the row groups. Writing mostly waits for the storage, so that it runs beside the lanes.
+fn start_writing(
+    work: &Work,
+    writer: PartsWriter,
+    receivers: Vec<mpsc::Receiver<EncodedGroup>>,
+) -> JoinHandle<Result<PartsWriter, PartError>> {
     let (room, is_given_up) = (work.room.clone(), work.is_given_up.clone());
     let sizes: Vec<_> = work.bytes.iter().copied().zip(work.rooms.iter().copied()).collect();
     let morsels = sizes.into_iter().zip(receivers);
-    // Writing mostly waits for the storage, so that it runs beside the lanes.
-    let written = spawn_blocking(move || write_in_order(writer, morsels, &room, is_given_up));
-    let mut running: JoinSet<_> = (0..lanes).map(|_| counters.timed_future(run_lane(work.clone()))).collect();
+    spawn_blocking(move || write_in_order(writer, morsels, &room, is_given_up))
+}
+
+/// Runs the lanes until all morsels are converted. Returns the files of rejected lines, in order.
+async fn run_lanes(work: &Arc<Work>, counters: &Arc<TaskCounters>) -> Result<Vec<StagedFile>, PartError> {
+    let mut running: JoinSet<_> = (0..work.lanes).map(|_| counters.timed_future(run_lane(work.clone()))).collect();
     let mut rejects = Vec::new();
     while let Some(lane) = running.join_next().await {
         rejects.extend(lane??);
     }
     counters.all_read();
     rejects.sort_by_key(|(morsel, _)| *morsel);
-    let parts = written.await??.finish().await?;
-    Ok((parts, rejects.into_iter().map(|(_, file)| file).collect()))
+    Ok(rejects.into_iter().map(|(_, file)| file).collect())
 }
 
 /// Writes the row groups in the order of the morsels; each morsel comes with its stored bytes and its permits.
@@ -277,6 +284,36 @@ async fn next_morsel(work: &Work, turn: &mut Option<Turn>) -> Option<(usize, mps
 }
 
 impl Work {
+    /// State before any lane runs, and the receiver of each morsel's row groups.
+    fn new(
+        plan: Arc<dyn ExecutionPlan>,
+        source: NdjsonSource,
+        bytes: Vec<u64>,
+        context: Arc<TaskContext>,
+        options: &SinkOptions,
+    ) -> Result<(Self, Vec<mpsc::Receiver<EncodedGroup>>), PartError> {
+        let (senders, receivers): (VecDeque<_>, Vec<_>) = bytes.iter().map(|_| mpsc::channel(1)).unzip();
+        let lanes = options.lanes.min(threads()).clamp(1, bytes.len().max(1));
+        let host = TaskHost::of(&context);
+        let work = Self {
+            scanned: as_scan(&plan).map(|(_, groups)| groups),
+            shape: Arc::new(RowGroupShape::new(plan.schema(), options, bytes.len())?),
+            lanes,
+            rooms: room_for(&bytes),
+            rest: Mutex::new((0..).zip(senders).collect()),
+            is_all_taken: CancellationToken::new(),
+            is_given_up: CancellationToken::new(),
+            room: Arc::new(Semaphore::new((lanes + WAITING) * WHOLE as usize)),
+            allowance: Allowance::of(bytes.iter().sum(), host.turns().clone()),
+            host,
+            plan,
+            source,
+            context,
+            bytes,
+        };
+        Ok((work, receivers))
+    }
+
     /// The next morsel to be taken, and the permits it needs.
     fn next(&self) -> Option<(usize, u32)> {
         let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);

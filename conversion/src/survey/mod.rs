@@ -58,17 +58,33 @@ pub struct Survey {
 /// Surveys the files of a manifest, with one thread per core: reads lines at places all over it, and from all
 /// files if those places have not shown all columns.
 pub async fn survey(manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
-    let (wholes, mut faults) = check_all(manifest, options).await?;
+    let (wholes, faults) = check_all(manifest, options).await?;
     let files: Vec<_> = wholes.iter().map(|file| (file.uri.to_string(), file.end)).collect();
     // Cutting is pointless once the attempt is known to fail.
     let (ranges, lines) = match faults.is_empty() {
         true => cut_large(wholes, &options.storage).await?,
         false => (wholes, HashMap::new()),
     };
+    let (sample, keys) = look_through(&ranges, options, faults).await?;
+    let columns = Columns::of(keys, &files)?;
+    let expansion = expansion(&sample);
+    let (storage, limits) = (options.storage.clone(), options.limits);
+    let densities = Densities::of(&ranges, &sample);
+    let (sample, rate, wanted) = (sample.into(), OnceCell::new(), options.query.words());
+    Ok(Survey { ranges, lines, files, storage, limits, columns, sample, rate, expansion, densities, wanted })
+}
+
+/// Reads lines at places all over, and of all files if need be. Returns the samples, and the first position of each key.
+/// Fails with these faults of files and those that turn up.
+async fn look_through(
+    ranges: &[FileRange],
+    options: &ConversionOptions,
+    mut faults: Vec<FileFault>,
+) -> Result<(Vec<Sample>, HashMap<String, Position>), Failure> {
     // Columns that turn up later can be added only for the default query, so that any other needs the keys of all
     // files.
     let is_first = |is_sample: bool| is_sample || !options.query.is_default();
-    let first = looks(&ranges, is_first);
+    let first = looks(ranges, is_first);
     let middle = first.get(first.len() / 2).map_or(0, Look::file);
     let (sample, mut keys, odd) = look_at(first, options).await?;
     faults.extend(odd);
@@ -76,20 +92,15 @@ pub async fn survey(manifest: &Manifest, options: &ConversionOptions) -> Result<
     // then, or if the first file showed no key: the very first column cannot be added later.
     let is_first_known = keys.values().any(|at| at.file == 0);
     if !faults.is_empty() || !is_first_known || keys.values().any(|at| at.file >= middle) {
-        let others = looks(&ranges, |is_sample| !is_first(is_sample));
+        let others = looks(ranges, |is_sample| !is_first(is_sample));
         let (_, more, odd) = look_at(others, options).await?;
         merge_keys(&mut keys, in_order(more));
         faults.extend(odd);
     }
-    if let Some(failure) = Failure::of_files(faults) {
-        return Err(failure);
+    match Failure::of_files(faults) {
+        Some(failure) => Err(failure),
+        None => Ok((sample, keys)),
     }
-    let columns = Columns::of(keys, &files)?;
-    let expansion = expansion(&sample);
-    let (storage, limits) = (options.storage.clone(), options.limits);
-    let densities = Densities::of(&ranges, &sample);
-    let (sample, rate, wanted) = (sample.into(), OnceCell::new(), options.query.words());
-    Ok(Survey { ranges, lines, files, storage, limits, columns, sample, rate, expansion, densities, wanted })
 }
 
 /// The wholes of a manifest's files, and those files that are at fault.

@@ -153,11 +153,8 @@ impl Operations {
         runs: &mut HashMap<String, Option<RunState>>,
         now: DateTime<Utc>,
     ) -> TrackingResult<Result<(StateChange, String), String>> {
-        if request.expect_state.is_some_and(|state| state != file.state) {
-            return Ok(Err(format!("it is {}, not in the state that was expected", file.state)));
-        }
-        if request.expect_version.is_some_and(|version| version != file.version) {
-            return Ok(Err(format!("it has version {}, not the one that was expected", file.version)));
+        if let Some(why) = unexpected(request, file) {
+            return Ok(Err(why));
         }
         let (seen, standing) = self.run_seen(file, runs).await?;
         if let Err(why) = check_transition(file.state, request.to, standing, request.reprocess) {
@@ -177,17 +174,10 @@ impl Operations {
             Err(why) => return Ok(Err(why)),
         };
         let reason = (request.to == FileState::Quarantined).then(|| BY_OPERATOR.to_owned());
-        let why = match file.state {
-            FileState::Completed => "converted once more, beside its old rows",
-            FileState::Failed => "to go into a new manifest",
-            FileState::Quarantined => "taken back",
-            FileState::Pending => "refused by an operator",
-            FileState::Manifested | FileState::Processing => "its run is over",
-        };
         let (uri, seen_file, to) = (file.uri.clone(), (file.state, file.version), request.to);
         let change =
             StateChange { uri, seen: seen_file, run: seen, to, manifest: None, reason, content, detail: String::new() };
-        Ok(Ok((change, why.to_owned())))
+        Ok(Ok((change, why_changed(file.state).to_owned())))
     }
 
     /// Checks the object of a file that is to be converted again; `None` for other changes. The error is the reason for
@@ -289,6 +279,26 @@ impl Operations {
         ));
         audit::complete(self.store(), &note).await;
         Ok(applied)
+    }
+}
+
+/// Reason for a refusal, if a file is not as it is expected to be.
+fn unexpected(request: &Requested, file: &TrackedFile) -> Option<String> {
+    if request.expect_state.is_some_and(|state| state != file.state) {
+        return Some(format!("it is {}, not in the state that was expected", file.state));
+    }
+    let is_other = request.expect_version.is_some_and(|version| version != file.version);
+    is_other.then(|| format!("it has version {}, not the one that was expected", file.version))
+}
+
+/// Reason for the change of a file in this state.
+fn why_changed(state: FileState) -> &'static str {
+    match state {
+        FileState::Completed => "converted once more, beside its old rows",
+        FileState::Failed => "to go into a new manifest",
+        FileState::Quarantined => "taken back",
+        FileState::Pending => "refused by an operator",
+        FileState::Manifested | FileState::Processing => "its run is over",
     }
 }
 

@@ -167,44 +167,9 @@ impl Operations {
         if let Some((problem, remedy)) = illegal(file) {
             found.add("states-legal", uri.as_str(), problem, remedy);
         }
-        let last = self.store().timeline(&file.uri).await?.pop();
-        // A timeline that was deleted or trimmed is not checked.
-        if let Some(last) = last.filter(|last| last.state != file.state) {
-            let again = self.store().files(std::slice::from_ref(&file.uri)).await?.pop().flatten();
-            if again.is_some_and(|again| again.version == file.version) {
-                let text = format!("it is {}, and its timeline ends in {}", file.state, last.state);
-                // Restoring the record by hand could convert its rows a second time.
-                let remedy = match file.manifest_id {
-                    Some(_) => "millwork state validate-consistency --fix, if its run says what its record says",
-                    None => {
-                        "somebody has changed the store by hand: look for its rows in the output before anything is done"
-                    }
-                };
-                found.add("timeline-ends-in-state", uri.as_str(), text, remedy);
-            }
-        }
+        self.check_timeline(found, file).await?;
         if file.state == FileState::Completed {
-            let (_, standing) = self.run_seen(file, runs).await?;
-            use millwork_diagnosis::RunStanding::{Absent, InState};
-            let problem = match standing {
-                // A forced run keeps its files completed meanwhile.
-                InState(RunState::Draft | RunState::Failed | RunState::Cancelled) | Absent => {
-                    let run = file.manifest_id.as_deref().unwrap_or_default();
-                    Some(format!(
-                        "it is completed, and its run `{}` has no committed output",
-                        millwork_diagnosis::shown(run)
-                    ))
-                }
-                _ => None,
-            };
-            if let Some(problem) = problem {
-                found.add(
-                    "completed-has-commit",
-                    uri.as_str(),
-                    problem,
-                    "its rows may be missing: look at the output, then `update-state --to pending --reprocess`",
-                );
-            }
+            self.check_commit_of(found, file, runs).await?;
         }
         if let Some(place) =
             file.quarantine_uri.as_ref().filter(|_| scope.looks_at_objects && file.state == FileState::Quarantined)
@@ -215,6 +180,48 @@ impl Operations {
                 uri.as_str(),
                 format!("no object is at `{}`", millwork_diagnosis::shown(place)),
                 "put the object back there; or put a file under its old name into the input, which takes that in",
+            );
+        }
+        Ok(())
+    }
+
+    /// Invariant: the timeline of a file ends in its state.
+    async fn check_timeline(&self, found: &mut Consistency, file: &TrackedFile) -> TrackingResult<()> {
+        let last = self.store().timeline(&file.uri).await?.pop();
+        // A timeline that was deleted or trimmed is not checked.
+        let Some(last) = last.filter(|last| last.state != file.state) else { return Ok(()) };
+        let again = self.store().files(std::slice::from_ref(&file.uri)).await?.pop().flatten();
+        if again.is_some_and(|again| again.version == file.version) {
+            let text = format!("it is {}, and its timeline ends in {}", file.state, last.state);
+            // Restoring the record by hand could convert its rows a second time.
+            let remedy = match file.manifest_id {
+                Some(_) => "millwork state validate-consistency --fix, if its run says what its record says",
+                None => {
+                    "somebody has changed the store by hand: look for its rows in the output before anything is done"
+                }
+            };
+            found.add("timeline-ends-in-state", file.uri.to_string(), text, remedy);
+        }
+        Ok(())
+    }
+
+    /// Invariant: the run of a completed file has a committed output.
+    async fn check_commit_of(
+        &self,
+        found: &mut Consistency,
+        file: &TrackedFile,
+        runs: &mut HashMap<String, Option<RunState>>,
+    ) -> TrackingResult<()> {
+        use millwork_diagnosis::RunStanding::{Absent, InState};
+        let (_, standing) = self.run_seen(file, runs).await?;
+        // A forced run keeps its files completed meanwhile.
+        if let InState(RunState::Draft | RunState::Failed | RunState::Cancelled) | Absent = standing {
+            let run = millwork_diagnosis::shown(file.manifest_id.as_deref().unwrap_or_default());
+            found.add(
+                "completed-has-commit",
+                file.uri.to_string(),
+                format!("it is completed, and its run `{run}` has no committed output"),
+                "its rows may be missing: look at the output, then `update-state --to pending --reprocess`",
             );
         }
         Ok(())

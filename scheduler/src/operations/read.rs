@@ -197,17 +197,23 @@ impl Operations {
             let states = undated.into_iter().map(|(state, files)| (state.to_string(), [files, 0])).collect();
             dates.push(DateStats { date: None, states });
         }
-        let mut ages_seconds = BTreeMap::new();
+        let (ages_seconds, has_more) = self.ages_of_oldest(now).await?;
+        Ok(FileStats { at: now, dates, ages_seconds, is_capped: is_capped || has_more })
+    }
+
+    /// Ages of the oldest files that are not done, by state, and whether there are more of such files.
+    async fn ages_of_oldest(&self, now: DateTime<Utc>) -> TrackingResult<(BTreeMap<String, [u64; 3]>, bool)> {
+        let (mut ages_seconds, mut has_more) = (BTreeMap::new(), false);
         for state in [FileState::Pending, FileState::Manifested, FileState::Processing, FileState::Failed] {
             let filter = FileFilter { state: Some(state), limit: OLDEST, ..FileFilter::default() };
             let page = self.store().list_files(&filter).await?;
-            is_capped |= page.next_cursor.is_some();
+            has_more |= page.next_cursor.is_some();
             let ages: Vec<u64> = page.items.iter().map(|file| age(file, now)).collect();
             if !ages.is_empty() {
                 ages_seconds.insert(state.to_string(), percentiles(ages));
             }
         }
-        Ok(FileStats { at: now, dates, ages_seconds, is_capped })
+        Ok((ages_seconds, has_more))
     }
 
     async fn count_stats(&self, max_read: usize, now: DateTime<Utc>) -> TrackingResult<FileStats> {

@@ -30,13 +30,7 @@ struct Selected {
 impl Service {
     /// Makes a plan, with its cost at these prices, and stores it. Nothing else is written.
     pub async fn make_plan(&self, request: PlanRequest, who: &Operator, prices: &Prices) -> Result<Plan, PlanError> {
-        let reason = request.reason.map(|reason| reason.trim().to_owned()).filter(|reason| is_reason(reason));
-        if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON_CHARS) {
-            return Err(PlanError::Bad(format!("a reason has at most {MAX_REASON_CHARS} characters")));
-        }
-        if request.action.needs_admin() && reason.is_none() {
-            return Err(PlanError::Bad(format!("say why: `{}` is noted with a reason", request.action)));
-        }
+        let reason = checked_reason(request.reason, request.action)?;
         // Checked first, since examining subjects is more expensive.
         open::check(&**self.store(), &who.actor, Utc::now()).await?;
         let (looked, has_more) = self.look(request.action, &request.select).await?;
@@ -133,6 +127,17 @@ impl Service {
             }
         }
     }
+}
+
+fn checked_reason(reason: Option<String>, action: Action) -> Result<Option<String>, PlanError> {
+    let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| is_reason(reason));
+    if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON_CHARS) {
+        return Err(PlanError::Bad(format!("a reason has at most {MAX_REASON_CHARS} characters")));
+    }
+    if action.needs_admin() && reason.is_none() {
+        return Err(PlanError::Bad(format!("say why: `{action}` is noted with a reason")));
+    }
+    Ok(reason)
 }
 
 /// States of files that an action can change; other files are not planned.

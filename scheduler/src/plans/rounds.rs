@@ -173,7 +173,7 @@ pub(super) async fn make(service: &Service, plan: &Plan, change: &Change, is_rep
     let Ok(date) = change.subject.parse::<DatePrefix>() else {
         return Ok((ChangeResult::Failed, Some("it is no date".to_owned())));
     };
-    let (store, now) = (&**service.store(), Utc::now());
+    let now = Utc::now();
     let until = change.version.split(' ').next().and_then(|text| text.parse::<DateTime<Utc>>().ok());
     let round = match (plan.action, until) {
         (Action::Cut, Some(until)) => Round::Cut { until },
@@ -188,27 +188,41 @@ pub(super) async fn make(service: &Service, plan: &Plan, change: &Change, is_rep
         reason: plan.reason.clone(),
         asked_at: plan.applied_at.unwrap_or(now),
     };
-    if is_repeated {
-        if let Some(taken) = wish.taken(store, now).await? {
-            let made = many(taken.manifests, "manifest");
-            return Ok((ChangeResult::Done, Some(format!("`{}` has taken it: {made}", taken.by))));
-        }
-        if wish.is_open(store, now).await? {
-            return Ok((ChangeResult::Done, Some(format!("asked; it is done {}", taker(service, now).await?))));
-        }
+    if is_repeated && let Some(said) = said_before(service, &wish, now).await? {
+        return Ok((ChangeResult::Done, Some(said)));
     }
-    if let Round::Cut { until } = round {
-        let mut waiting = Waiting::of(service, date).await?;
-        // Files that arrived later are not part of the plan, and do not prevent it.
-        waiting.files.retain(|file| file.arrived_at <= until);
-        if waiting.version(until) != change.version {
-            let now = format!(
-                "it has changed since: of the files that were seen, or came before them, {}",
-                waiting.in_words()
-            );
-            return Ok((ChangeResult::Skipped, Some(now)));
-        }
+    if let Round::Cut { until } = round
+        && let Some(changed) = changed_since(service, date, until, &change.version).await?
+    {
+        return Ok((ChangeResult::Skipped, Some(changed)));
     }
-    wish.leave(store).await?;
+    wish.leave(&**service.store()).await?;
     Ok((ChangeResult::Done, Some(format!("asked; it is done {}", taker(service, now).await?))))
+}
+
+/// Description of a wish that was left before this was taken up again; `None` if it was not.
+async fn said_before(service: &Service, wish: &Wish, now: DateTime<Utc>) -> TrackingResult<Option<String>> {
+    let store = &**service.store();
+    if let Some(taken) = wish.taken(store, now).await? {
+        return Ok(Some(format!("`{}` has taken it: {}", taken.by, many(taken.manifests, "manifest"))));
+    }
+    Ok(match wish.is_open(store, now).await? {
+        true => Some(format!("asked; it is done {}", taker(service, now).await?)),
+        false => None,
+    })
+}
+
+/// Description of the pending files of a date, if they are not those of this version.
+async fn changed_since(
+    service: &Service,
+    date: DatePrefix,
+    until: DateTime<Utc>,
+    version: &str,
+) -> TrackingResult<Option<String>> {
+    let mut waiting = Waiting::of(service, date).await?;
+    // Files that arrived later are not part of the plan, and do not prevent it.
+    waiting.files.retain(|file| file.arrived_at <= until);
+    let said =
+        || format!("it has changed since: of the files that were seen, or came before them, {}", waiting.in_words());
+    Ok((waiting.version(until) != version).then(said))
 }

@@ -38,10 +38,18 @@ pub(super) async fn look(service: &Service, action: Action, subject: &str) -> Tr
 }
 
 /// State after the change, with an addition to the state before, or the reason for a refusal.
-async fn after(service: &Service, action: Action, run: &Run) -> TrackingResult<Result<(String, String), String>> {
-    use RunState::{Cancelled, Committing, Completed, Draft, Failed, Queued};
-    let plain = |after: &str| Ok((String::new(), after.to_owned()));
-    let no = |reason: &str| Err(format!(": {reason}"));
+type After = Result<(String, String), String>;
+
+fn plain(after: &str) -> After {
+    Ok((String::new(), after.to_owned()))
+}
+
+fn no(reason: &str) -> After {
+    Err(format!(": {reason}"))
+}
+
+async fn after(service: &Service, action: Action, run: &Run) -> TrackingResult<After> {
+    use RunState::{Cancelled, Committing, Failed};
     Ok(match (action, run.state) {
         (Action::Retry, Failed | Cancelled) => match lost_file(service, run).await? {
             None => plain("queued"),
@@ -52,28 +60,51 @@ async fn after(service: &Service, action: Action, run: &Run) -> TrackingResult<R
             Err(TrackingError::Conflict { found, wanted, .. }) => Err(format!(" ({found}): {wanted}")),
             Err(error) => return Err(error),
         },
-        (Action::Retry, Queued) => no("it is queued already"),
-        (Action::Retry, Completed) => no("only a run that failed or was cancelled is retried; force converts it again"),
-        (Action::Retry, _) => no("it has not ended"),
-        (Action::Cancel, Failed | Cancelled | Completed) => no("it has ended"),
-        (Action::Cancel, Committing) => no("its output is decided on; it completes by itself"),
-        (Action::Cancel, Draft) => no("its manifest is still being made; it can be cancelled once it is queued"),
-        (Action::Cancel, _) if run.cancel_requested => no("that is asked for already"),
-        // A cancelled forced run keeps its previous output.
-        (Action::Cancel, Queued) => plain(if run.committed_at.is_some() { "completed" } else { "cancelled" }),
-        (Action::Cancel, _) => plain("cancelled, once its attempt has stopped"),
-        (Action::Force, Completed) => plain(&format!("queued, for output {}", run.generation + 1)),
-        (Action::Force, Failed | Cancelled) => no("only a completed run is forced; retry queues it"),
-        (Action::Force, Queued) => no("it is queued already"),
-        (Action::Force, _) => no("it has not ended"),
-        (Action::Priority(Priority(to)), Queued) if run.priority == to => no(&format!("its priority is {to} already")),
-        (Action::Priority(Priority(to)), Queued) => {
-            Ok((format!(", priority {}", run.priority), format!("queued, priority {to}")))
-        }
-        (Action::Priority(_), _) => no("only a queued run has a place in the queue"),
+        (Action::Retry, state) => no(not_retried(state)),
+        (Action::Cancel, _) => after_cancel(run),
+        (Action::Force, _) => after_force(run),
+        (Action::Priority(Priority(to)), _) => after_priority(run, to),
         // Never reached: these actions are for other subjects.
         (_, _) => no(OF_OTHERS),
     })
+}
+
+fn not_retried(state: RunState) -> &'static str {
+    match state {
+        RunState::Queued => "it is queued already",
+        RunState::Completed => "only a run that failed or was cancelled is retried; force converts it again",
+        _ => "it has not ended",
+    }
+}
+
+fn after_cancel(run: &Run) -> After {
+    use RunState::{Cancelled, Committing, Completed, Draft, Failed, Queued};
+    match run.state {
+        Failed | Cancelled | Completed => no("it has ended"),
+        Committing => no("its output is decided on; it completes by itself"),
+        Draft => no("its manifest is still being made; it can be cancelled once it is queued"),
+        _ if run.cancel_requested => no("that is asked for already"),
+        // A cancelled forced run keeps its previous output.
+        Queued => plain(if run.committed_at.is_some() { "completed" } else { "cancelled" }),
+        _ => plain("cancelled, once its attempt has stopped"),
+    }
+}
+
+fn after_force(run: &Run) -> After {
+    match run.state {
+        RunState::Completed => plain(&format!("queued, for output {}", run.generation + 1)),
+        RunState::Failed | RunState::Cancelled => no("only a completed run is forced; retry queues it"),
+        RunState::Queued => no("it is queued already"),
+        _ => no("it has not ended"),
+    }
+}
+
+fn after_priority(run: &Run, to: i32) -> After {
+    match run.state {
+        RunState::Queued if run.priority == to => no(&format!("its priority is {to} already")),
+        RunState::Queued => Ok((format!(", priority {}", run.priority), format!("queued, priority {to}"))),
+        _ => no("only a queued run has a place in the queue"),
+    }
 }
 
 /// A file of the run that another manifest has taken. Checks only the first files: usually all were taken together, and

@@ -118,57 +118,47 @@ impl Machine {
     /// Handles an event, and returns the actions to carry out.
     pub fn step(&mut self, event: Event, now: DateTime<Utc>) -> Vec<Action> {
         let mut actions = Vec::new();
-        match event {
-            Event::Tick => {}
-            Event::Stop => self.stop(&mut actions),
-            Event::Queued { is_urgent } => {
-                if is_urgent {
-                    self.ready.clear();
-                }
-                self.look_soon(now);
-            }
-            Event::Due(seen) => self.found_due(seen, now),
-            Event::Open(seen) => self.found_open(&seen, now, &mut actions),
-            Event::LookFailed => self.look_failed(now),
-            Event::Cancel(id) => self.cancel(&id, &mut actions),
-            Event::Started(id, attempt) => self.started(id, attempt, now, &mut actions),
-            Event::Planned(id, attempt) => {
-                if self.is_at(&id, attempt, |activity| *activity == Activity::Converting) {
-                    actions.push(Action::SetRunning(id, attempt));
-                }
-            }
-            Event::Converted(id, attempt) => self.converted(id, attempt, &mut actions),
-            Event::NeedsReplan(id, attempt) => self.needs_replan(id, attempt, &mut actions),
-            Event::AttemptFailed(id, attempt, failure) => self.attempt_failed(id, attempt, failure, &mut actions),
-            Event::Committed(id, attempt) => {
-                if self.is_at(&id, attempt, |activity| *activity == Activity::Committing) {
-                    self.ask(&id, Activity::Publishing, Action::Publish(id.clone()), &mut actions);
-                }
-            }
-            Event::Published(id) => {
-                if self.activity(&id) == Some(&Activity::Publishing) {
-                    self.ask(&id, Activity::Completing, Action::Complete(id.clone()), &mut actions);
-                }
-            }
-            Event::PublishFailed(id, _) => self.again(&id, now, pauses::before_publishing_again),
-            Event::Lost(id, failure) => self.lost(&id, failure, now, &mut actions),
-            Event::Discarded(id, attempt) => self.discarded(id, attempt, now, &mut actions),
-            Event::Settled(id) => {
-                if matches!(self.activity(&id), Some(Activity::Ending | Activity::Superseding | Activity::Completing)) {
-                    self.forget(id, &mut actions);
-                }
-            }
-            Event::Refused(id, failure) => self.refused(id, failure, now, &mut actions),
-            Event::Unanswered(id) => self.again(&id, now, pauses::before_asking_again),
-            Event::Found(id, seen) => self.found(id, seen, &mut actions),
-        }
+        self.handle(event, now, &mut actions);
         self.ask_again(now, &mut actions);
         self.time_out(now, &mut actions);
         self.admit(now, &mut actions);
         actions
     }
 
+    fn handle(&mut self, event: Event, now: DateTime<Utc>, actions: &mut Vec<Action>) {
+        match event {
+            Event::Tick => {}
+            Event::Stop => self.stop(actions),
+            Event::Queued { is_urgent } => self.queued(is_urgent, now),
+            Event::Due(seen) => self.found_due(seen, now),
+            Event::Open(seen) => self.found_open(&seen, now, actions),
+            Event::LookFailed => self.look_failed(now),
+            Event::Cancel(id) => self.cancel(&id, actions),
+            Event::Started(id, attempt) => self.started(id, attempt, now, actions),
+            Event::Planned(id, attempt) => self.planned(id, attempt, actions),
+            Event::Converted(id, attempt) => self.converted(id, attempt, actions),
+            Event::NeedsReplan(id, attempt) => self.needs_replan(id, attempt, actions),
+            Event::AttemptFailed(id, attempt, failure) => self.attempt_failed(id, attempt, failure, actions),
+            Event::Committed(id, attempt) => self.committed(&id, attempt, actions),
+            Event::Published(id) => self.published(&id, actions),
+            Event::PublishFailed(id, _) => self.again(&id, now, pauses::before_publishing_again),
+            Event::Lost(id, failure) => self.lost(&id, failure, now, actions),
+            Event::Discarded(id, attempt) => self.discarded(id, attempt, now, actions),
+            Event::Settled(id) => self.forget_settled(id, actions),
+            Event::Refused(id, failure) => self.refused(id, failure, now, actions),
+            Event::Unanswered(id) => self.again(&id, now, pauses::before_asking_again),
+            Event::Found(id, seen) => self.found(id, seen, actions),
+        }
+    }
+
     // Looks.
+
+    fn queued(&mut self, is_urgent: bool, now: DateTime<Utc>) {
+        if is_urgent {
+            self.ready.clear();
+        }
+        self.look_soon(now);
+    }
 
     fn found_due(&mut self, seen: Vec<Seen>, now: DateTime<Utc>) {
         self.has_more |= seen.len() >= self.look_limit();

@@ -8,9 +8,9 @@ use crate::run::Event;
 use chrono::Utc;
 use millwork_api::Step;
 use millwork_conversion::AttemptOutcome;
-use millwork_manifest::{Failure, FailureClass, ManifestId};
+use millwork_manifest::{Failure, FailureClass, ManifestId, ObjectUri};
 use millwork_storage::{StagingArea, StorageError};
-use millwork_tracking::{Commit, Replaced, RunState, TrackingError, TrackingResult};
+use millwork_tracking::{Commit, Replaced, RunState};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -79,10 +79,7 @@ impl Shell {
     async fn prepare(&self, attempt: u32, output: Output, replaced: Vec<Replaced>) -> Result<Prepared, Failure> {
         let Output { input, plan, staging, outcome } = output;
         let (manifest, generation) = (&*input.manifest, input.generation);
-        let bug = |e: serde_json::Error| Failure::new(FailureClass::Bug, e);
-        let corrupt = |e: TrackingError| Failure::new(FailureClass::Bug, e);
-        let replaced = replaced.iter().map(|replaced| loss::record_of(&replaced.commit));
-        let replaced = replaced.collect::<TrackingResult<Vec<_>>>().map_err(corrupt)?;
+        let replaced = records_of(&replaced)?;
         let layout = &self.options.layout;
         let to = Destination { output: &self.output, quarantine: &self.quarantine, layout, generation };
         if let Err(failure) = self.check_rejected(&outcome) {
@@ -93,15 +90,7 @@ impl Shell {
         let invalid = |e| Failure::new(FailureClass::Bug, e);
         // Final names do not depend on settling the content.
         let names = to.unseen_names(manifest, &staging, &outcome).map_err(invalid)?;
-        let storage = self.storage().clone();
-        let foreign = blocking(move || storage.find_blocking(&names));
-        // Both are awaited to the end: work that continued after a failure would interfere with the clean-up.
-        let (outcome, foreign) = tokio::join!(self.settle(outcome, self.storage().staging(staging.clone())), foreign);
-        let outcome = outcome?;
-        if let Some(uri) = foreign?.map_err(storage_failure)? {
-            let message = format!("`{uri}` is there already, and is not of this run: move it away, then retry");
-            return Err(Failure::new(FailureClass::Input, message));
-        }
+        let outcome = self.settle_unless_foreign(names, outcome, self.storage().staging(staging.clone())).await?;
         let (record, mut result) = CommitRecord::new(manifest, staging, &outcome, &to).map_err(invalid)?;
         result.plan = plan;
         self.runs.note(&manifest.id, |progress| {
@@ -110,8 +99,27 @@ impl Shell {
             }
         });
         let record = record.in_place_of(&replaced);
-        let text = serde_json::to_string(&record).map_err(bug)?;
+        let text = serde_json::to_string(&record).map_err(|e| Failure::new(FailureClass::Bug, e))?;
         Ok(Prepared { commit: Commit { manifest_id: manifest.id.clone(), attempt, record: text }, result })
+    }
+
+    /// Settles the output. Fails if an object has one of its final names already.
+    async fn settle_unless_foreign(
+        &self,
+        names: Vec<ObjectUri>,
+        outcome: AttemptOutcome,
+        staging: StagingArea,
+    ) -> Result<AttemptOutcome, Failure> {
+        let storage = self.storage().clone();
+        let foreign = blocking(move || storage.find_blocking(&names));
+        // Both are awaited to the end: work that continued after a failure would interfere with the clean-up.
+        let (outcome, foreign) = tokio::join!(self.settle(outcome, staging), foreign);
+        let outcome = outcome?;
+        if let Some(uri) = foreign?.map_err(storage_failure)? {
+            let message = format!("`{uri}` is there already, and is not of this run: move it away, then retry");
+            return Err(Failure::new(FailureClass::Input, message));
+        }
+        Ok(outcome)
     }
 
     /// Settles the output, the last change before the commit.
@@ -211,4 +219,9 @@ impl Shell {
             }
         }
     }
+}
+
+fn records_of(replaced: &[Replaced]) -> Result<Vec<CommitRecord>, Failure> {
+    let record = |replaced: &Replaced| loss::record_of(&replaced.commit);
+    replaced.iter().map(record).collect::<Result<_, _>>().map_err(|e| Failure::new(FailureClass::Bug, e))
 }

@@ -52,13 +52,7 @@ impl Scheduler {
             output.local_path().is_some() || options.target_file_mb >= MIN_BUCKET_FILE_MB,
             "files in a bucket are of at least {MIN_BUCKET_FILE_MB} MiB: raise --target-file-mb"
         );
-        let limits = Limits {
-            max_concurrent_runs: options.max_concurrent_runs as usize,
-            max_retries: options.max_retries,
-            run_timeout: chrono::Duration::minutes(options.run_timeout_minutes.try_into()?),
-            // As many as the history keeps, since the death of a scheduler counts against every run that was active.
-            max_silent_attempts: Run::HISTORY as u32,
-        };
+        let limits = limits_of(&options)?;
         let (mail, mailbox) = mpsc::unbounded_channel();
         let (ended, heard) = broadcast::channel(CHANGES);
         let shell = Arc::new(Shell {
@@ -83,9 +77,7 @@ impl Scheduler {
         });
         tokio::spawn(sweep::sweep_at_intervals(shell.clone()));
         tokio::spawn(shell.clone().watch());
-        let (ended_too, stopped) = (shell.ended.subscribe(), shell.stopped.clone());
-        let recorder = Recorder::new(shell.store.clone(), shell.engine.clone(), ended_too, stopped);
-        let recording = tokio::spawn(recorder.record());
+        let recording = start_recording(&shell);
         let serving = tokio::spawn(serve(shell.clone(), Machine::new(limits), mailbox));
         let lease_until = lease.until();
         let recording = Arc::new(Some(recording).into());
@@ -178,4 +170,19 @@ impl Scheduler {
             let _ = recording.await;
         }
     }
+}
+
+fn limits_of(options: &RunOptions) -> anyhow::Result<Limits> {
+    Ok(Limits {
+        max_concurrent_runs: options.max_concurrent_runs as usize,
+        max_retries: options.max_retries,
+        run_timeout: chrono::Duration::minutes(options.run_timeout_minutes.try_into()?),
+        // As many as the history keeps, since the death of a scheduler counts against every run that was active.
+        max_silent_attempts: Run::HISTORY as u32,
+    })
+}
+
+fn start_recording(shell: &Shell) -> JoinHandle<()> {
+    let (ended, stopped) = (shell.ended.subscribe(), shell.stopped.clone());
+    tokio::spawn(Recorder::new(shell.store.clone(), shell.engine.clone(), ended, stopped).record())
 }

@@ -46,12 +46,7 @@ async fn list_runs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
             ("cursor", cursor.as_deref()),
         ],
     );
-    let mut command = "millwork runs".to_owned();
-    for (option, value) in [("--status", chosen.0), ("--date", date.as_deref()), ("--failure-class", chosen.1)] {
-        if let Some(value) = value {
-            command = format!("{command} {option} {value}");
-        }
-    }
+    let command = runs_command(chosen, date.as_deref());
     let body = runs::page(&runs::Runs {
         now: asked.now,
         viewer: &asked.viewer,
@@ -72,6 +67,17 @@ async fn list_runs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         counted_at: asked.stats.runs_counted_at,
         ..Shown::new("Runs", Section::Runs, body)
     })
+}
+
+/// Command that lists runs of this state and failure class, and of this date.
+fn runs_command((state, class): (Option<&str>, Option<&str>), date: Option<&str>) -> String {
+    let mut command = "millwork runs".to_owned();
+    for (option, value) in [("--status", state), ("--date", date), ("--failure-class", class)] {
+        if let Some(value) = value {
+            command = format!("{command} {option} {value}");
+        }
+    }
+    command
 }
 
 pub(super) async fn get_files(asked: Asked, State(api): State<Api>) -> Response {

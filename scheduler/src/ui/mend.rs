@@ -89,30 +89,50 @@ async fn take(asked: &Asked, api: &Api, id: &str, request: Request) -> Result<Ta
     let missing = || ApiError::new(ErrorCode::BadQuery, "the form has no field `lines`");
     let lines = form.get("lines").ok_or_else(missing)?;
     let reason = form.get("reason").unwrap_or_default();
-    let want = |dry_run| MendedLines { lines: lines.to_owned(), reason: Some(reason.to_owned()), dry_run };
-    let shown = |step: Step<'_>| Taken::Shown(Box::new(show(asked, &id, lines, reason, &[], step)));
-    let refused = |error: ApiError| match error.detail().code {
-        // No lines of that run can be submitted.
-        ErrorCode::NoSuchRun | ErrorCode::Conflict => Err(error),
-        // The form is shown again, so that edited lines are not lost.
-        _ => {
-            let step = Step::Refused(&error.detail().message);
-            let shown = Shown { status: error.status(), ..show(asked, &id, lines, reason, &[], step) };
-            Ok(Taken::Shown(Box::new(shown)))
-        }
-    };
-    let would = match put_back(api, &operator(asked), &id, want(true)).await {
-        Ok((would, _)) => would,
-        Err(error) => return refused(error),
+    let mended = Mended { asked, id: &id, lines, reason };
+    let would = match mended.put_back(api, true).await {
+        Ok(would) => would,
+        Err(error) => return mended.refused(error),
     };
     let was_checked = form.get("checked") == Some(would.manifest_id.as_str());
     match form.get("step") {
-        Some("put") if was_checked => match put_back(api, &operator(asked), &id, want(false)).await {
-            Ok((PutBack { manifest_id, lines, .. }, _)) => Ok(Taken::Put { id: manifest_id, lines }),
-            Err(error) => refused(error),
+        Some("put") if was_checked => match mended.put_back(api, false).await {
+            Ok(PutBack { manifest_id, lines, .. }) => Ok(Taken::Put { id: manifest_id, lines }),
+            Err(error) => mended.refused(error),
         },
-        Some("put") => Ok(shown(Step::Changed(&would))),
-        _ => Ok(shown(Step::Checked(&would))),
+        Some("put") => Ok(Taken::Shown(Box::new(mended.show(Step::Changed(&would))))),
+        _ => Ok(Taken::Shown(Box::new(mended.show(Step::Checked(&would))))),
+    }
+}
+
+/// Contents of a submitted form.
+struct Mended<'a> {
+    asked: &'a Asked,
+    id: &'a ManifestId,
+    lines: &'a str,
+    reason: &'a str,
+}
+
+impl Mended<'_> {
+    async fn put_back(&self, api: &Api, dry_run: bool) -> Result<PutBack, ApiError> {
+        let lines = MendedLines { lines: self.lines.to_owned(), reason: Some(self.reason.to_owned()), dry_run };
+        Ok(put_back(api, &operator(self.asked), self.id, lines).await?.0)
+    }
+
+    fn show(&self, step: Step<'_>) -> Shown {
+        show(self.asked, self.id, self.lines, self.reason, &[], step)
+    }
+
+    fn refused(&self, error: ApiError) -> Result<Taken, ApiError> {
+        match error.detail().code {
+            // No lines of that run can be submitted.
+            ErrorCode::NoSuchRun | ErrorCode::Conflict => Err(error),
+            // The form is shown again, so that edited lines are not lost.
+            _ => {
+                let step = Step::Refused(&error.detail().message);
+                Ok(Taken::Shown(Box::new(Shown { status: error.status(), ..self.show(step) })))
+            }
+        }
     }
 }
 

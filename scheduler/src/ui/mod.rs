@@ -35,14 +35,33 @@ use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 /// Routes of the UI: public ones, and those for authenticated users.
 pub(crate) fn routers(access: Access, paths: &PagePaths) -> (Router<Api>, Router<Api>) {
-    let open = Router::new()
+    let closed = user_routes()
+        // Shared by all users: computed once per change, by one of the requests.
+        .layer(Extension(Shared::<asked::Shown>::default()))
+        .layer(middleware::from_fn_with_state(access.clone(), guard::let_in));
+    let guarded = |routes: Router<Api>| {
+        routes
+            .layer(middleware::from_fn_with_state(access.clone(), guard::check_page))
+            .layer(Extension(access.clone()))
+            .layer(middleware::from_fn_with_state(paths.clone(), base::put_below))
+            // Fast compression, since live pages are rendered often, and the best level would dominate the cost.
+            .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
+    };
+    (guarded(open_routes()), guarded(closed))
+}
+
+fn open_routes() -> Router<Api> {
+    Router::new()
         .route("/", get(|| async { Redirect::to("/ui/") }))
         .route("/ui", get(|| async { Redirect::to("/ui/") }))
         .route("/ui/assets/{hash}/{name}", get(assets::get_asset))
         .route("/ui/sign-in", get(sign_in::get_sign_in).post(sign_in::post_sign_in))
         .route("/ui/sign-in-links", post(sign_in::post_link))
-        .route("/ui/enter", get(sign_in::get_enter));
-    let closed = Router::new()
+        .route("/ui/enter", get(sign_in::get_enter))
+}
+
+fn user_routes() -> Router<Api> {
+    Router::new()
         .route("/ui/", get(overview::get_overview))
         .route("/ui/find", get(find::get_find))
         .route("/ui/runs", get(lists::get_runs))
@@ -66,16 +85,4 @@ pub(crate) fn routers(access: Access, paths: &PagePaths) -> (Router<Api>, Router
         .route("/ui/sign-out", post(sign_in::post_sign_out))
         .route("/ui/preferences", post(sign_in::post_preferences))
         .route("/ui/{*rest}", get(lists::get_nothing))
-        // Shared by all users: computed once per change, by one of the requests.
-        .layer(Extension(Shared::<asked::Shown>::default()))
-        .layer(middleware::from_fn_with_state(access.clone(), guard::let_in));
-    let guarded = |routes: Router<Api>| {
-        routes
-            .layer(middleware::from_fn_with_state(access.clone(), guard::check_page))
-            .layer(Extension(access.clone()))
-            .layer(middleware::from_fn_with_state(paths.clone(), base::put_below))
-            // Fast compression, since live pages are rendered often, and the best level would dominate the cost.
-            .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
-    };
-    (guarded(open), guarded(closed))
 }

@@ -6,8 +6,9 @@ use crate::api::{Api, ApiError, Shared, load_executors, load_runs, load_stats, s
 use axum::extract::{Extension, State};
 use axum::response::Response;
 use chrono::Utc;
-use millwork_api::{AnyOf, FilesInState, Limit, Run, RunQuery, RunsInState, Stats};
+use millwork_api::{AnyOf, FilesInState, Limit, Page, Run, RunQuery, RunsInState, Stats};
 use millwork_manifest::{FailureClass, FileState, RunState};
+use millwork_tracking::FileTotal;
 use millwork_ui::frame::{Section, Tone};
 use millwork_ui::pages::dates;
 use millwork_ui::pages::overview::{Concern, Overview, page, tone};
@@ -27,16 +28,12 @@ pub(super) async fn get_overview(
 
 async fn overview(api: &Api) -> Result<Shown, ApiError> {
     let now = Utc::now();
-    let some = |state: AnyOf<RunState>| {
-        let query = RunQuery { state, limit: Limit(SHOWN), ..RunQuery::default() };
-        load_runs(api, query)
-    };
     let executors = load_executors(api);
     let mut stats = load_stats(api);
     // Loaded concurrently, so that a store that does not answer costs one timeout.
     let (running, latest, totals, found, flow) = tokio::join!(
-        some(AnyOf::new(RunState::OPEN)),
-        some(AnyOf::default()),
+        newest(api, AnyOf::new(RunState::OPEN)),
+        newest(api, AnyOf::default()),
         numbers::totals(api),
         super::why::concerns(api),
         numbers::flow(api, &stats.forecast, now),
@@ -47,19 +44,12 @@ async fn overview(api: &Api) -> Result<Shown, ApiError> {
     }
     let running = running.items;
     // Same values as in the calendar on the page.
-    stats.files = sums(&totals)
-        .into_iter()
-        .map(|(state, total)| FilesInState { state, files: total.files, bytes: total.bytes })
-        .collect();
+    stats.files = sums(&totals).into_iter().map(files_in_state).collect();
     stats.files_counted_at = Some(now);
     let dates = numbers::newest_first(totals);
     let concerns = match found {
-        Ok(mut found) => {
-            found.extend(of_cluster(&stats, &executors));
-            found.sort_by_key(|concern| std::cmp::Reverse(concern.tone));
-            found
-        }
-        Err(_) => concerns(&stats, &executors, &some(AnyOf::from(RunState::Failed)).await?.items),
+        Ok(found) => with_cluster(found, &stats, &executors),
+        Err(_) => concerns(&stats, &executors, &newest(api, AnyOf::from(RunState::Failed)).await?.items),
     };
     let overview = Overview {
         now,
@@ -81,6 +71,15 @@ async fn overview(api: &Api) -> Result<Shown, ApiError> {
         tone: tone(&overview),
         ..Shown::new("Overview", Section::Overview, page(&overview))
     })
+}
+
+/// Newest runs in these states.
+async fn newest(api: &Api, state: AnyOf<RunState>) -> Result<Page<Run>, ApiError> {
+    load_runs(api, RunQuery { state, limit: Limit(SHOWN), ..RunQuery::default() }).await
+}
+
+fn files_in_state((state, total): (FileState, FileTotal)) -> FilesInState {
+    FilesInState { state, files: total.files, bytes: total.bytes }
 }
 
 /// Replaces the counts of open runs, which are some seconds old, by those of the loaded runs, so that a page is
@@ -141,6 +140,13 @@ fn concerns(stats: &Stats, executors: &millwork_api::Executors, failed: &[Run]) 
             link: "/ui/quarantine".to_owned(),
         });
     }
+    found.sort_by_key(|concern| std::cmp::Reverse(concern.tone));
+    found
+}
+
+/// Adds the problem of having no executors to others, gravest first.
+fn with_cluster(mut found: Vec<Concern>, stats: &Stats, executors: &millwork_api::Executors) -> Vec<Concern> {
+    found.extend(of_cluster(stats, executors));
     found.sort_by_key(|concern| std::cmp::Reverse(concern.tone));
     found
 }

@@ -60,6 +60,27 @@ impl DynamoStore {
         if wanted.is_empty() {
             self.check_lock(lock).await?;
         }
+        let mut held = self.claim_counted(id, &wanted, lock, now).await?;
+        // Files that changed meanwhile, perhaps by an earlier request whose answer was lost.
+        let others: Vec<ObjectUri> =
+            seen.iter().filter(|file| !held.contains(&file.uri)).map(|file| file.uri.clone()).collect();
+        let others = self.tracked_files(&others).await?;
+        held.extend(
+            others.into_iter().flatten().filter(|file| is_in(file, id, &[FileState::Manifested])).map(|file| file.uri),
+        );
+        let mut listed = HashSet::new();
+        let uris = seen.iter().map(|file| &file.uri);
+        Ok(uris.filter(|uri| held.contains(*uri) && listed.insert(*uri)).cloned().collect())
+    }
+
+    /// Claims files in chunks, and counts those of the chunks before an error, too. Returns the claimed files.
+    async fn claim_counted(
+        &self,
+        id: &ManifestId,
+        wanted: &[&TrackedFile],
+        lock: &Lock,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<HashSet<ObjectUri>> {
         let mut held: HashSet<ObjectUri> = HashSet::new();
         let mut deltas = Deltas::default();
         let mut end = Ok(());
@@ -75,16 +96,7 @@ impl DynamoStore {
         let applied = self.apply(deltas).await;
         end?;
         applied?;
-        // Files that changed meanwhile, perhaps by an earlier request whose answer was lost.
-        let others: Vec<ObjectUri> =
-            seen.iter().filter(|file| !held.contains(&file.uri)).map(|file| file.uri.clone()).collect();
-        let others = self.tracked_files(&others).await?;
-        held.extend(
-            others.into_iter().flatten().filter(|file| is_in(file, id, &[FileState::Manifested])).map(|file| file.uri),
-        );
-        let mut listed = HashSet::new();
-        let uris = seen.iter().map(|file| &file.uri);
-        Ok(uris.filter(|uri| held.contains(*uri) && listed.insert(*uri)).cloned().collect())
+        Ok(held)
     }
 
     /// Claims files in one transaction, which is atomic. If it is refused, the changed files are left out, and it is

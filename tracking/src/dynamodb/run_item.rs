@@ -78,18 +78,19 @@ impl StoredRun {
         Ok(changed.fold(condition, |expression, (_, (name, new))| expression.put(name, new)))
     }
 
+    /// Partition of the queue index, and sort key there.
+    fn queue_place(&self) -> Option<(&'static str, String)> {
+        match self.run.state {
+            RunState::Queued => Some((QUEUED, queue_key(&self.run))),
+            _ => self.is_failing.then(|| (FAILING, self.run.manifest_id.to_string())),
+        }
+    }
+
     /// Attributes that can change, in a fixed order; `None` for missing ones.
     fn attributes(&self) -> TrackingResult<[(&'static str, Option<AttributeValue>); 22]> {
         let run = &self.run;
-        let (queue, queue_key) = match run.state {
-            RunState::Queued => (Some(QUEUED), Some(queue_key(run))),
-            _ if self.is_failing => (Some(FAILING), Some(run.manifest_id.to_string())),
-            _ => (None, None),
-        };
-        let history = run.history.iter().map(|attempt| {
-            let failure = attempt.failure.as_ref().map(|failure| with_message_of(failure, MAX_ATTEMPT_MESSAGE));
-            json(&Attempt { failure, ..attempt.clone() })
-        });
+        let (queue, queue_key) = self.queue_place().unzip();
+        let history = run.history.iter().map(attempt);
         Ok([
             ("status", Some(text(run.state.as_str()))),
             ("priority", Some(number(run.priority))),
@@ -198,6 +199,11 @@ pub(super) fn bounded(failure: &Failure) -> Failure {
 
 fn with_message_of(failure: &Failure, max_bytes: usize) -> Failure {
     Failure { message: cut(&failure.message, max_bytes).to_owned(), ..failure.clone() }
+}
+
+fn attempt(attempt: &Attempt) -> TrackingResult<AttributeValue> {
+    let failure = attempt.failure.as_ref().map(|failure| with_message_of(failure, MAX_ATTEMPT_MESSAGE));
+    json(&Attempt { failure, ..attempt.clone() })
 }
 
 fn json(value: &impl serde::Serialize) -> TrackingResult<AttributeValue> {

@@ -3,7 +3,8 @@
 
 use super::SqliteStore;
 use super::listing::{files, runs};
-use crate::{FileFilter, Page, RunFilter};
+use crate::{FileFilter, Page, Run, RunFilter, TrackedFile};
+use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FailureClass, FileState, RunState};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -104,20 +105,35 @@ fn times() -> [(Option<usize>, Option<usize>); 4] {
     [(None, None), (Some(20), None), (None, Some(40)), (Some(20), Some(40))]
 }
 
-fn second(n: Option<usize>) -> Option<chrono::DateTime<chrono::Utc>> {
+fn second(n: Option<usize>) -> Option<DateTime<Utc>> {
     n.map(|n| format!("2025-12-23T00:00:{:02}Z", n / 2).parse().unwrap())
 }
 
-fn is_within(i: usize, (since, until): (Option<usize>, Option<usize>)) -> bool {
-    let at = moment(i).parse::<chrono::DateTime<chrono::Utc>>().unwrap();
-    second(since).is_none_or(|since| at >= since) && second(until).is_none_or(|until| at < until)
+fn is_within(i: usize, since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> bool {
+    let at = moment(i).parse::<DateTime<Utc>>().unwrap();
+    since.is_none_or(|since| at >= since) && until.is_none_or(|until| at < until)
 }
 
-#[test]
-fn a_listing_of_files_shows_all_that_is_asked_for_and_nothing_else() {
+fn is_asked_file(filter: &FileFilter, i: usize) -> bool {
+    (filter.states.is_empty() || filter.states.contains(&state_of_file(i)))
+        && filter.date.is_none_or(|asked| asked.to_string() == date(i))
+        && filter.prefix.as_deref().is_none_or(|prefix| uri(i).starts_with(prefix))
+        && filter.reason.as_deref().is_none_or(|wanted| reason(i) == Some(wanted))
+        && is_within(i, filter.since, filter.until)
+}
+
+fn is_asked_run(filter: &RunFilter, i: usize) -> bool {
+    let classes = &filter.failure_classes;
+    (filter.states.is_empty() || filter.states.contains(&state_of_run(i)))
+        && filter.date.is_none_or(|asked| asked.to_string() == date(i))
+        && (classes.is_empty() || class(i).is_some_and(|class| classes.contains(&class)))
+        && filter.prefix.as_deref().is_none_or(|prefix| id(i).starts_with(prefix))
+        && is_within(i, filter.since, filter.until)
+}
+
+/// All combinations of what a listing of files can be asked for.
+fn file_filters() -> Vec<FileFilter> {
     use FileState::{Completed, Failed, Pending, Processing, Quarantined};
-    let root = tempfile::tempdir().unwrap();
-    let c = seeded(&root.path().join("state.db"));
     let states: [&[FileState]; 7] = [
         &[],
         &[Pending],
@@ -127,12 +143,13 @@ fn a_listing_of_files_shows_all_that_is_asked_for_and_nothing_else() {
         &[Failed, Quarantined, Pending],
         &[Completed, Failed],
     ];
+    let mut filters = Vec::new();
     for states in states {
         for date_asked in dates() {
             for prefix in [None, Some("s3://in/b"), Some("s3://in/bc/"), Some("s3://no/")] {
                 for wanted in [None, Some(REASONS[0])] {
                     for time in times() {
-                        let filter = FileFilter {
+                        filters.push(FileFilter {
                             state: if let [one] = states { Some(*one) } else { None },
                             states: states.to_vec(),
                             date: date_asked,
@@ -141,42 +158,27 @@ fn a_listing_of_files_shows_all_that_is_asked_for_and_nothing_else() {
                             since: second(time.0),
                             until: second(time.1),
                             ..FileFilter::default()
-                        };
-                        let is_asked = |i: &usize| {
-                            (states.is_empty() || states.contains(&state_of_file(*i)))
-                                && date_asked.is_none_or(|asked| asked.to_string() == date(*i))
-                                && prefix.is_none_or(|prefix| uri(*i).starts_with(prefix))
-                                && wanted.is_none_or(|wanted| reason(*i) == Some(wanted))
-                                && is_within(*i, time)
-                        };
-                        let expected = (0..ITEMS).filter(is_asked).map(uri).collect();
-                        let page = |limit, cursor| match files(&c, &FileFilter { limit, cursor, ..filter.clone() }) {
-                            Ok(page) => page,
-                            Err(_) => panic!("{filter:?}"),
-                        };
-                        let name =
-                            |file: &crate::TrackedFile| (super::rows::time(file.arrived_at), file.uri.to_string());
-                        check(&filter, &expected, page, name, prefix.is_none().then_some(false));
+                        });
                     }
                 }
             }
         }
     }
+    filters
 }
 
-#[test]
-fn a_listing_of_runs_shows_all_that_is_asked_for_the_newest_first() {
+/// All combinations of what a listing of runs can be asked for.
+fn run_filters() -> Vec<RunFilter> {
     use RunState::{Completed, Failed, Queued};
-    let root = tempfile::tempdir().unwrap();
-    let c = seeded(&root.path().join("state.db"));
     let states: [&[RunState]; 4] = [&[], &[Failed], &[Completed], &[Failed, Queued]];
     let classes: [&[FailureClass]; 3] = [&[], &CLASSES[..1], &CLASSES[..2]];
+    let mut filters = Vec::new();
     for states in states {
         for date_asked in dates() {
             for classes in classes {
                 for prefix in [None, Some("few"), Some("many-0"), Some("none")] {
                     for time in times() {
-                        let filter = RunFilter {
+                        filters.push(RunFilter {
                             state: if let [one] = states { Some(*one) } else { None },
                             states: states.to_vec(),
                             date: date_asked,
@@ -186,24 +188,41 @@ fn a_listing_of_runs_shows_all_that_is_asked_for_the_newest_first() {
                             since: second(time.0),
                             until: second(time.1),
                             ..RunFilter::default()
-                        };
-                        let is_asked = |i: &usize| {
-                            (states.is_empty() || states.contains(&state_of_run(*i)))
-                                && date_asked.is_none_or(|asked| asked.to_string() == date(*i))
-                                && (classes.is_empty() || class(*i).is_some_and(|class| classes.contains(&class)))
-                                && prefix.is_none_or(|prefix| id(*i).starts_with(prefix))
-                                && is_within(*i, time)
-                        };
-                        let expected = (0..ITEMS).filter(is_asked).map(id).collect();
-                        let page = |limit, cursor| match runs(&c, &RunFilter { limit, cursor, ..filter.clone() }) {
-                            Ok(page) => page,
-                            Err(_) => panic!("{filter:?}"),
-                        };
-                        let name = |run: &crate::Run| (super::rows::time(run.created_at), run.manifest_id.to_string());
-                        check(&filter, &expected, page, name, Some(true));
+                        });
                     }
                 }
             }
         }
+    }
+    filters
+}
+
+#[test]
+fn a_listing_of_files_shows_all_that_is_asked_for_and_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let c = seeded(&root.path().join("state.db"));
+    let name = |file: &TrackedFile| (super::rows::time(file.arrived_at), file.uri.to_string());
+    for filter in file_filters() {
+        let expected = (0..ITEMS).filter(|i| is_asked_file(&filter, *i)).map(uri).collect();
+        let page = |limit, cursor| match files(&c, &FileFilter { limit, cursor, ..filter.clone() }) {
+            Ok(page) => page,
+            Err(_) => panic!("{filter:?}"),
+        };
+        check(&filter, &expected, page, name, filter.prefix.is_none().then_some(false));
+    }
+}
+
+#[test]
+fn a_listing_of_runs_shows_all_that_is_asked_for_the_newest_first() {
+    let root = tempfile::tempdir().unwrap();
+    let c = seeded(&root.path().join("state.db"));
+    let name = |run: &Run| (super::rows::time(run.created_at), run.manifest_id.to_string());
+    for filter in run_filters() {
+        let expected = (0..ITEMS).filter(|i| is_asked_run(&filter, *i)).map(id).collect();
+        let page = |limit, cursor| match runs(&c, &RunFilter { limit, cursor, ..filter.clone() }) {
+            Ok(page) => page,
+            Err(_) => panic!("{filter:?}"),
+        };
+        check(&filter, &expected, page, name, Some(true));
     }
 }

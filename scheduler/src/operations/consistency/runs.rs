@@ -135,12 +135,7 @@ impl Operations {
             return Ok(());
         }
         if !odd.is_empty() {
-            let named: Vec<String> =
-                odd.iter().take(MAX_NAMED).map(|file| format!("`{}` is {}", file.uri, file.state)).collect();
-            let more = odd.len().saturating_sub(MAX_NAMED);
-            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-            let text = format!("it is {}, but {}{more}", run.state, named.join(", "));
-            found.add("files-follow-run", run.manifest_id.to_string(), text, FIX);
+            add_odd(found, run, &odd);
         }
         if is_open && !lost.is_empty() {
             let is_nameless = lost.iter().all(|file| file.manifest_id.is_none());
@@ -203,6 +198,16 @@ impl Operations {
             found.add("document-is-store-copy", run.manifest_id.to_string(), text, "look who has changed it");
         }
     }
+}
+
+/// Adds the finding of files that are in a state which does not fit their run.
+fn add_odd(found: &mut Consistency, run: &Run, odd: &[TrackedFile]) {
+    let named: Vec<String> =
+        odd.iter().take(MAX_NAMED).map(|file| format!("`{}` is {}", file.uri, file.state)).collect();
+    let more = odd.len().saturating_sub(MAX_NAMED);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    let text = format!("it is {}, but {}{more}", run.state, named.join(", "));
+    found.add("files-follow-run", run.manifest_id.to_string(), text, FIX);
 }
 
 /// Tells whether a file whose last run is this one can be in this state.

@@ -1,4 +1,4 @@
-//! Attempts: start, conversion, failure and cancellation.
+//! Attempts: start, conversion, publication, failure and cancellation.
 
 use super::{Machine, cancelled};
 use crate::run::active::Activity;
@@ -22,6 +22,12 @@ impl Machine {
         } else {
             run.deadline = Some(now + self.limits.run_timeout);
             self.ask(&id, Activity::Converting, Action::Convert(id.clone(), attempt), actions);
+        }
+    }
+
+    pub(super) fn planned(&self, id: ManifestId, attempt: u32, actions: &mut Vec<Action>) {
+        if self.is_at(&id, attempt, |activity| *activity == Activity::Converting) {
+            actions.push(Action::SetRunning(id, attempt));
         }
     }
 
@@ -79,6 +85,24 @@ impl Machine {
             Action::Fail(id.clone(), attempt, failure)
         };
         self.ask(&id, Activity::Ending, action, actions);
+    }
+
+    pub(super) fn committed(&mut self, id: &ManifestId, attempt: u32, actions: &mut Vec<Action>) {
+        if self.is_at(id, attempt, |activity| *activity == Activity::Committing) {
+            self.ask(id, Activity::Publishing, Action::Publish(id.clone()), actions);
+        }
+    }
+
+    pub(super) fn published(&mut self, id: &ManifestId, actions: &mut Vec<Action>) {
+        if self.activity(id) == Some(&Activity::Publishing) {
+            self.ask(id, Activity::Completing, Action::Complete(id.clone()), actions);
+        }
+    }
+
+    pub(super) fn forget_settled(&mut self, id: ManifestId, actions: &mut Vec<Action>) {
+        if matches!(self.activity(&id), Some(Activity::Ending | Activity::Superseding | Activity::Completing)) {
+            self.forget(id, actions);
+        }
     }
 
     /// Converts the run again, since its committed output is lost. The pause grows with each time, since whatever
