@@ -228,7 +228,7 @@ pub struct OutputFacts {
     pub rejected: u64,
     /// Output files.
     pub files: u64,
-    /// Place of the first rejected line.
+    /// URI of the first output file.
     pub first: Option<String>,
     /// Place of the records of rejected lines, if there are any.
     pub rejected_lines: Option<String>,

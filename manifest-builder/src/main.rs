@@ -43,7 +43,7 @@ async fn run(options: Program) -> anyhow::Result<ExitCode> {
             let dead_letters = std::env::var("DEAD_LETTER_QUEUE_URL").ok();
             run_lambda(builder, dead_letters, Duration::from_secs(seconds)).await?;
         }
-        None => anyhow::bail!("say what to do: serve, watch, backfill, sweep or redrive; see --help"),
+        None => anyhow::bail!("say what to do: serve, watch, backfill, cut, sweep or redrive; see --help"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,11 @@ pub(crate) fn known_bytes(run: &Run) -> Option<u64> {
     Some(run.bytes).filter(|bytes| *bytes > 0).or_else(read)
 }
 
+/// Sum of stored numbers, which may have been changed by hand; at most the largest number.
+pub(crate) fn sum(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
+}
+
 /// Known file sizes of runs.
 pub(crate) fn sizes_of<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Sizes {
     let mut sizes = Sizes::default();

@@ -4,6 +4,7 @@ mod demo;
 mod feed;
 
 use crate::embedded::{self, vcores};
+use crate::exit::Exit;
 use crate::failure::usage;
 use crate::list::print_json;
 use crate::run::tell_adopted;
@@ -213,7 +214,7 @@ async fn end_at_signals(mut signals: Signals, stop: CancellationToken) {
     eprintln!("\nending in order; once more ends at once");
     stop.cancel();
     signals.next().await;
-    std::process::exit(130);
+    std::process::exit(Exit::Interrupted.code().into());
 }
 
 /// Waits to become the leader of the state, then watches and converts until it is told to stop.

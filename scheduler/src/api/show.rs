@@ -124,7 +124,7 @@ pub(crate) fn timeline(run: &Run) -> Vec<say::Moment> {
 }
 
 pub(crate) fn output(result: RunResult) -> say::RunOutput {
-    let sum = |of: fn(&FileLedger) -> u64| result.ledger.iter().map(of).sum();
+    let sum = |of: fn(&FileLedger) -> u64| crate::sizes::sum(result.ledger.iter().map(of));
     let ledger = say::LedgerTotals {
         files: result.ledger.len() as u64,
         lines: sum(|file| file.lines),

@@ -251,7 +251,7 @@ impl Operations {
                     differs = None;
                     break;
                 }
-                let bytes: u64 = files.iter().map(|file| file.size_bytes).sum();
+                let bytes = crate::sizes::sum(files.iter().map(|file| file.size_bytes));
                 let counted = (files.len() as u64, bytes);
                 let is_right = counted == (after.pending_files, after.pending_bytes);
                 differs = (!is_right).then_some((after, counted));

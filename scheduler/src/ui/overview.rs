@@ -157,7 +157,11 @@ fn of_cluster(stats: &Stats, executors: &millwork_api::Executors) -> Option<Conc
     (executors.leads && executors.items.is_empty()).then(|| Concern {
         tone: if waiting > 0 { Tone::Bad } else { Tone::Warn },
         title: "No executor is connected".to_owned(),
-        detail: if waiting > 0 { format!("{waiting} runs wait for one") } else { String::new() },
+        detail: match waiting {
+            0 => String::new(),
+            1 => "1 run waits for one".to_owned(),
+            _ => format!("{waiting} runs wait for one"),
+        },
         since: None,
         link: "/ui/cluster".to_owned(),
     })

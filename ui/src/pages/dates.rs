@@ -213,7 +213,7 @@ fn row(date: &DateNumbers, now: DateTime<Utc>) -> Markup {
             td.num data-label="Rows" { (link::count(date.rows)) }
             td.num data-label="Rejected" { (link::count(date.rejected)) }
             td.num data-label="Output" { (link::size(date.output_bytes)) }
-            td data-label="Commit" { @match date.last_commit { Some(at) => (time::ago(at, now)), None => (link::none()) } }
+            td data-label="Committed" { @match date.last_commit { Some(at) => (time::ago(at, now)), None => (link::none()) } }
         }
     }
 }

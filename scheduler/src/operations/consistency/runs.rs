@@ -3,6 +3,7 @@
 use super::{Consistency, FIX, Scope};
 use crate::commit::RunResult;
 use crate::operations::{Operations, PAGE};
+use crate::sizes::sum;
 use crate::why::looks::timed;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, Manifest, ManifestId, ObjectUri, RunState};
@@ -229,7 +230,7 @@ fn fits(run: &Run, state: FileState) -> bool {
 fn check_ledger(found: &mut Consistency, run: &Run, manifest: &Manifest, result: &RunResult) {
     let id = run.manifest_id.to_string();
     for row in &result.ledger {
-        if row.lines != row.rows + row.rejected + row.blank {
+        if row.lines != sum([row.rows, row.rejected, row.blank].into_iter()) {
             let text = format!(
                 "`{}`: {} lines are not {} rows + {} rejected + {} blank",
                 row.uri, row.lines, row.rows, row.rejected, row.blank
@@ -263,10 +264,10 @@ fn check_totals(found: &mut Consistency, run: &Run, result: &RunResult) {
             found.add("totals", run.manifest_id.to_string(), text, CONVERT_AGAIN);
         }
     };
-    differs("rows of the outputs", result.rows, result.outputs.iter().map(|output| output.rows).sum());
-    differs("bytes of the outputs", result.output_bytes, result.outputs.iter().map(|output| output.bytes).sum());
-    differs("rejected lines", result.rejected, result.ledger.iter().map(|row| row.rejected).sum());
-    let rows: u64 = result.ledger.iter().map(|row| row.rows).sum();
+    differs("rows of the outputs", result.rows, sum(result.outputs.iter().map(|output| output.rows)));
+    differs("bytes of the outputs", result.output_bytes, sum(result.outputs.iter().map(|output| output.bytes)));
+    differs("rejected lines", result.rejected, sum(result.ledger.iter().map(|row| row.rejected)));
+    let rows = sum(result.ledger.iter().map(|row| row.rows));
     differs("rows", result.rows.saturating_add(result.left_out), rows);
 }
 
