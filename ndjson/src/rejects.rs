@@ -326,9 +326,9 @@ mod tests {
             sink.write(&rejection(3), b"abc").unwrap();
         });
         // Two records, by two sinks, use up the limit for a third.
-        let room = |bytes| RejectRoom::new(bytes);
+        let rooms = RejectRooms::default();
         for expected in [size, size, 0] {
-            let (size, _) = written_with(root.path(), room(2 * size), |sink| {
+            let (size, _) = written_with(root.path(), rooms.of(3, 2 * size), |sink| {
                 let written = sink.write(&rejection(3), b"abc");
                 assert_eq!(written.is_ok(), expected > 0, "{written:?}");
             });
@@ -344,11 +344,11 @@ mod tests {
 
     #[test]
     fn rooms_are_not_remembered_without_end() {
-        let mut rooms = Rooms(VecDeque::new());
+        let rooms = RejectRooms::default();
         for plan in 0..2 * REMEMBERED_PLANS as u64 {
             rooms.of(plan, 1);
         }
-        assert_eq!(rooms.0.len(), REMEMBERED_PLANS);
+        assert_eq!(rooms.0.lock().unwrap().len(), REMEMBERED_PLANS);
     }
 
     #[test]

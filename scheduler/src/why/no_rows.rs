@@ -5,7 +5,6 @@ use super::attention::{Found, LOOKED_AT, MAX_OPEN};
 use super::files::{file_facts, head_facts};
 use crate::commit::RunResult;
 use chrono::Duration;
-use millwork_conversion::FileLedger;
 use millwork_diagnosis::{Code, Facts, LedgerRow, OutputFacts, RunFacts, Subject};
 use millwork_manifest::{FileState, ObjectUri, RunState};
 use millwork_tracking::{Run, RunFilter, TrackedFile, TrackingResult};
@@ -38,8 +37,9 @@ impl Inspector {
         let Some(result) = run.result.as_ref().and_then(|result| RunResult::deserialize(result).ok()) else {
             return Ok(());
         };
-        let without_rows = |row: &FileLedger| Some((row, row.uri.parse::<ObjectUri>().ok()?, row.without_rows()?));
-        let mut odd: Vec<_> = result.ledger.iter().filter_map(without_rows).take(LOOKED_AT + 1).collect();
+        let odd = result.ledger.iter();
+        let odd = odd.filter_map(|row| Some((row, row.uri.parse::<ObjectUri>().ok()?, row.without_rows()?)));
+        let mut odd: Vec<_> = odd.take(LOOKED_AT + 1).collect();
         found.is_capped |= odd.len() > LOOKED_AT;
         odd.truncate(LOOKED_AT);
         let uris: Vec<ObjectUri> = odd.iter().map(|(_, uri, _)| uri.clone()).collect();
