@@ -80,7 +80,7 @@ pub async fn claim_output(
         false if is_filled => return Err(unknown_output(output, manifests)),
         _ => Adopted::default(),
     };
-    let place = output.object(&format!("_millwork/states/{:08}", claims + 1))?;
+    let place = output.object(&format!("_millwork/states/{:08}", claims.saturating_add(1)))?;
     anyhow::ensure!(
         storage.write_once(&place, state.as_bytes()).await?,
         "another state has just claimed `{output}` (`{place}`): start it again to see which"

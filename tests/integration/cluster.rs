@@ -2,11 +2,13 @@
 
 use crate::place::{Done, PATIENCE, Place, Running, binary, signal, start, wait_for_end, wait_until};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs::{Permissions, set_permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 
 pub(crate) struct Cluster<'a> {
     pub(crate) place: &'a Place,
@@ -19,8 +21,12 @@ pub(crate) struct Cluster<'a> {
     executors: Vec<Running>,
 }
 
+/// Each is given once in this process, since the system may soon offer a released port again.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let offered = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut given = GIVEN.lock().unwrap();
+    std::iter::repeat_with(offered).find(|port| given.insert(*port)).unwrap()
 }
 
 impl<'a> Cluster<'a> {
