@@ -29,6 +29,7 @@ lint: lint-python
 	cargo fmt --all --check
 	python3 tests/arrows.py
 	python3 tests/prose.py
+	python3 tests/lengths.py
 	python3 tests/versions.py
 	python3 tests/pointers.py
 	python3 tests/dependencies.py

@@ -1,7 +1,7 @@
 //! Client of the scheduler's HTTP API, for the commands.
 
 use crate::failure::usage;
-use crate::trouble::Trouble;
+use crate::trouble::{OTHER_ADDRESS, Trouble};
 use anyhow::Context;
 use clap::Args;
 use millwork_api::{ErrorBody, ErrorCode, EventData, Page, PagedQuery, path};
@@ -293,10 +293,6 @@ fn scheduler_url(text: &str) -> anyhow::Result<Url> {
         _ => Err(wrong("is neither http://HOST:PORT nor https://HOST:PORT".to_owned())),
     }
 }
-
-/// Advice where something else than a scheduler's API answers.
-pub(crate) const OTHER_ADDRESS: &str =
-    "--scheduler is the address that the scheduler's --http says, not --listen, nor an executor's";
 
 /// Short reason why a scheduler is unreachable: the root causes, without error numbers.
 fn reason_of(error: &reqwest::Error) -> String {

@@ -1,13 +1,11 @@
 //! Errors for people and programs, with their exit codes.
 
-use crate::client::OTHER_ADDRESS;
 use crate::exit::Exit;
-use crate::trouble::Trouble;
+use crate::trouble::{START, Trouble};
 use millwork_api::ErrorCode;
 use millwork_manifest::{Failure, printable};
 use millwork_storage::StorageError;
 use millwork_tracking::TrackingError;
-use reqwest::StatusCode;
 use serde::Serialize;
 
 /// A command line that turned out to be invalid after parsing.
@@ -72,17 +70,16 @@ impl Told {
             exit,
             has_excerpt: error.downcast_ref::<Failure>().is_some(),
         };
-        if let Some(Trouble::Refused { status, code, hint, .. }) = error.downcast_ref::<Trouble>() {
-            let exit = exit_of(*status, *code);
-            let hint = hint.clone().or_else(|| hint_of(exit, *code).map(str::to_owned));
-            let code = if *code == ErrorCode::Unknown { exit.word() } else { code.as_str() };
-            return Self { code, message, hint, exit, has_excerpt: false };
-        }
-        match error.downcast_ref::<Trouble>() {
-            Some(Trouble::Unreadable { .. }) => return told(Exit::Failed, Some(OTHER_ADDRESS)),
-            Some(Trouble::BrokeOff { .. }) => return told(Exit::Unreachable, Some(AGAIN)),
-            Some(_) => return told(Exit::Unreachable, Some(START)),
-            None => {}
+        if let Some(trouble) = error.downcast_ref::<Trouble>() {
+            let (exit, advice) = trouble.told();
+            return match trouble {
+                Trouble::Refused { code, hint, .. } => {
+                    let hint = hint.clone().or_else(|| advice.map(str::to_owned));
+                    let code = if *code == ErrorCode::Unknown { exit.word() } else { code.as_str() };
+                    Self { code, message, hint, exit, has_excerpt: false }
+                }
+                _ => told(exit, advice),
+            };
         }
         let is_wrong_place = error.downcast_ref::<StorageError>().is_some_and(StorageError::is_invalid);
         if error.downcast_ref::<WrongLine>().is_some() || is_wrong_place {
@@ -126,37 +123,11 @@ impl Told {
     }
 }
 
-const START: &str = "start a scheduler, or name the one that runs with --scheduler URL (MILLWORK_SCHEDULER)";
-
-const AGAIN: &str =
-    "the same command again; what it asked for may be done already, as `millwork runs list` and `millwork audit` show";
-
-fn exit_of(status: StatusCode, code: ErrorCode) -> Exit {
-    match code {
-        ErrorCode::Changed | ErrorCode::PlanBusy | ErrorCode::PlanExpired | ErrorCode::PlanUsed => Exit::Changed,
-        _ if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Exit::NotSignedIn,
-        _ if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS => Exit::Unreachable,
-        _ => Exit::Failed,
-    }
-}
-
-fn hint_of(exit: Exit, code: ErrorCode) -> Option<&'static str> {
-    match (exit, code) {
-        (Exit::Changed, ErrorCode::PlanBusy) => Some("millwork plans show ID, which tells how far it is"),
-        (Exit::Changed, ErrorCode::PlanUsed) => Some("millwork plans show ID, which tells what became of each"),
-        (Exit::Changed, _) => Some("the same command again, which makes a new plan of how things are now"),
-        (Exit::NotSignedIn, ErrorCode::Unauthorized) => {
-            Some("--token-file FILE, or MILLWORK_TOKEN in the environment; `millwork token new` makes one")
-        }
-        (_, ErrorCode::NoSuchRun) => Some("millwork runs list, which shows the runs that are known"),
-        (_, ErrorCode::NoSuchFile) => Some("millwork files list, which shows the files that are known"),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trouble::{AGAIN, OTHER_ADDRESS};
+    use reqwest::StatusCode;
 
     fn refused(code: ErrorCode) -> anyhow::Error {
         let status = StatusCode::from_u16(code.status()).unwrap();
