@@ -33,9 +33,9 @@ def end_of_block(of, at):
 
 
 def body(of, at):
-    """Place of the brace or semicolon that ends the signature here."""
+    """Place of the brace, semicolon or comma that ends the signature, field or variant here."""
     depth = 0
-    while at < len(of) and (depth or of[at] not in "{;"):
+    while at < len(of) and (depth or of[at] not in "{};,"):
         depth += (of[at] in "([") - (of[at] in ")]")
         at += 1
     return at
@@ -46,7 +46,8 @@ def functions(of):
     at = 0
     while at < len(of):
         if of[at : at + len(TEST)] == TEST:
-            at = end_of_block(of, body(of, at + len(TEST)))
+            at = body(of, at + len(TEST))
+            at = end_of_block(of, at) if at < len(of) and of[at] == "{" else at + 1
         elif of[at] == "fn" and at + 1 < len(of) and of[at + 1][0].isidentifier():
             begins = body(of, at)
             if begins < len(of) and of[begins] == "{":
@@ -58,10 +59,8 @@ def functions(of):
 
 def main():
     wrong, seen = [], set()
-    for path in sorted(ROOT.glob("**/*.rs")):
+    for path in sorted([*ROOT.glob("*/src/**/*.rs"), *ROOT.glob("*/*/src/**/*.rs"), *ROOT.glob("tests/**/*.rs")]):
         name = path.relative_to(ROOT).as_posix()
-        if name.startswith(("target/", ".venv/")):
-            continue
         text = path.read_text()
         if text.count("\n") > MOST_LINES:
             wrong.append(f"{name} has {text.count(chr(10))} lines, more than {MOST_LINES}")

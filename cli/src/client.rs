@@ -232,7 +232,9 @@ impl Client {
             match tokio::time::timeout(SILENCE, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => text.extend_from_slice(&chunk),
                 Ok(Ok(None)) => return Trouble::Ended.into(),
-                Ok(Err(error)) => return anyhow::Error::new(error).context("the scheduler is gone"),
+                Ok(Err(error)) => {
+                    return Trouble::BrokeOff { base: self.base.clone(), reason: reason_of(&error) }.into();
+                }
                 Err(_) => return Trouble::Silent(SILENCE).into(),
             }
             while let Some(end) = text.windows(2).position(|two| two == b"\n\n") {
@@ -248,8 +250,7 @@ impl Client {
         let base = || self.base.clone();
         let text = self.send(request.timeout(TIMEOUT)).await?.text().await;
         let text = text.map_err(|error| Trouble::BrokeOff { base: base(), reason: reason_of(&error) })?;
-        serde_json::from_str(&text)
-            .map_err(|error| Trouble::Unreadable { base: base(), reason: error.to_string() }.into())
+        serde_json::from_str(&text).map_err(|error| Trouble::Unreadable { base: base(), reason: error }.into())
     }
 
     /// Sends a request. An unsuccessful answer becomes an error with the scheduler's reason.

@@ -126,7 +126,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trouble::{AGAIN, OTHER_ADDRESS};
+    use crate::trouble::{AGAIN, OTHER_ADDRESS, SAME_VERSION};
     use reqwest::StatusCode;
 
     fn refused(code: ErrorCode) -> anyhow::Error {
@@ -148,10 +148,14 @@ mod tests {
             let told = Told::of(&refused(code).context("asking"));
             assert_eq!((told.exit, told.code), (exit, code.as_str()));
         }
-        let (base, reason) = ("http://s".to_owned(), "end".to_owned());
-        let told = Told::of(&Trouble::Unreadable { base: base.clone(), reason: reason.clone() }.into());
-        assert_eq!((told.exit, told.hint.as_deref()), (Exit::Failed, Some(OTHER_ADDRESS)));
-        let told = Told::of(&anyhow::Error::from(Trouble::BrokeOff { base, reason }).context("asking"));
+        let base = || "http://s".to_owned();
+        for (text, advice) in [("<html>", OTHER_ADDRESS), ("[]", SAME_VERSION)] {
+            let reason = serde_json::from_str::<bool>(text).unwrap_err();
+            let told = Told::of(&Trouble::Unreadable { base: base(), reason }.into());
+            assert_eq!((told.exit, told.hint.as_deref()), (Exit::Failed, Some(advice)));
+        }
+        let broke_off = Trouble::BrokeOff { base: base(), reason: "end".to_owned() };
+        let told = Told::of(&anyhow::Error::from(broke_off).context("asking"));
         assert_eq!((told.exit, told.hint.as_deref()), (Exit::Unreachable, Some(AGAIN)));
         assert_eq!(Told::of(&anyhow::anyhow!("what")).exit, Exit::Failed);
         assert_eq!(Told::of(&usage("wrong").context("reading it")).exit, Exit::Usage);

@@ -15,7 +15,7 @@ pub(crate) enum Trouble {
     #[error("the answer of the scheduler at {base} broke off: {reason}")]
     BrokeOff { base: String, reason: String },
     #[error("the answer at {base} is not one that this version reads: {reason}")]
-    Unreadable { base: String, reason: String },
+    Unreadable { base: String, reason: serde_json::Error },
     #[error("the scheduler has ended")]
     Ended,
     #[error("nothing was heard of the scheduler for {} s", .0.as_secs())]
@@ -29,7 +29,10 @@ pub(crate) const OTHER_ADDRESS: &str =
 pub(crate) const START: &str = "start a scheduler, or name the one that runs with --scheduler URL (MILLWORK_SCHEDULER)";
 /// Advice where an answer is lost.
 pub(crate) const AGAIN: &str =
-    "the same command again; what it asked for may be done already, as `millwork runs list` and `millwork audit` show";
+    "the same command again; a change that it asked for may be made already, as `millwork audit` shows";
+/// Advice where an answer has another form.
+pub(crate) const SAME_VERSION: &str =
+    "the `millwork` of the scheduler's version; `millwork --version` shows this one's";
 
 impl Trouble {
     /// Exit code, and advice that is not the scheduler's own.
@@ -40,6 +43,8 @@ impl Trouble {
                 (exit, hint_of(exit, *code))
             }
             Self::BrokeOff { .. } => (Exit::Unreachable, Some(AGAIN)),
+            // JSON of another form is that of another version.
+            Self::Unreadable { reason, .. } if reason.is_data() => (Exit::Failed, Some(SAME_VERSION)),
             Self::Unreadable { .. } => (Exit::Failed, Some(OTHER_ADDRESS)),
             Self::Unreachable { .. } | Self::Ended | Self::Silent(_) => (Exit::Unreachable, Some(START)),
         }

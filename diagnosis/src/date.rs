@@ -104,7 +104,7 @@ fn ended(date: &DateFacts) -> Option<Answer> {
         return Some(Answer::new(code, date.last_commit, sentence).waits_for("nothing, unless more files come"));
     }
     (cancelled > 0).then(|| {
-        let sentence = format!("all of its runs are cancelled: {}", many(cancelled, "run"));
+        let sentence = format!("{} of {} cancelled", number(cancelled), all_runs(date));
         Answer::new(Code::Cancelled, None, sentence).waits_for("somebody who retries them")
     })
 }

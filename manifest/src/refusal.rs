@@ -187,14 +187,14 @@ impl Refusal<'_> {
             return self.without_credentials(f);
         }
         if self.says("region must be set") || self.says("missing region") {
-            let profile = std::env::var("AWS_PROFILE").ok();
+            let profile = named_profile();
             return write!(f, "no AWS region is set; {}", advice_on_region(self.service.thing(), profile.as_deref()));
         }
         self.without_connection(f)
     }
 
     fn without_credentials(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let set = advice_on_credentials(std::env::var("AWS_PROFILE").ok().as_deref());
+        let set = advice_on_credentials(named_profile().as_deref());
         match self.says("no providers in chain") || self.says("not enabled") || self.says("not loaded") {
             true => write!(f, "no AWS credentials were found; {set}"),
             false => write!(f, "the AWS credentials cannot be had: {}; {set}", plain(&self.innermost())),
@@ -252,6 +252,11 @@ impl Refusal<'_> {
     }
 }
 
+/// Value of AWS_PROFILE, unless it is empty.
+fn named_profile() -> Option<String> {
+    std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty())
+}
+
 /// Advice if there are no credentials; `profile` is the value of AWS_PROFILE, which may name a profile that does not exist.
 fn advice_on_credentials(profile: Option<&str>) -> String {
     match profile {
@@ -259,7 +264,7 @@ fn advice_on_credentials(profile: Option<&str>) -> String {
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role gives them".to_owned()
         }
         Some(name) => format!(
-            "check that ~/.aws/config or ~/.aws/credentials has the profile `{}` of AWS_PROFILE, with credentials, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            "check that AWS's files of settings (~/.aws) have the profile `{}` of AWS_PROFILE, with credentials, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
             plain(name)
         ),
     }
@@ -270,7 +275,7 @@ fn advice_on_region(thing: &str, profile: Option<&str>) -> String {
     match profile {
         None => format!("set AWS_REGION to the {thing}'s, or AWS_PROFILE to a profile with one"),
         Some(name) => format!(
-            "set AWS_REGION to the {thing}'s, or check that ~/.aws/config has the profile `{}` of AWS_PROFILE, with a `region`",
+            "set AWS_REGION to the {thing}'s, or check that AWS's files of settings (~/.aws) have the profile `{}` of AWS_PROFILE, with a `region`",
             plain(name)
         ),
     }
@@ -364,7 +369,7 @@ mod tests {
     #[test]
     fn a_profile_that_may_not_exist_is_named() {
         for advice in [advice_on_credentials(Some("no\u{7}where")), advice_on_region("bucket", Some("no\u{7}where"))] {
-            assert!(advice.contains("has the profile `no\\u{7}where` of AWS_PROFILE"), "{advice}");
+            assert!(advice.contains("have the profile `no\\u{7}where` of AWS_PROFILE"), "{advice}");
         }
     }
 

@@ -6,7 +6,7 @@
 //! first bytes, and `sha256` is that of all of them.
 //!
 //! Whatever a line holds, its record takes little more than twice [`MAX_RAW_BYTES`], in memory and on disk; and the records of all
-//! tasks of a plan in this process have one room, beyond which nothing is written.
+//! tasks of a plan in a session of an executor have one room, beyond which nothing is written.
 
 use crate::reason::RejectReason;
 use base64::Engine;
@@ -26,8 +26,8 @@ pub(crate) const MAX_RAW_BYTES: usize = 1 << 20;
 const MAX_ESCAPED_GROWTH: usize = 2;
 /// Additional bytes that escapes may add, so that short lines stay readable.
 const SPARED_BYTES: usize = 64;
-/// Number of the newest plans whose limits are tracked in this process. An older plan would start again from
-/// zero, which the judgement of the attempt detects.
+/// Number of the newest plans whose limits are tracked in a session of an executor. An older plan, and one that goes on in
+/// a new session, starts again from zero, which the judgement of the attempt detects.
 const REMEMBERED_PLANS: usize = 1024;
 
 /// Description of a rejected line, written before the line itself.

@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 pub(crate) struct Cluster<'a> {
     pub(crate) place: &'a Place,
@@ -21,12 +21,12 @@ pub(crate) struct Cluster<'a> {
     executors: Vec<Running>,
 }
 
-/// Each is given once in this process, since the system may soon offer a released port again.
+/// Port that was not given before in this process, since the system may soon offer a released one again.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let offered = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut given = GIVEN.lock().unwrap();
-    std::iter::repeat_with(offered).find(|port| given.insert(*port)).unwrap()
+    let is_new = |port: &u16| GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(*port);
+    std::iter::repeat_with(offered).find(is_new).unwrap()
 }
 
 impl<'a> Cluster<'a> {

@@ -114,12 +114,13 @@ impl Rounds<'_> {
         Ok(true)
     }
 
-    /// Waits until no run is left or the user interrupts. Returns true if the store has no open run: ends may be unheard
-    /// then.
+    /// Waits until no run is left or the user interrupts. Returns true if the store has no open run and the scheduler is
+    /// idle: ends may be unheard then.
     async fn wait(&mut self, bar: &ProgressBar) -> anyhow::Result<bool> {
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         let mut look = tokio::time::interval(LOOK);
         let mut changes = self.scheduler.changes();
+        let before = self.host.read_bytes();
         let mut is_over = false;
         while self.left.runs > 0 && !is_over {
             tokio::select! {
@@ -139,7 +140,7 @@ impl Rounds<'_> {
                 () = self.scheduler.deposed().cancelled() => anyhow::bail!("another process runs the manifests of this state now"),
                 () = self.scheduler.stopped().cancelled() => anyhow::bail!("it broke off, for the reason above: run it again to go on"),
                 _ = tick.tick() => {
-                    bar.set_position(self.host.read_bytes().min(bar.length().unwrap_or(0)));
+                    bar.set_position((self.host.read_bytes() - before).min(bar.length().unwrap_or(0)));
                     bar.set_message(format!("{} to go", count(self.left.runs, "manifest")));
                 }
                 // A run may end without a notification, for example if another process cancels it.

@@ -114,7 +114,7 @@ impl Order<'_> {
         Ok(at)
     }
 
-    /// Appends all of the old file but its page indexes and footer.
+    /// Appends all of the old file but its offset indexes and footer.
     fn rewrite_groups(&mut self, metadata: &ParquetMetaData) -> Result<Vec<RowGroupMetaData>, ParquetError> {
         self.piece(0..MAGIC_BYTES as u64)?;
         let groups = self.move_groups(metadata, vec![0; metadata.num_row_groups()])?;

@@ -89,7 +89,7 @@ struct Kind<T> {
     table: &'static str,
     columns: &'static str,
     key: &'static str,
-    /// Columns by which full rows are found.
+    /// Columns by which all that is shown of an item is found.
     found_by: &'static str,
     /// Columns of the sort order; the last one is the key.
     order: &'static [&'static str],
@@ -182,7 +182,7 @@ impl<T> Kind<T> {
         }
         all.text.push_str(&way.rest.text);
         all.values.extend(way.rest.values);
-        // Full rows are read only for matching entries.
+        // All that is shown is read only for matching entries.
         let sql = format!(
             "{columns} WHERE ({found_by}) IN (SELECT {found_by} FROM {table} INDEXED BY {index} WHERE true{} ORDER BY {order} LIMIT {})",
             all.text,
