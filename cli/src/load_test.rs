@@ -13,8 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use millwork_diagnosis::many;
 use millwork_manifest::{FileState, ObjectUri};
 use millwork_tracking::{FileFilter, TrackingStore};
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use std::fmt::Write as _;
@@ -197,11 +196,11 @@ async fn run_phase(files: u32, size_kb: u32, place: &Path) -> anyhow::Result<Pha
     let seconds = clock.elapsed().as_secs_f64();
     let times = times(&state).await?;
     let (rows, different) = count(&output).await?;
-    let (expected, rejected) = (lines - dirty, report["rejected"].as_u64().unwrap_or_default());
+    let (expected, rejected) = (lines - dirty, report.rejected);
     let p95 = |state| percentile(&times, state, began);
     Ok(Phase {
         files: files.into(),
-        manifests: report["manifests"].as_u64().unwrap_or_default(),
+        manifests: report.manifests,
         seconds,
         files_per_second: f64::from(files) / seconds.max(0.001),
         pending_p95: p95(FileState::Pending),
@@ -235,15 +234,22 @@ fn content(number: u32, bytes: u64) -> (String, u64, u64) {
     (text, lines, dirty)
 }
 
+/// Numbers of the report of `millwork run`.
+#[derive(Deserialize)]
+struct Converted {
+    manifests: u64,
+    rejected: u64,
+}
+
 /// Runs `millwork run` in a child process, and returns its report.
-async fn convert(input: &Path, output: &Path, state: &Path) -> anyhow::Result<Value> {
+async fn convert(input: &Path, output: &Path, state: &Path) -> anyhow::Result<Converted> {
     let mut command = tokio::process::Command::new(std::env::current_exe()?);
     command.args(["run", "--json", "--input"]).arg(input).arg("--output").arg(output);
     command.arg("--state").arg(format!("sqlite:{}", state.display())).env("SIZE_TOLERANCE_PERCENT", "100");
     let done = command.kill_on_drop(true).output().await.context("cannot run millwork")?;
     let errors = String::from_utf8_lossy(&done.stderr);
     anyhow::ensure!(done.status.success(), "the run failed: {}", errors.trim());
-    serde_json::from_slice(&done.stdout).context("the report of the run is no JSON")
+    serde_json::from_slice(&done.stdout).context("the report of the run is not one that this version reads")
 }
 
 /// Timelines of all files.

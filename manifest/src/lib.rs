@@ -25,7 +25,7 @@ pub use document::{Manifest, ManifestError, ManifestFile};
 pub use failure::{Failure, FailureClass, FileFault, MAX_MESSAGE_BYTES, MAX_OTHER_FAULTS};
 pub use id::{InvalidManifestId, ManifestId};
 pub use limits::{MAX_MANIFEST_BYTES, MAX_MANIFEST_FILES, MAX_OBJECT_BYTES, MAX_URI_BYTES};
-pub use refusal::{Refusal, Service};
+pub use refusal::{Refusal, Service, credentials_advice, region_advice};
 pub use shown::printable;
 pub use state::{FileState, RunState};
 pub use system::{effective_user, words_of_system};

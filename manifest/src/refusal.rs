@@ -187,14 +187,13 @@ impl Refusal<'_> {
             return self.without_credentials(f);
         }
         if self.says("region must be set") || self.says("missing region") {
-            let profile = named_profile();
-            return write!(f, "no AWS region is set; {}", advice_on_region(self.service.thing(), profile.as_deref()));
+            return write!(f, "no AWS region is set; {}", region_advice(self.service.thing()));
         }
         self.without_connection(f)
     }
 
     fn without_credentials(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let set = advice_on_credentials(named_profile().as_deref());
+        let set = credentials_advice();
         match self.says("no providers in chain") || self.says("not enabled") || self.says("not loaded") {
             true => write!(f, "no AWS credentials were found; {set}"),
             false => write!(f, "the AWS credentials cannot be had: {}; {set}", plain(&self.innermost())),
@@ -255,6 +254,16 @@ impl Refusal<'_> {
 /// Value of AWS_PROFILE, unless it is empty.
 fn named_profile() -> Option<String> {
     std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty())
+}
+
+/// Advice if there are no AWS credentials.
+pub fn credentials_advice() -> String {
+    advice_on_credentials(named_profile().as_deref())
+}
+
+/// Advice if no AWS region is set for a thing, such as a bucket.
+pub fn region_advice(thing: &str) -> String {
+    advice_on_region(thing, named_profile().as_deref())
 }
 
 /// Advice if there are no credentials; `profile` is the value of AWS_PROFILE, which may name a profile that does not exist.

@@ -44,6 +44,7 @@ pub use access::{
     keep_private, owner_address,
 };
 pub use adopt::{Adopted, claim_output};
+pub use api::show::file as shown_file;
 pub use api::{HttpDoor, HttpOptions, read_token};
 pub use audit::{Operator, note as audit_note};
 pub use base_path::BasePath;

@@ -71,6 +71,11 @@ async fn a_healthy_state_has_no_finding() {
         let done = Done::of(command.output().unwrap());
         assert_eq!(done.code, Some(0), "{arguments:?}: {}{}", done.stdout, done.stderr);
         assert!(done.json().is_object(), "{arguments:?}");
+        // A state gives files as a scheduler does.
+        for file in done.json()["files"].as_array().into_iter().flatten() {
+            let known: millwork_api::File = serde_json::from_value(file.clone()).unwrap();
+            assert_eq!(&serde_json::to_value(known).unwrap(), file);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::ProvideCredentials;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use millwork_manifest::Service;
+use millwork_manifest::{credentials_advice, region_advice};
 use std::error::Error;
 use std::fmt::Display;
 
@@ -23,11 +24,10 @@ impl Aws {
     pub(super) async fn connect() -> anyhow::Result<Self> {
         let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
         let region = config.region().map(Region::to_string);
-        let region = region.context("no AWS region: set AWS_REGION, or AWS_PROFILE to a profile that has one")?;
-        let advice = "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), \
-                      or AWS_PROFILE, or run where a role gives them";
-        let provider = config.credentials_provider().context(advice)?;
-        provider.provide_credentials().await.map_err(|e| anyhow::anyhow!("{}", chain(&e))).context(advice)?;
+        let region = region.with_context(|| format!("no AWS region is set; {}", region_advice("bucket")))?;
+        let advice = || format!("the AWS credentials cannot be had; {}", credentials_advice());
+        let provider = config.credentials_provider().with_context(advice)?;
+        provider.provide_credentials().await.map_err(|e| anyhow::anyhow!("{}", chain(&e))).with_context(advice)?;
         // Servers other than AWS expect the bucket in the path of the URL.
         let has_endpoint =
             ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().any(|name| std::env::var_os(name).is_some());

@@ -120,7 +120,7 @@ impl Rounds<'_> {
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         let mut look = tokio::time::interval(LOOK);
         let mut changes = self.scheduler.changes();
-        let before = self.host.read_bytes();
+        let (before, all) = (self.host.read_bytes(), self.left.bytes);
         let mut is_over = false;
         while self.left.runs > 0 && !is_over {
             tokio::select! {
@@ -140,7 +140,7 @@ impl Rounds<'_> {
                 () = self.scheduler.deposed().cancelled() => anyhow::bail!("another process runs the manifests of this state now"),
                 () = self.scheduler.stopped().cancelled() => anyhow::bail!("it broke off, for the reason above: run it again to go on"),
                 _ = tick.tick() => {
-                    bar.set_position((self.host.read_bytes() - before).min(bar.length().unwrap_or(0)));
+                    bar.set_position((self.host.read_bytes() - before).min(all));
                     bar.set_message(format!("{} to go", count(self.left.runs, "manifest")));
                 }
                 // A run may end without a notification, for example if another process cancels it.

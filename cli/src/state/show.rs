@@ -7,10 +7,10 @@ use crate::exit::Exit;
 use crate::list::print_json;
 use crate::table;
 use chrono::{SecondsFormat, Utc};
-use millwork_api::Page;
+use millwork_api::{File, Page};
 use millwork_diagnosis::{many, number, shown};
 use millwork_scheduler::{
-    Consistency, FileQuery, FileReport, FileStats, MAX_FILES_READ, Orphans, Scope, Story, StoryStep,
+    Consistency, FileQuery, FileReport, FileStats, MAX_FILES_READ, Orphans, Scope, Story, StoryStep, shown_file,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -132,7 +132,7 @@ async fn query_by_status(source: &Source, query: ByStatus, json: bool) -> anyhow
         Source::State(operations) => {
             let mut files = Vec::new();
             let keep = |file| {
-                files.push(serde_json::to_value(file).unwrap_or_default());
+                files.push(shown_file(file));
                 true
             };
             let is_all = operations.query_by_status(&wanted, limit, MAX_FILES_READ, keep).await?;
@@ -151,11 +151,11 @@ async fn query_by_status(source: &Source, query: ByStatus, json: bool) -> anyhow
     Ok(ExitCode::SUCCESS)
 }
 
-fn file_row(file: &Value) -> [String; 5] {
-    let text = |value: &Value| value.as_str().map(shown).unwrap_or_default();
-    let bytes = file["size_bytes"].as_u64().unwrap_or_default();
-    let size = table::size(bytes, bytes > 0 || !text(&file["etag"]).is_empty());
-    [text(&file["uri"]), size, text(&file["updated_at"]), text(&file["manifest_id"]), text(&file["reason"])]
+fn file_row(file: &File) -> [String; 5] {
+    let text = |value: &Option<String>| value.as_deref().map_or_else(String::new, shown);
+    let size = table::size(file.size_bytes, file.size_bytes > 0 || !file.etag.is_empty());
+    let changed = file.updated_at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    [shown(&file.uri), size, changed, text(&file.manifest_id), text(&file.reason)]
 }
 
 /// Parameters of a request for files.
@@ -178,13 +178,13 @@ async fn list_by_status(
     client: &Client,
     said: Vec<(&'static str, String)>,
     limit: usize,
-) -> anyhow::Result<(Vec<Value>, bool)> {
-    let (mut files, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
+) -> anyhow::Result<(Vec<File>, bool)> {
+    let (mut files, mut cursor): (Vec<File>, Option<String>) = (Vec::new(), None);
     loop {
         let mut query = said.clone();
         query.push(("limit", PAGE.to_string()));
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
-        let page: Page<Value> = client.get("/api/v1/state/query-by-status", &query).await?;
+        let page: Page<File> = client.get("/api/v1/state/query-by-status", &query).await?;
         files.extend(page.items);
         cursor = page.next_cursor;
         if cursor.is_none() || files.len() >= limit {
@@ -230,10 +230,9 @@ async fn find_orphans(source: &Source, options: FindOrphans, json: bool) -> anyh
     }
     print(&found, json, |found| {
         for orphan in &found.orphans {
-            let kind = serde_json::to_value(orphan.kind).unwrap_or_default();
             println!(
                 "{}  {}\n  {}\n  try: {}",
-                kind.as_str().unwrap_or_default(),
+                orphan.kind.as_str(),
                 shown(&orphan.subject),
                 shown(&orphan.found),
                 orphan.remedy

@@ -180,7 +180,8 @@ pub(crate) fn run_file(file: &ManifestFile, tracked: Option<TrackedFile>) -> say
     }
 }
 
-pub(crate) fn file(file: TrackedFile) -> say::File {
+/// File of the store, as the API has it.
+pub fn file(file: TrackedFile) -> say::File {
     say::File {
         uri: file.uri.to_string(),
         date: file.date,

@@ -42,6 +42,20 @@ pub enum OrphanKind {
 }
 
 impl OrphanKind {
+    /// Name of the kind, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ManifestedWithoutRun => "manifested-without-run",
+            Self::ProcessingWithoutOpenRun => "processing-without-open-run",
+            Self::OldDraft => "old-draft",
+            Self::Uncounted => "uncounted",
+            Self::UnknownObject => "unknown-object",
+            Self::MissingObject => "missing-object",
+            Self::UnnamedOutput => "unnamed-output",
+            Self::MissingQuarantined => "missing-quarantined",
+        }
+    }
+
     /// Remedy for orphans of this kind.
     fn remedy(self) -> &'static str {
         match self {
@@ -324,6 +338,27 @@ impl Operations {
             if filter.cursor.is_none() {
                 return Ok(named);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OrphanKind::*;
+
+    #[test]
+    fn kinds_are_shown_as_json_has_them() {
+        for kind in [
+            ManifestedWithoutRun,
+            ProcessingWithoutOpenRun,
+            OldDraft,
+            Uncounted,
+            UnknownObject,
+            MissingObject,
+            UnnamedOutput,
+            MissingQuarantined,
+        ] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }
 }

@@ -69,16 +69,19 @@ fn locks(c: &Connection, names: &[String]) -> Done<Vec<LockState>> {
     Ok(found)
 }
 
-fn ahead(c: &Connection, id: &ManifestId, limit: usize) -> Done<Option<QueueAhead>> {
-    let Some(run) = runs::find(c, id)?.filter(|run| run.state == RunState::Queued) else { return Ok(None) };
-    let sql = "SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(CASE bytes WHEN 0 THEN files ELSE 0 END), 0)
+/// Number and bytes of the runs ahead of one with a priority, time and id, up to a limit.
+pub(super) const AHEAD: &str =
+    "SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(CASE bytes WHEN 0 THEN files ELSE 0 END), 0)
         FROM (SELECT bytes, files FROM runs INDEXED BY runs_ahead
         WHERE status = 'queued' AND priority >= ?1
         AND (priority > ?1 OR (created_at, manifest_id) < (?2, ?3)) LIMIT ?4)";
+
+fn ahead(c: &Connection, id: &ManifestId, limit: usize) -> Done<Option<QueueAhead>> {
+    let Some(run) = runs::find(c, id)?.filter(|run| run.state == RunState::Queued) else { return Ok(None) };
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let values = params![run.priority, time(run.created_at), id.as_str(), limit.saturating_add(1)];
     let (runs, bytes, unsized_files): (u64, u64, u64) =
-        c.prepare_cached(sql)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        c.prepare_cached(AHEAD)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let is_capped = i64::try_from(runs).is_ok_and(|runs| runs > limit);
     Ok(Some(QueueAhead { runs: if is_capped { runs - 1 } else { runs }, bytes, unsized_files, is_capped }))
 }

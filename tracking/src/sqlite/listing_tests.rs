@@ -226,3 +226,19 @@ fn a_listing_of_runs_shows_all_that_is_asked_for_the_newest_first() {
         check(&filter, &expected, page, name, Some(true));
     }
 }
+
+/// A column that is shown and not in the index would have each row read from the table.
+#[test]
+fn what_is_shown_of_runs_is_in_an_index() {
+    let root = tempfile::tempdir().unwrap();
+    let c = seeded(&root.path().join("state.db"));
+    let plan = |sql: &str| -> String {
+        let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3)).collect::<Result<Vec<_>, _>>();
+        steps.unwrap().join("; ")
+    };
+    let listed = format!("{} WHERE (created_at, manifest_id) IN (SELECT 'a', 'b')", super::rows::LISTED_RUN_COLUMNS);
+    assert!(plan(&listed).contains("COVERING INDEX runs_listed"), "{}", plan(&listed));
+    let ahead = plan(super::inspection::AHEAD);
+    assert!(ahead.contains("COVERING INDEX runs_ahead"), "{ahead}");
+}
