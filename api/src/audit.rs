@@ -41,9 +41,9 @@ pub struct AuditEntry {
     pub at: DateTime<Utc>,
     /// Person or program that did it: the id of a token, a user and host, or a process.
     pub actor: String,
-    /// Way by which it was asked for.
+    /// Interface of the request.
     pub via: Via,
-    /// Word for what was done.
+    /// Action, as one word such as `retry`.
     pub action: String,
     /// Reason, in the operator's words.
     #[schema(required)]

@@ -37,7 +37,7 @@ pub struct Executor {
     pub draining_since: Option<DateTime<Utc>>,
     /// Number of tasks that the executor runs at once.
     pub vcores: u32,
-    /// Number of tasks that the executor runs now.
+    /// Number of tasks that the executor has now; those beyond `vcores` wait there for a slot.
     pub tasks: u64,
     /// Runs that the executor's tasks are of.
     pub runs: Vec<String>,
@@ -53,6 +53,13 @@ pub struct Executor {
     pub finished_tasks: u64,
     /// Tasks that it failed.
     pub failed_tasks: u64,
+}
+
+impl Executor {
+    /// Slots in use: tasks that were sent ahead of a free one share those that are there, and do not count.
+    pub fn slots_used(&self) -> u64 {
+        self.tasks.min(self.vcores.into())
+    }
 }
 
 /// An executor that has left.

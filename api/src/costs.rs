@@ -64,7 +64,7 @@ pub struct Cost {
     pub total: f64,
     /// Runs × `glue_dpu` × `glue_minutes_a_manifest` ÷ 60 × `glue_dpu_hour`: the same manifests as jobs of AWS Glue.
     pub glue: f64,
-    /// That ÷ the sum; null where there is no sum.
+    /// `glue` ÷ `total`; null where `total` is 0.
     #[schema(required)]
     pub times: Option<f64>,
 }

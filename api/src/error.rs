@@ -56,8 +56,6 @@ pub enum ErrorCode {
     ForeignObject,
     /// Changing request from a web page of another origin.
     ForeignOrigin,
-    /// Missing executors: none is connected.
-    NoExecutors,
     /// Unknown file.
     NoSuchFile,
     /// Unknown manifest.
@@ -113,7 +111,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes that are sent, by name.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 37] = [
         Self::BadBody,
         Self::BadJson,
         Self::BadLines,
@@ -127,7 +125,6 @@ impl ErrorCode {
         Self::ForeignHost,
         Self::ForeignObject,
         Self::ForeignOrigin,
-        Self::NoExecutors,
         Self::NoSuchFile,
         Self::NoSuchManifest,
         Self::NoSuchRun,
@@ -175,13 +172,7 @@ impl ErrorCode {
             Self::WrongContentType => 415,
             Self::TooManyPlans | Self::TooManyStreams | Self::TooManyTries => 429,
             Self::Bug | Self::Unknown => 500,
-            Self::Busy
-            | Self::Dead
-            | Self::NoExecutors
-            | Self::Standby
-            | Self::State
-            | Self::Storage
-            | Self::Timeout => 503,
+            Self::Busy | Self::Dead | Self::Standby | Self::State | Self::Storage | Self::Timeout => 503,
         }
     }
 
@@ -201,7 +192,6 @@ impl ErrorCode {
             Self::ForeignHost => "foreign-host",
             Self::ForeignObject => "foreign-object",
             Self::ForeignOrigin => "foreign-origin",
-            Self::NoExecutors => "no-executors",
             Self::NoSuchFile => "no-such-file",
             Self::NoSuchManifest => "no-such-manifest",
             Self::NoSuchRun => "no-such-run",

@@ -151,7 +151,7 @@ pub struct RunDetail {
     /// Output of the run, once it is committed.
     #[schema(required)]
     pub result: Option<RunOutput>,
-    /// Progress of the attempt, while there is one; only the process that runs the manifests knows.
+    /// Progress of the running attempt; null without one, and on a standby.
     #[schema(required)]
     pub progress: Option<RunProgress>,
 }

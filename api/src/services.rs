@@ -45,6 +45,16 @@ pub struct BuilderInfo {
     pub seen_at: DateTime<Utc>,
 }
 
+impl BuilderInfo {
+    /// Time without a sign of life after which a builder counts as gone, in seconds: 120, four missing ones.
+    const SILENCE_SECONDS: i64 = 120;
+
+    /// Tells whether a builder that was seen last at one time counts as running at another.
+    pub fn is_alive_at(seen_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        (now - seen_at).num_seconds() <= Self::SILENCE_SECONDS
+    }
+}
+
 /// Locks of a state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Locks {

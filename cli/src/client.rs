@@ -204,7 +204,7 @@ impl Client {
         loop {
             let error = self.events(&mut away, &mut each).await;
             match &mut away {
-                // Without a first connection, there is no waiting.
+                // Never connected: the error is returned at once.
                 None => return Err(error),
                 Some(away) => away.wait(error).await?,
             }

@@ -5,7 +5,7 @@ use crate::exit::Exit;
 use crate::list::{print_json, time};
 use crate::table;
 use clap::Args;
-use millwork_api::{Cluster, Held, LockInfo, Outlook, Stats, path};
+use millwork_api::{Cluster, Executor, Held, LockInfo, Outlook, Stats, path};
 use millwork_diagnosis::{many, span};
 use std::process::ExitCode;
 
@@ -35,6 +35,9 @@ pub(crate) struct ClusterOptions {
     client: ClientOptions,
 }
 
+/// Age of the numbers of files from which it is told.
+const OLD: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
+
 pub(crate) async fn status(options: StatusOptions) -> anyhow::Result<ExitCode> {
     let client = Client::new(&options.client)?;
     let stats: Stats = client.get(path::STATS, &()).await?;
@@ -54,12 +57,16 @@ pub(crate) async fn status(options: StatusOptions) -> anyhow::Result<ExitCode> {
     }
     let forecast = &stats.forecast;
     let when = match (forecast.outlook, forecast.drain_seconds.filter(|seconds| *seconds < 1e9)) {
-        (Outlook::Empty, _) => "nothing waits".to_owned(),
+        (Outlook::Empty, _) if stats.runs.is_empty() => "nothing waits".to_owned(),
+        (Outlook::Empty, _) => "of unknown size".to_owned(),
         (Outlook::Growing, _) => "growing".to_owned(),
         (_, Some(seconds)) => format!("done in about {}", span(chrono::TimeDelta::seconds(seconds as i64))),
         (_, None) => "nobody knows yet until when".to_owned(),
     };
     println!("backlog    {}, {when}", table::bytes(forecast.backlog_bytes));
+    if let Some(old) = stats.files_counted_at.map(|at| chrono::Utc::now() - at).filter(|age| *age > OLD) {
+        println!("           files were counted {} ago", span(old));
+    }
     Ok(Exit::Done.into())
 }
 
@@ -96,7 +103,7 @@ fn processes(cluster: &Cluster) -> Vec<[String; 5]> {
     let executors = cluster.executors.items.iter().map(|executor| {
         let state = match executor.draining_since {
             Some(_) => "draining".to_owned(),
-            None => format!("{} of {}", executor.tasks, many(executor.vcores.into(), "slot")),
+            None => slots(executor),
         };
         ["executor".to_owned(), executor.id.clone(), state, time(executor.last_seen), executor.version.clone()]
     });
@@ -105,6 +112,15 @@ fn processes(cluster: &Cluster) -> Vec<[String; 5]> {
         ["builder".to_owned(), builder.id.clone(), said(&builder.mode), time(builder.seen_at), said(&builder.version)]
     });
     schedulers.chain(executors).chain(builders).collect()
+}
+
+/// Tasks of an executor, those that run and those that wait for a slot of it.
+fn slots(executor: &Executor) -> String {
+    let used = format!("{} of {}", executor.slots_used(), many(executor.vcores.into(), "slot"));
+    match executor.tasks.saturating_sub(executor.slots_used()) {
+        0 => used,
+        waiting => format!("{used}, {waiting} more wait"),
+    }
 }
 
 fn lock(lock: &LockInfo) -> [String; 4] {

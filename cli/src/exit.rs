@@ -57,7 +57,7 @@ impl Exit {
             Self::Unreachable => "the scheduler, the state or a storage cannot be reached: try again",
             Self::Changed => "changed meanwhile: nothing, or not all, of the change was made",
             Self::Interrupted => "interrupted",
-            Self::ReaderGone => "whoever read the output is gone",
+            Self::ReaderGone => "the reader of the output has closed it",
         }
     }
 

@@ -1,6 +1,6 @@
 //! `millwork files` and `millwork quarantine`: input files, as the scheduler's store knows them.
 
-use crate::address::parse_uri;
+use crate::address::{parse_prefix, parse_uri};
 use crate::client::{Client, ClientOptions};
 use crate::list::{ListOptions, Listing, print_json, time};
 use crate::plans::{self, ChangeOptions};
@@ -67,8 +67,8 @@ struct ListFilesOptions {
     #[arg(long, alias = "status", value_name = "STATE,…")]
     state: Option<AnyOf<FileState>>,
 
-    /// Only files whose URI begins so
-    #[arg(long, value_name = "URI")]
+    /// Only files whose URI has this prefix; a path is made one
+    #[arg(long, value_name = "URI", value_parser = parse_prefix)]
     prefix: Option<String>,
 
     /// Only files that were refused or failed for this reason
@@ -127,8 +127,8 @@ struct RedriveOptions {
     #[arg(long, value_name = "YYYY-MM-DD", conflicts_with = "uris")]
     date: Option<DatePrefix>,
 
-    /// Only files whose URI begins so
-    #[arg(long, value_name = "URI", conflicts_with = "uris")]
+    /// Only files whose URI has this prefix; a path is made one
+    #[arg(long, value_name = "URI", value_parser = parse_prefix, conflicts_with = "uris")]
     prefix: Option<String>,
 
     #[command(flatten)]

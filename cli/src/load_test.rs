@@ -26,10 +26,10 @@ use tempfile::TempDir;
 
 /// Put files through the whole pipeline on this machine, phase by phase, and count what came out.
 ///
-/// Each phase writes so many files of lines that are numbered, one in a hundred of them no JSON, runs `millwork run` on them in a
-/// directory of its own, and reads the output: rows that are missing, rows that are there twice, lines that were rejected. Times are those of
-/// the state: from the start until files are pending, in a manifest, and committed. Exit code 1 if a row was lost or is there twice; then
-/// the directory is kept, and named. It is removed in all other cases, also after Ctrl-C.
+/// Each phase writes files of numbered lines, one line in a hundred no JSON, runs `millwork run` on them in a directory of its own, and reads
+/// the output: rows that are missing, rows that are there twice, lines that were rejected. Times are those of the state: from the start until
+/// files are pending, in a manifest, and committed. Exit code 1 if a row is lost or doubled, or if other lines are rejected than those; then,
+/// and after an error, the directory is kept and named. It is removed in all other cases, also after Ctrl-C.
 ///
 /// Examples:
 ///   millwork load-test --phases 10,100,1000
@@ -122,7 +122,7 @@ pub(crate) async fn load_test(options: Options) -> anyhow::Result<ExitCode> {
                 phase.seconds,
                 phase.lost,
                 phase.double,
-                if phase.rejected_as_planned { "" } else { "; not those lines were rejected that are no JSON" }
+                if phase.rejected_as_planned { "" } else { "; other lines were rejected than those that are no JSON" }
             );
         }
         phases.push(phase);
@@ -154,7 +154,7 @@ fn print(phases: &[Phase]) {
         ]
     };
     table::print(headings, &phases.iter().map(row).collect::<Vec<_>>());
-    eprintln!("PENDING, MANIFEST, DONE: when 95 of 100 files were that, from the start");
+    eprintln!("PENDING, MANIFEST, DONE: time from the start until 95 of 100 files had come that far");
 }
 
 fn working_directory(dir: Option<&Path>) -> anyhow::Result<TempDir> {
@@ -176,7 +176,7 @@ async fn remove(place: TempDir) {
             _ => return,
         }
     }
-    eprintln!("millwork: `{}` cannot be removed: remove it", path.display());
+    eprintln!("millwork: `{}` cannot be removed: remove it by hand", path.display());
 }
 
 async fn run_phase(files: u32, size_kb: u32, place: &Path) -> anyhow::Result<Phase> {
@@ -249,7 +249,8 @@ async fn convert(input: &Path, output: &Path, state: &Path) -> anyhow::Result<Co
     let done = command.kill_on_drop(true).output().await.context("cannot run millwork")?;
     let errors = String::from_utf8_lossy(&done.stderr);
     anyhow::ensure!(done.status.success(), "the run failed: {}", errors.trim());
-    serde_json::from_slice(&done.stdout).context("the report of the run is not one that this version reads")
+    serde_json::from_slice(&done.stdout)
+        .context("the report of `millwork run` cannot be read: it is of another version")
 }
 
 /// Timelines of all files.
@@ -291,10 +292,15 @@ async fn count(output: &Path) -> anyhow::Result<(u64, u64)> {
     let query =
         "SELECT count(*), count(DISTINCT concat(_source_file, ' ', CAST(_source_line AS VARCHAR))) FROM outputs";
     let batches = session.sql(query).await?.collect().await?;
-    let batch = batches.first().context("a count without an answer")?;
+    let batch = batches
+        .first()
+        .with_context(|| format!("the outputs in `{}` could not be counted: there was no answer", place.display()))?;
     let number = |column: usize| {
         let values = batch.column(column).as_primitive_opt::<Int64Type>();
-        values.map(|values| values.value(0)).and_then(|count| u64::try_from(count).ok()).context("a count that is none")
+        values
+            .map(|values| values.value(0))
+            .and_then(|count| u64::try_from(count).ok())
+            .context("the count of rows is no number")
     };
     Ok((number(0)?, number(1)?))
 }

@@ -388,7 +388,7 @@ async fn store_of(options: &RedriveOptions) -> anyhow::Result<Option<Arc<dyn Tra
             check_reason(&options.reason).map_err(usage)?;
             Ok(Some(crate::store::open(state).await?))
         }
-        (None, true) => Err(usage("say where it is noted: --state sqlite:PATH or dynamodb:TABLE")),
+        (None, true) => Err(usage("name the state that keeps the audit record: --state sqlite:PATH or dynamodb:TABLE")),
         (_, false) => Ok(None),
     }
 }

@@ -163,6 +163,16 @@ impl Report {
         if self.left_out > 0 {
             let _ = writeln!(text, "{} left out by the query", count(self.left_out, "row"));
         }
+        if self.replaced_characters > 0 {
+            let _ = writeln!(
+                text,
+                "{} no Unicode, and replaced by U+FFFD; the input has to be UTF-8 (`iconv` writes it anew)",
+                match self.replaced_characters {
+                    1 => "1 character was".to_owned(),
+                    many => format!("{} were", count(many, "character")),
+                }
+            );
+        }
     }
 
     fn add_rejected(&self, text: &mut String) {

@@ -87,7 +87,11 @@ pub(crate) async fn submit(options: Options) -> anyhow::Result<ExitCode> {
             false => crate::explain::load(manifest, &storage).await?.to_json(),
         };
         let run = client.post_text_patiently(path::MANIFESTS, &query, body, patience).await;
-        runs.push(Told::Queued(run.with_context(|| format!("manifest `{manifest}`"))?));
+        let run: Box<Run> = run.with_context(|| format!("manifest `{manifest}`"))?;
+        if (options.retry || options.force) && run.state != RunState::Queued {
+            eprintln!("millwork: {} is {}: it is not run again", run.manifest_id, run.state);
+        }
+        runs.push(Told::Queued(run));
     }
     if options.wait {
         for told in &mut runs {

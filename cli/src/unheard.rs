@@ -1,11 +1,11 @@
 //! Runs whose end was missed: a listener's buffer is bounded, and other processes can end runs as well.
 
 use chrono::{DateTime, SubsecRound, Utc};
-use millwork_manifest::{Failure, FailureClass, ManifestId};
+use millwork_manifest::{Failure, FailureClass, ManifestId, RunState};
 use millwork_scheduler::{EndedRun, RunResult};
-use millwork_tracking::{Run, RunFilter, RunState, RunStore, TrackingResult};
-use serde::Deserialize;
+use millwork_tracking::{Run, RunFilter, RunStore, TrackingResult};
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::sync::Arc;
 
 /// Page size for reading runs.
@@ -41,12 +41,12 @@ pub(crate) async fn unheard(
 /// End of a run, if it has ended.
 fn as_ended(run: Run) -> Option<EndedRun> {
     let unreadable =
-        || Failure::new(FailureClass::Bug, "its output is there, but the store's note of it cannot be read");
+        |why: &dyn Display| Failure::new(FailureClass::Bug, format!("its output is there, and is unknown: {why}"));
     let unknown = || Failure::new(FailureClass::Bug, "it failed, and the store has no reason");
     let outcome = match run.state {
         RunState::Completed => {
-            let result = run.result.as_ref().and_then(|result| RunResult::deserialize(result).ok());
-            result.map(Arc::new).ok_or_else(unreadable)
+            let result = RunResult::of(&run).map_err(|error| unreadable(&error));
+            result.and_then(|result| result.map(Arc::new).ok_or_else(|| unreadable(&"the store has no result of it")))
         }
         RunState::Failed => Err(run.failure.unwrap_or_else(unknown)),
         RunState::Cancelled => {

@@ -57,7 +57,7 @@ enum Named {
     File(ObjectUri),
     Date(DatePrefix),
     Executor(String),
-    /// A run, or else an executor.
+    /// Id of a manifest; a scheduler also looks for an executor of this name.
     Run(ManifestId),
 }
 

@@ -120,7 +120,7 @@ async fn accept(
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_told, true) {
-                    tracing::warn!(%error, "cannot accept a connection of an executor; trying on");
+                    tracing::warn!(%error, "cannot accept a connection of an executor; trying again");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

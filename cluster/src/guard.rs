@@ -2,10 +2,11 @@
 //!
 //! Every connection counts as a stranger until it has proved that it has the secret. It is closed after
 //! [`STRANGER_TIME`]. If there are more than [`MAX_STRANGERS`], one is closed at once: preferably one that has sent
-//! nothing, and among those the oldest of the address with the most connections. An executor sends first and
+//! nothing, and among those the oldest of the network (IP address, or IPv6 /64) with the most connections. An executor sends first and
 //! authenticates within milliseconds, so that any number of silent connections can neither keep executors out nor
 //! exhaust the descriptors.
 
+use millwork_net::network;
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -99,12 +100,12 @@ fn excess(there: &VecDeque<Weak<Visit>>) -> Option<usize> {
         there.iter().enumerate().filter_map(|(at, visit)| Some((at, visit.upgrade()?))).collect();
     let silent = |visit: &Visit| !visit.has_spoken.load(Ordering::Relaxed);
     let has_silent = visits.iter().any(|(_, visit)| silent(visit));
-    let mut of_address: HashMap<IpAddr, (usize, usize)> = HashMap::new();
+    let mut of_network: HashMap<IpAddr, (usize, usize)> = HashMap::new();
     for (at, visit) in visits.iter().filter(|(_, visit)| !has_silent || silent(visit)) {
-        of_address.entry(visit.peer.ip()).or_insert((0, *at)).0 += 1;
+        of_network.entry(network(visit.peer.ip())).or_insert((0, *at)).0 += 1;
     }
-    // Among addresses with equally many, the one with the oldest connection.
-    of_address.into_values().max_by_key(|(count, first)| (*count, Reverse(*first))).map(|(_, first)| first)
+    // Among networks with equally many, the one with the oldest connection.
+    of_network.into_values().max_by_key(|(count, first)| (*count, Reverse(*first))).map(|(_, first)| first)
 }
 
 /// A connection that fails once it exceeds the time or byte limit of unauthenticated ones.

@@ -99,7 +99,7 @@ enum Node {
 #[derive(Serialize)]
 #[serde(rename = "Node")]
 enum NodeOf<'a> {
-    Scan { rows: &'a RowSource, projected: Vec<(usize, String)>, groups: Vec<Vec<&'a FileRange>> },
+    Scan { rows: &'a RowSource, projected: &'a [(usize, String)], groups: Vec<Vec<&'a FileRange>> },
     Sink(&'a SinkOptions),
 }
 
@@ -117,10 +117,10 @@ impl Node {
     fn build(self, inputs: &[Arc<dyn ExecutionPlan>], context: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
         match (self, inputs) {
             (Self::Scan { rows, projected, groups }, []) => {
-                let host = TaskHost::of(context);
+                let host = TaskHost::of(context)?;
                 let room = host.reject_rooms().of(rows.plan, rows.limits.max_rejected_bytes);
                 let source = NdjsonSource::new(rows, host.storage().clone()).rejecting_into(room);
-                Ok(scan_exec(source.with_projected(&projected), groups))
+                Ok(scan_exec(source.with_projected(projected)?, groups))
             }
             (Self::Sink(options), [input]) => Ok(Arc::new(ParquetPartsSink::new(input.clone(), options))),
             (_, inputs) => Err(DataFusionError::Internal(format!("a plan node with {} inputs", inputs.len()))),

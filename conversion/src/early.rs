@@ -4,7 +4,8 @@
 //! the survey finds an error, the files are surveyed again by the run.
 
 use crate::options::ConversionOptions;
-use crate::plan::{Capacity, find_rate_ahead};
+use crate::plan::find_rate_ahead;
+use crate::sizing::Capacity;
 use crate::survey::{Survey, survey};
 use millwork_manifest::{Failure, FailureClass, Manifest};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -78,11 +78,11 @@ enum Step<'a> {
 fn find(plan: &Arc<dyn ExecutionPlan>, morsel: usize) -> Option<Place> {
     let mut steps = Vec::new();
     let (source, ranges) = steps_down(plan, morsel, &mut steps)?;
-    let source = source.with_lines();
+    let source = source.with_lines().ok()?;
     let schema = source.schema();
     for range in ranges {
         let file = range.uri.to_string();
-        for rows in source.scan(0, &[vec![range]]) {
+        for rows in source.scan(0, &[vec![range]]).ok()? {
             let batch = rows.ok()?.to_batch(&schema).ok()?;
             if let Err(Failed { line, expression }) = Lines::of(&batch)?.take_through(&steps) {
                 return Some(Place { file, line, expression });

@@ -1,6 +1,7 @@
 //! The executor, as its tasks see it.
 
 use crate::turns::Turns;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use millwork_ndjson::{RejectRooms, TaskCounters};
 use millwork_storage::Storage;
@@ -20,21 +21,19 @@ pub struct TaskHost {
 }
 
 impl TaskHost {
-    /// An executor of this name, in logs and in the records of output files. Its tasks share the turns of so many threads, at least one:
-    /// a lane has a row group in memory. They read and write through this storage.
+    /// An executor of this name, in logs and in the records of output files. Its tasks share the turns of `threads` threads, at least one,
+    /// since a lane has a row group in memory, and read and write through `storage`.
     pub fn new(name: String, threads: usize, storage: Storage) -> Arc<Self> {
-        Arc::new(Self::with(name, threads, storage))
-    }
-
-    fn with(name: String, threads: usize, storage: Storage) -> Self {
         let threads = threads.max(1);
         let (reject_rooms, read_bytes) = (RejectRooms::default(), Arc::default());
-        Self { name, threads, turns: Turns::new(threads), storage, reject_rooms, read_bytes }
+        Arc::new(Self { name, threads, turns: Turns::new(threads), storage, reject_rooms, read_bytes })
     }
 
-    /// The host of a task.
-    pub(crate) fn of(context: &TaskContext) -> Arc<Self> {
-        context.session_config().get_extension::<Self>().unwrap_or_default()
+    /// The host of a task, which its session must have as an extension: turns and storage of its own would undo their limits.
+    pub(crate) fn of(context: &TaskContext) -> Result<Arc<Self>> {
+        let missing =
+            || DataFusionError::Internal("the session of a task has no `TaskHost` as an extension".to_owned());
+        context.session_config().get_extension::<Self>().ok_or_else(missing)
     }
 
     /// Wakes the lanes that wait for a turn, and grants no further turns. Must be called before the threads of the
@@ -79,10 +78,20 @@ impl TaskHost {
     }
 }
 
-/// Host of a task that was handed none, as in tests: named for this process, with turns and storage that no other task shares.
-impl Default for TaskHost {
-    fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with(format!("pid-{}", std::process::id()), threads, Storage::from_env())
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use datafusion::prelude::SessionConfig;
+
+    /// Context of tasks of a host with one thread.
+    pub(crate) fn hosted() -> Arc<TaskContext> {
+        let host = TaskHost::new("test".to_owned(), 1, Storage::from_env());
+        Arc::new(TaskContext::default().with_session_config(SessionConfig::new().with_extension(host)))
+    }
+
+    #[test]
+    fn a_session_without_a_host_is_refused() {
+        assert!(TaskHost::of(&TaskContext::default()).unwrap_err().to_string().contains("no `TaskHost`"));
+        assert_eq!(TaskHost::of(&hosted()).unwrap().name(), "test");
     }
 }

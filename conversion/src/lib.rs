@@ -20,6 +20,7 @@ mod query;
 mod rates;
 mod report;
 mod sink;
+mod sizing;
 mod source;
 mod survey;
 mod table;
@@ -35,11 +36,11 @@ pub use millwork_ndjson::{
     TaskCounts, TaskStep, defect_of, preview,
 };
 /// Describes the metrics of reading and writing for Prometheus.
-pub use millwork_storage::describe_metrics;
 pub use options::ConversionOptions;
-pub use plan::{Capacity, Explained, PlannedAttempt, TaskInput, plan_attempt};
+pub use plan::{Explained, PlannedAttempt, TaskInput, plan_attempt};
 pub use query::Query;
 pub use rates::KnownRates;
 pub use report::{MAX_REPORT_BYTES, ReportError, StagedPart, TaskReport};
 pub use sink::{OutputCompression, TaskSubject};
+pub use sizing::Capacity;
 pub use survey::{Columns, Survey, survey};

@@ -37,6 +37,9 @@ pub(crate) struct NdjsonSource {
     storage: Storage,
     reject_room: RejectRoom,
     table_schema: TableSchema,
+    /// Columns of the scan: index into the full schema, and name.
+    projected: Vec<(usize, String)>,
+    /// Projection to these columns, in the form of DataFusion.
     projection: ProjectionExprs,
     metrics: ExecutionPlanMetricsSet,
     /// Number of the task that scans it, and the task's counters.
@@ -51,8 +54,8 @@ struct Execution {
     /// Contexts of the partitions being scanned, and idle ones for reuse.
     contexts: HashMap<usize, SharedContext>,
     free: Vec<SharedContext>,
-    /// Reading ahead for all partitions, set when the first is scanned.
-    ahead: Option<Arc<Mutex<Ahead>>>,
+    /// Prefetcher for all partitions, made when the first is scanned.
+    ahead: Option<Arc<Mutex<RangePrefetcher>>>,
 }
 
 type SharedContext = Arc<Mutex<ScanContext>>;
@@ -66,7 +69,9 @@ impl NdjsonSource {
     pub(crate) fn new(rows: RowSource, storage: Storage) -> Self {
         let schema = rows.full_schema();
         let all: Vec<usize> = (0..schema.fields().len()).collect();
+        let projected = schema.fields().iter().map(|field| field.name().clone()).enumerate().collect();
         Self {
+            projected,
             reject_room: RejectRoom::new(rows.limits.max_rejected_bytes),
             rows: Arc::new(rows),
             storage,
@@ -85,26 +90,28 @@ impl NdjsonSource {
     }
 
     /// The projection as indices into the full schema and names.
-    pub(crate) fn projected(&self) -> Vec<(usize, String)> {
-        let column = |expr: &Arc<dyn PhysicalExpr>| expr.downcast_ref::<Column>().map_or(0, Column::index);
-        self.projection.iter().map(|p| (column(&p.expr), p.alias.clone())).collect()
+    pub(crate) fn projected(&self) -> &[(usize, String)] {
+        &self.projected
     }
 
     /// Returns this source with a projection, as [`Self::projected`] gives it.
-    pub(crate) fn with_projected(&self, projected: &[(usize, String)]) -> Self {
+    pub(crate) fn with_projected(&self, projected: Vec<(usize, String)>) -> Result<Self> {
         let schema = self.table_schema.table_schema();
-        let indices: Vec<usize> = projected.iter().map(|(index, _)| *index).collect();
         let all = RowSource::all_columns(&self.rows.layout);
+        let column = |(index, _): &(usize, String)| {
+            let missing = || DataFusionError::Internal(format!("column {index} of a scan of {}", all.len()));
+            all.get(*index).copied().ok_or_else(missing)
+        };
+        let output = projected.iter().map(column).collect::<Result<_>>()?;
+        let indices: Vec<usize> = projected.iter().map(|(index, _)| *index).collect();
         let columns = ProjectionExprs::from_indices(&indices, schema);
-        let renamed = columns.iter().zip(projected).map(|(p, (_, name))| ProjectionExpr::new(p.expr.clone(), name));
-        Self {
-            rows: Arc::new(RowSource {
-                output: indices.iter().filter_map(|i| all.get(*i).copied()).collect(),
-                ..(*self.rows).clone()
-            }),
+        let renamed = columns.iter().zip(&projected).map(|(p, (_, name))| ProjectionExpr::new(p.expr.clone(), name));
+        Ok(Self {
             projection: ProjectionExprs::new(renamed.collect::<Vec<_>>()),
+            projected,
+            rows: Arc::new(RowSource { output, ..(*self.rows).clone() }),
             ..self.clone()
-        }
+        })
     }
 
     /// Copies the source for an execution of its own, by the task of this number.
@@ -124,18 +131,18 @@ impl NdjsonSource {
     }
 
     /// Returns this source for a second pass that keeps no rejected lines and appends the line number as a last column.
-    pub(crate) fn with_lines(&self) -> Self {
-        let mut projected = self.projected();
+    pub(crate) fn with_lines(&self) -> Result<Self> {
+        let mut projected = self.projected.clone();
         projected.push((self.rows.layout.keys.len() + LINE_PLACE, METADATA_COLUMNS[LINE_PLACE].to_owned()));
-        let with = self.of_task(self.task).with_projected(&projected);
-        Self { rows: Arc::new(RowSource { staging: None, ..(*with.rows).clone() }), ..with }
+        let with = self.of_task(self.task).with_projected(projected)?;
+        Ok(Self { rows: Arc::new(RowSource { staging: None, ..(*with.rows).clone() }), ..with })
     }
 
     /// Schema of the rows, after projection.
     pub(crate) fn schema(&self) -> SchemaRef {
         let all = self.table_schema.table_schema();
-        let field = |(index, name): (usize, String)| all.field(index).clone().with_name(name);
-        Arc::new(Schema::new(self.projected().into_iter().map(field).collect::<Vec<_>>()))
+        let field = |(index, name): &(usize, String)| all.field(*index).clone().with_name(name);
+        Arc::new(Schema::new(self.projected.iter().map(field).collect::<Vec<_>>()))
     }
 
     fn context_of(&self, partition: usize) -> Option<SharedContext> {
@@ -175,11 +182,12 @@ impl NdjsonSource {
         &self,
         partition: usize,
         groups: &[Vec<FileRange>],
-    ) -> impl Iterator<Item = Result<Rows>> + use<> {
+    ) -> Result<impl Iterator<Item = Result<Rows>> + use<>> {
+        let missing = || DataFusionError::Internal(format!("partition {partition} of a scan of {}", groups.len()));
+        let ranges = groups.get(partition).ok_or_else(missing)?.clone().into_iter();
         let (context, ahead) = self.begin(partition, groups.iter().flatten());
         lock(&context).make_long_batches();
-        let ranges = groups.get(partition).cloned().unwrap_or_default().into_iter();
-        ranges.flat_map(move |range| range_rows(context.clone(), &ahead, range))
+        Ok(ranges.flat_map(move |range| range_rows(context.clone(), &ahead, range)))
     }
 
     fn rejects(&self) -> RejectSink {
@@ -187,17 +195,17 @@ impl NdjsonSource {
         RejectSink::new(self.rows.staging.clone().map(to), self.task)
     }
 
-    /// Context for the scan of a partition, and the shared reader-ahead of all ranges.
+    /// Context for the scan of a partition, and the shared prefetcher of all ranges.
     fn begin<'a>(
         &self,
         partition: usize,
         all: impl Iterator<Item = &'a FileRange>,
-    ) -> (SharedContext, Arc<Mutex<Ahead>>) {
+    ) -> (SharedContext, Arc<Mutex<RangePrefetcher>>) {
         let scan = || ScanContext::new(self.rows.clone(), self.rejects()).counting(self.counters.clone());
         let make = || Arc::new(Mutex::new(scan()));
         let Execution { contexts, free, ahead } = &mut *lock(&self.execution);
         let context = contexts.entry(partition).or_insert_with(|| free.pop().unwrap_or_else(make)).clone();
-        let begin = || Arc::new(Mutex::new(Ahead::of(self.storage.clone(), all, self.rows.limits)));
+        let begin = || Arc::new(Mutex::new(RangePrefetcher::of(self.storage.clone(), all, self.rows.limits)));
         (context, ahead.get_or_insert_with(begin).clone())
     }
 }
@@ -231,9 +239,10 @@ impl FileSource for NdjsonSource {
             .iter()
             .map(|p| p.expr.downcast_ref::<Column>().map(|column| (column.index(), p.alias.clone())))
             .collect();
-        Ok(columns
-            .filter(|columns| columns.iter().all(|(index, _)| seen.insert(*index)))
-            .map(|columns| Arc::new(self.with_projected(&columns)) as Arc<dyn FileSource>))
+        let Some(columns) = columns.filter(|columns| columns.iter().all(|(index, _)| seen.insert(*index))) else {
+            return Ok(None);
+        };
+        Ok(Some(Arc::new(self.with_projected(columns)?)))
     }
 
     fn projection(&self) -> Option<&ProjectionExprs> {
@@ -267,23 +276,24 @@ impl FileSource for NdjsonSource {
 
 struct NdjsonOpener {
     context: SharedContext,
-    ahead: Arc<Mutex<Ahead>>,
+    ahead: Arc<Mutex<RangePrefetcher>>,
     schema: SchemaRef,
 }
 
-/// Reading ahead in a bucket: requests for the next ranges are sent while others are scanned, since an answer takes
-/// longer than the scan of a small file. The depth doubles each time that a scan had to wait.
-struct Ahead {
+/// Prefetch from a bucket: requests for the next ranges are sent while others are scanned, since an answer takes longer
+/// than the scan of a small file. The window doubles each time that a scan had to wait.
+struct RangePrefetcher {
     storage: Storage,
     /// All ranges in order, and the state of each.
-    ranges: Vec<(FileRange, Reading)>,
-    places: HashMap<(u32, u64), usize>,
-    depth: Depth,
+    ranges: Vec<(FileRange, RangeState)>,
+    /// Index of each range, by the number of its file and its start.
+    by_start: HashMap<(u32, u64), usize>,
+    window: PrefetchWindow,
     limits: Limits,
 }
 
-/// State of a range in the reader-ahead.
-enum Reading {
+/// State of a range in the prefetcher.
+enum RangeState {
     Waiting,
     Open(Result<Input, InputError>),
     Taken,
@@ -292,45 +302,48 @@ enum Reading {
 /// Limit of the requests sent ahead of the range that is scanned: at most `ranges`, and no further one once they have
 /// `bytes` together.
 #[derive(Clone, Copy)]
-struct Depth {
+struct PrefetchWindow {
     ranges: usize,
     bytes: u64,
 }
 
-const FIRST_DEPTH: Depth = Depth { ranges: 4, bytes: 8 << 20 };
-const MAX_DEPTH: Depth = Depth { ranges: 64, bytes: 32 << 20 };
+/// Window at first: 4 ranges, or 8 MiB.
+const FIRST_WINDOW: PrefetchWindow = PrefetchWindow { ranges: 4, bytes: 8 << 20 };
+/// Largest window: 64 ranges, or 32 MiB, which bounds the memory of answers that wait.
+const MAX_WINDOW: PrefetchWindow = PrefetchWindow { ranges: 64, bytes: 32 << 20 };
 
-impl Ahead {
+impl RangePrefetcher {
     fn of<'a>(storage: Storage, ranges: impl Iterator<Item = &'a FileRange>, limits: Limits) -> Self {
         let remote = ranges.filter(|range| bucket_and_key(&range.uri).is_some());
-        let ranges: Vec<_> = remote.map(|range| (range.clone(), Reading::Waiting)).collect();
-        let places = ranges.iter().zip(0..).map(|((range, _), place)| ((range.file, range.start), place)).collect();
-        Self { storage, ranges, places, depth: FIRST_DEPTH, limits }
+        let ranges: Vec<_> = remote.map(|range| (range.clone(), RangeState::Waiting)).collect();
+        let by_start = ranges.iter().zip(0..).map(|((range, _), index)| ((range.file, range.start), index)).collect();
+        Self { storage, ranges, by_start, window: FIRST_WINDOW, limits }
     }
 
-    /// Doubles the depth, after a scan had to wait for its input.
-    fn deepen(&mut self) {
-        let Depth { ranges, bytes } = self.depth;
-        self.depth = Depth { ranges: (ranges * 2).min(MAX_DEPTH.ranges), bytes: (bytes * 2).min(MAX_DEPTH.bytes) };
+    /// Doubles the window, after a scan had to wait for its input.
+    fn widen(&mut self) {
+        let PrefetchWindow { ranges, bytes } = self.window;
+        let (ranges, bytes) = ((ranges * 2).min(MAX_WINDOW.ranges), (bytes * 2).min(MAX_WINDOW.bytes));
+        self.window = PrefetchWindow { ranges, bytes };
     }
 
     /// Takes the input of a range in a bucket, and tells whether it was requested ahead. Requests the ranges after it,
     /// for whichever lane takes them.
     fn take(&mut self, range: &FileRange) -> Option<(Result<Input, InputError>, bool)> {
-        let place = *self.places.get(&(range.file, range.start))?;
-        let taken = match std::mem::replace(&mut self.ranges[place].1, Reading::Taken) {
-            Reading::Open(input) => (input, true),
-            Reading::Waiting | Reading::Taken => (open_range(&self.storage, range, &self.limits), false),
+        let index = *self.by_start.get(&(range.file, range.start))?;
+        let taken = match std::mem::replace(&mut self.ranges[index].1, RangeState::Taken) {
+            RangeState::Open(input) => (input, true),
+            RangeState::Waiting | RangeState::Taken => (open_range(&self.storage, range, &self.limits), false),
         };
-        let mut open = Depth { ranges: 0, bytes: 0 };
-        for (next, reading) in &mut self.ranges[place + 1..] {
-            if open.ranges >= self.depth.ranges || open.bytes >= self.depth.bytes {
+        let mut open = PrefetchWindow { ranges: 0, bytes: 0 };
+        for (next, reading) in &mut self.ranges[index + 1..] {
+            if open.ranges >= self.window.ranges || open.bytes >= self.window.bytes {
                 break;
             }
-            if matches!(reading, Reading::Waiting) {
-                *reading = Reading::Open(open_range(&self.storage, next, &self.limits));
+            if matches!(reading, RangeState::Waiting) {
+                *reading = RangeState::Open(open_range(&self.storage, next, &self.limits));
             }
-            if matches!(reading, Reading::Open(_)) {
+            if matches!(reading, RangeState::Open(_)) {
                 open.ranges += 1;
                 open.bytes += next.end - next.start;
             }
@@ -362,7 +375,7 @@ impl FileOpener for NdjsonOpener {
 /// an error, so that one attempt, which fails, finds the faults of other files, too.
 fn range_rows(
     context: SharedContext,
-    ahead: &Arc<Mutex<Ahead>>,
+    ahead: &Arc<Mutex<RangePrefetcher>>,
     range: FileRange,
 ) -> impl Iterator<Item = Result<Rows>> + use<> {
     let ahead = ahead.clone();
@@ -375,7 +388,7 @@ fn range_rows(
         }
         let mut context = lock(&context);
         if was_ahead && matches!(&early, Some(Ok(input)) if !input.has_arrived()) {
-            lock(&ahead).deepen();
+            lock(&ahead).widen();
         }
         let next =
             open_scan(&storage, &mut scan, &mut early, &context, &range).and_then(|scan| scan.next_rows(&mut context));
@@ -406,11 +419,13 @@ fn open_scan<'a>(
     context: &ScanContext,
     range: &FileRange,
 ) -> Result<&'a mut Scan, ScanError> {
-    if scan.is_none() {
-        let input = early.take().unwrap_or_else(|| open_range(storage, range, &context.source.limits))?;
-        *scan = Some(FileScan::new(context, range, input));
-    }
-    scan.as_mut().ok_or_else(|| InputError::Missing(range.uri.clone()).into())
+    Ok(match scan {
+        Some(scan) => scan,
+        none => {
+            let input = early.take().unwrap_or_else(|| open_range(storage, range, &context.source.limits))?;
+            none.insert(FileScan::new(context, range, input))
+        }
+    })
 }
 
 /// A scan of file groups by a source.
@@ -429,7 +444,7 @@ fn partitioned_file(range: FileRange) -> PartitionedFile {
     PartitionedFile::new(path, range.end).with_range(range.start as i64, range.end as i64).with_extension(range)
 }
 
-/// The source and the file groups of a plan node, if it is a scan of Millwork's.
+/// The source and the file groups of a plan node, if it is a scan of Millwork's, of whose files each has its range.
 pub(crate) fn as_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<(&NdjsonSource, Vec<Vec<FileRange>>)> {
     let (source, groups) = ranges_in_scan(plan)?;
     Some((source, groups.into_iter().map(|group| group.into_iter().cloned().collect()).collect()))
@@ -439,9 +454,9 @@ pub(crate) fn as_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<(&NdjsonSource, V
 pub(crate) fn ranges_in_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<(&NdjsonSource, Vec<Vec<&FileRange>>)> {
     let config = plan.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()?;
     let source = config.file_source().downcast_ref::<NdjsonSource>()?;
-    Some((source, config.file_groups.iter().map(ranges_of).collect()))
+    Some((source, config.file_groups.iter().map(ranges_of).collect::<Option<_>>()?))
 }
 
-fn ranges_of(group: &FileGroup) -> Vec<&FileRange> {
-    group.iter().filter_map(|file| file.extension::<FileRange>()).collect()
+fn ranges_of(group: &FileGroup) -> Option<Vec<&FileRange>> {
+    group.iter().map(|file| file.extension::<FileRange>()).collect()
 }

@@ -85,8 +85,8 @@ impl TableProvider for ManifestTable {
             None => self.source.clone(),
             Some(indices) => {
                 let schema = self.schema();
-                let named: Vec<_> = indices.iter().map(|i| (*i, schema.field(*i).name().clone())).collect();
-                self.source.with_projected(&named)
+                let named = indices.iter().map(|i| (*i, schema.field(*i).name().clone())).collect();
+                self.source.with_projected(named)?
             }
         };
         Ok(scan_exec(source, self.groups.clone()))

@@ -14,7 +14,7 @@ pub struct Diagnosis {
     pub code: Code,
     /// Need for a person to act before the subject gets on.
     pub standing: Standing,
-    /// Moment it came to this, where that is known.
+    /// Time since which the subject is as it is, if that is known.
     #[schema(required)]
     pub since: Option<DateTime<Utc>>,
     /// The cause in words, with the numbers of this case. Control characters are escaped.

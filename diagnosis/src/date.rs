@@ -126,17 +126,16 @@ fn in_work(ask: &Ask<'_>, date: &DateFacts) -> Option<Answer> {
     let files = many(date.files_open, "file");
     let runs = format!("{} of {}", number(in_work), all_runs(date));
     if let Leader::Nobody { .. } = ask.facts.cluster.leader {
-        let sentence =
-            format!("{runs} have not ended, with {files}, and no scheduler runs the manifests of this state");
+        let sentence = format!("{runs} still open, with {files}, and no scheduler runs the manifests of this state");
         return Some(Answer::new(Code::NoLeader, None, sentence).waits_for("a scheduler on this state"));
     }
     if ask.facts.cluster.executors.is_some_and(|fleet| fleet.executors == 0) {
-        let sentence = format!("{runs} have not ended, with {files}, and no executor is connected");
+        let sentence = format!("{runs} still open, with {files}, and no executor is connected");
         return Some(
             Answer::new(Code::NoExecutors, None, sentence).waits_for("an executor: start `millwork-executor`"),
         );
     }
-    let sentence = format!("{runs} have not ended, with {files}; {} done", number(date.files_done));
+    let sentence = format!("{runs} still open, with {files}; {} done", number(date.files_done));
     let code = if queued == in_work { Code::Queued } else { Code::Converting };
     Some(Answer::new(code, None, sentence).by_itself("they are converted", None))
 }

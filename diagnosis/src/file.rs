@@ -6,7 +6,7 @@ use crate::ask::{Answer, Ask, failure_text};
 use crate::words::{bytes, many, number, quoted, shell_word, shown};
 use crate::{Code, FileFacts, LedgerRow, ObjectFacts, RunFacts, run, waiting};
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{Failure, FileState, QuarantineReason, RunState};
+use millwork_manifest::{BY_OPERATOR, Failure, FileState, QuarantineReason, RunState};
 
 pub(crate) fn diagnose(ask: &Ask<'_>, uri: &str) -> Answer {
     let answer = match &ask.facts.file {
@@ -294,7 +294,7 @@ fn refused(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
     let sentence = format!("it was refused at {}: {}{measure}{verdict}", ask.at(file.updated_at), quoted(reason));
     let command = match reason {
         // Refused by a person, and therefore taken back only by a person.
-        "by-operator" => ask.command(format!("millwork state update-state {} --to pending", shell_word(uri))),
+        BY_OPERATOR => ask.command(format!("millwork state update-state {} --to pending", shell_word(uri))),
         _ => match ask.direct_state() {
             Some(state) => redrive_folder(uri, reason, &state),
             None => format!("millwork quarantine redrive {}", shell_word(uri)),

@@ -239,7 +239,7 @@ fn converting(ask: &Ask<'_>, run: &RunFacts, progress: &Progress, elapsed: Durat
             format!("{} % read, {} of {}", u128::from(read) * 100 / u128::from(of), bytes(read), bytes(of))
         }
         None if progress.tasks > 0 => {
-            format!("{} of {} have ended", number(progress.tasks_done), many(progress.tasks, "task"))
+            format!("{} of {} ended", number(progress.tasks_done), many(progress.tasks, "task"))
         }
         None => format!("executors convert it since {}", span(elapsed)),
     };

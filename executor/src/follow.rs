@@ -70,7 +70,7 @@ pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> an
                 if told.len() < MAX_CAUSES && told.insert((of, error.to_string())) {
                     tracing::warn!(
                         error = cause_of(candidate.as_ref(), &error),
-                        "cannot work for this scheduler; trying on"
+                        "cannot work for this scheduler; trying again"
                     );
                 }
                 if error.kind() == ErrorKind::PermissionDenied { LONG_PAUSE } else { PAUSE }
@@ -168,7 +168,7 @@ fn pause_after(scheduler: &Candidate, end: &End) -> Duration {
     let at = scheduler.at;
     match end {
         End::Released(reason) => {
-            tracing::warn!(%at, %reason, "the scheduler does not want this executor any more; trying on");
+            tracing::warn!(%at, %reason, "the scheduler has let this executor go; connecting again");
             LONG_PAUSE
         }
         End::Broken(_) | End::Silent(_) => {

@@ -28,7 +28,7 @@ const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8
 #[derive(Parser)]
 #[command(version)]
 pub struct Program {
-    /// The schedulers' addresses for executors: several, if others stand by [default: 127.0.0.1:50050]
+    /// Addresses at which schedulers accept executors; name all that stand by [default: 127.0.0.1:50050]
     #[arg(long, env = "MILLWORK_EXECUTOR_SCHEDULER", value_name = "HOST:PORT,…", value_delimiter = ',')]
     pub scheduler: Vec<Address>,
 

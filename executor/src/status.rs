@@ -49,7 +49,7 @@ impl Status {
         TaskEnd::ALL
             .into_iter()
             .for_each(|end| counter!("millwork_tasks_total", "outcome" => end.as_str()).increment(0));
-        millwork_conversion::describe_metrics();
+        millwork_storage::describe_metrics();
         describe_gauge!("millwork_tasks_running", "Tasks that run here now");
         describe_gauge!("millwork_slots", "Tasks that can run here at once, and threads that they share");
         describe_histogram!("millwork_task_duration_seconds", metrics::Unit::Seconds, "Time that completed tasks took");

@@ -71,7 +71,7 @@ impl Builder {
         until: Option<DateTime<Utc>>,
         mut lock: Lock,
     ) -> Result<Vec<QueuedManifest>, BuilderError> {
-        let window = self.settings.caps.max_files.saturating_add(1);
+        let window = self.settings.caps.window();
         let mut made = Vec::new();
         loop {
             let mut listed = self.store.pending(date, window).await?;

@@ -31,6 +31,7 @@ mod outlook;
 pub mod program;
 mod quarantine;
 mod redrive;
+mod rounds;
 mod service;
 mod settings;
 mod sweep;

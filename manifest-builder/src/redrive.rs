@@ -2,10 +2,9 @@
 
 use crate::builder::Builder;
 use crate::error::BuilderError;
-use millwork_manifest::{FileState, ObjectUri, QuarantineReason};
+use millwork_manifest::{BY_OPERATOR, FileState, ObjectUri, QuarantineReason};
 use millwork_redrive::{Redrive, Verdict};
 use millwork_storage::Location;
-use millwork_tracking::BY_OPERATOR;
 use serde::Serialize;
 
 /// Selection of the files that a redrive takes back.

@@ -5,8 +5,8 @@ use crate::builder::Builder;
 use crate::cut::Cut;
 use crate::error::BuilderError;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{DatePrefix, FileState, Flush};
-use millwork_tracking::{Backlog, Draft, FileFilter, Lock, QueuedManifest, RunState, TrackedFile};
+use millwork_manifest::{DatePrefix, FileState, Flush, RunState};
+use millwork_tracking::{Backlog, Draft, FileFilter, Lock, QueuedManifest, TrackedFile};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -45,7 +45,7 @@ impl Builder {
         for (date, drafts) in by_date {
             self.check_stop()?;
             if let Err(error) = self.finish_abandoned(date, &drafts, &mut swept).await {
-                tracing::error!(%date, %error, "an unfinished manifest stays so");
+                tracing::error!(%date, %error, "an abandoned draft cannot be finished; the next sweep tries again");
                 first_error.get_or_insert(error);
             }
         }

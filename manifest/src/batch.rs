@@ -35,6 +35,11 @@ impl BatchCaps {
 }
 
 impl BatchCaps {
+    /// Number of pending files of which [`cut`] must see all that there are, to know that there are no more: one beyond a manifest.
+    pub fn window(&self) -> usize {
+        self.max_files.saturating_add(1)
+    }
+
     /// Tells whether this many files and bytes fill a manifest.
     pub fn are_reached(&self, files: u64, bytes: u64) -> bool {
         files >= self.max_files as u64 || bytes >= self.max_bytes

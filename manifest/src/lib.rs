@@ -32,4 +32,4 @@ pub use system::{effective_user, words_of_system};
 pub use tag::{bare_tag, is_restored, local_tag};
 pub use trace::{InvalidTraceParent, MAX_TRACEPARENTS, TraceParent};
 pub use uri::{InvalidUri, ObjectUri};
-pub use validate::{Arrival, Compression, FileRules, MissingDate, QuarantineReason, is_unfinished_name};
+pub use validate::{Arrival, BY_OPERATOR, Compression, FileRules, MissingDate, QuarantineReason, is_unfinished_name};

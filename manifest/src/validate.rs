@@ -107,6 +107,10 @@ pub enum QuarantineReason {
     MissingObject,
 }
 
+/// Reason of a file that an operator refused, beside those of [`QuarantineReason`]: it stays refused in every listing, until its
+/// content changes or an operator takes it back.
+pub const BY_OPERATOR: &str = "by-operator";
+
 impl QuarantineReason {
     /// All reasons.
     pub const ALL: [Self; 5] = [Self::BadExtension, Self::TooSmall, Self::TooLarge, Self::NoDate, Self::MissingObject];

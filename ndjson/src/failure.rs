@@ -8,8 +8,10 @@ use std::io::ErrorKind;
 /// Class of an error of opening a file.
 pub fn class_of_unreadable(kind: ErrorKind) -> FailureClass {
     match kind {
-        // The error remains until the file or the manifest is changed.
-        ErrorKind::NotFound
+        // The error remains until the file or the manifest is changed. `WouldBlock`: its owner holds a lease on it
+        // (`fcntl(2)`, `F_SETLEASE`), for as long as that pleases.
+        ErrorKind::WouldBlock
+        | ErrorKind::NotFound
         | ErrorKind::PermissionDenied
         | ErrorKind::NotADirectory
         | ErrorKind::IsADirectory

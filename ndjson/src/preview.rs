@@ -131,7 +131,7 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// Reads on until there are so many bytes. True at the end of what can be read.
+    /// Reads on until `into` has `most` bytes. True at the end of what can be read.
     fn take(&mut self, most: u64, into: &mut Vec<u8>) -> Result<bool, String> {
         let mut buffer = [0; 16 << 10];
         while (into.len() as u64) < most {

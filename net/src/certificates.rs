@@ -1,4 +1,4 @@
-//! Ends of the certificates that a program uses now.
+//! Expiry times of the certificates that the program uses.
 
 use chrono::NaiveDateTime;
 use std::path::PathBuf;

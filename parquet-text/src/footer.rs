@@ -33,7 +33,7 @@ pub const MANIFEST_ID_KEY: &str = "millwork.manifest_id";
 /// Source of a column of the settled file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Number among the columns of the file, including those added after them.
+    /// Index in the columns of the file; columns that were added late follow those of the plan.
     At(usize),
     /// The file has no column of this name, so that the column is null.
     Nowhere(String),

@@ -46,8 +46,14 @@ pub struct RowGroups {
 }
 
 impl RowGroups {
+    /// Refuses properties that the encoder of text columns does not carry out: Bloom filters.
     pub fn new(schema: SchemaRef, properties: WriterPropertiesPtr) -> Result<Self, ParquetError> {
         let descriptor = Arc::new(ArrowSchemaConverter::new().convert(&schema)?);
+        if let Some(column) =
+            descriptor.columns().iter().find(|column| properties.bloom_filter_properties(column.path()).is_some())
+        {
+            return Err(ParquetError::NYI(format!("a Bloom filter, which column `{}` is to have", column.path())));
+        }
         let others = schema.fields().iter().filter(|field| !is_text(field)).cloned();
         let others = Arc::new(Schema::new(others.collect::<Vec<_>>()));
         let root = ArrowSchemaConverter::new().convert(&others)?.root_schema_ptr();

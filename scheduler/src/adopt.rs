@@ -21,8 +21,8 @@ use millwork_tracking::{Commit, Note, QueuedManifest, RunFilter, TrackingStore};
 use std::collections::BTreeMap;
 use std::fs::File;
 
-/// Limit of the output generations of a manifest that are looked for: 99 forced runs.
-const MAX_GENERATIONS: u32 = 100;
+/// Limit of the output generations of a manifest that are looked for: 1,000, the first and 999 forced runs and lost outputs.
+const MAX_GENERATIONS: u32 = 1000;
 
 /// Result of adopting the manifests of an output.
 #[derive(Clone, Debug, Default)]
@@ -66,12 +66,13 @@ pub async fn claim_output(
     let is_foreign = owner.is_some() || is_new(store).await?;
     let manifests = if is_foreign { list(storage, &manifests_of(output), ".json").await?.len() } else { 0 };
     let is_filled = manifests > 0 || owner.is_some() && has_outputs(storage, output, &|_| true).await?;
-    // Without the private directory there is nothing to adopt.
+    // Parquet files of this layout without `_millwork`: their manifests are unknown, and cannot be adopted.
     let names = layout.names()?;
     let is_of_layout = |key: &str| names.is_match(key);
-    let is_robbed = is_foreign && !is_filled && owner.is_none() && has_outputs(storage, output, &is_of_layout).await?;
+    let has_lost_manifests =
+        is_foreign && !is_filled && owner.is_none() && has_outputs(storage, output, &is_of_layout).await?;
     anyhow::ensure!(
-        !is_robbed,
+        !has_lost_manifests,
         "`{output}` has Parquet files that Millwork wrote, and the `_millwork` that tells what they are made of is gone: put it back, or move \
          the Parquet files away, or write to another --output. Otherwise their rows would stand there twice"
     );
@@ -83,7 +84,7 @@ pub async fn claim_output(
     let place = output.object(&format!("_millwork/states/{:08}", claims.saturating_add(1)))?;
     anyhow::ensure!(
         storage.write_once(&place, state.as_bytes()).await?,
-        "another state has just claimed `{output}` (`{place}`): start it again to see which"
+        "another process has claimed `{output}` for its state at the same moment (`{place}`): let only one state write there, then start again"
     );
     Ok(adopted)
 }
@@ -96,7 +97,13 @@ async fn last_claim(storage: &Storage, output: &Location) -> anyhow::Result<(Opt
         Some(object) => Some(String::from_utf8_lossy(&storage.read(&object.uri).await?).into_owned()),
         None => None,
     };
-    Ok((owner, last.and_then(|key| key.rsplit('/').next()?.parse().ok()).unwrap_or(0)))
+    let number = |key: &String| {
+        let number = key.rsplit('/').next().and_then(|name| name.parse().ok());
+        number.with_context(|| {
+            format!("`{key}` below `_millwork/states/` of `{output}` is no number of a claim: move it away")
+        })
+    };
+    Ok((owner, last.map(number).transpose()?.unwrap_or(0)))
 }
 
 fn unknown_output(output: &Location, manifests: usize) -> anyhow::Error {
@@ -116,9 +123,8 @@ fn unknown_output(output: &Location, manifests: usize) -> anyhow::Error {
 /// the state calls this.
 async fn identity(store: &dyn TrackingStore) -> anyhow::Result<String> {
     let notes = store.notes(STATE.0, Utc::now()).await?;
-    let known = notes.iter().find(|note| note.name == STATE.1).and_then(|note| note.value.as_str());
-    if let Some(known) = known {
-        return Ok(known.to_owned());
+    if let Some(known) = notes.iter().find(|note| note.name == STATE.1) {
+        return known.value.as_str().map(str::to_owned).context("the identity of the state is no text");
     }
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
@@ -226,7 +232,7 @@ fn parts_of<'a>(manifest: &Manifest, layout: &OutputLayout, outputs: &'a BTreeMa
         let parts: Vec<&Object> = from.filter(|(key, _)| is_part(key)).map(|(_, object)| object).collect();
         (!parts.is_empty()).then_some(parts)
     };
-    (1..MAX_GENERATIONS).rev().find_map(of_generation).unwrap_or_default()
+    (1..=MAX_GENERATIONS).rev().find_map(of_generation).unwrap_or_default()
 }
 
 async fn adopt_one(
@@ -257,7 +263,8 @@ async fn adopt_one(
     let commit = Commit { manifest_id: id.clone(), attempt, record };
     anyhow::ensure!(
         store.commit(&commit, &serde_json::to_value(&result)?, Utc::now()).await?,
-        "another attempt has won"
+        "another process has committed manifest `{}` meanwhile",
+        commit.manifest_id
     );
     Ok(store.complete(&id, Utc::now()).await?)
 }

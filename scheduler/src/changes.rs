@@ -2,8 +2,7 @@
 
 use crate::commit::RunResult;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, ManifestId};
-use millwork_tracking::RunState;
+use millwork_manifest::{Failure, ManifestId, RunState};
 use serde::Serialize;
 use std::sync::Arc;
 

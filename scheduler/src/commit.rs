@@ -28,7 +28,7 @@ use millwork_manifest::{InvalidUri, Manifest, ObjectUri};
 #[cfg(doc)]
 use millwork_storage::StorageError;
 use millwork_storage::{Location, StagedFile, Staging, Storage, StorageResult};
-use millwork_tracking::AttemptWork;
+use millwork_tracking::{AttemptWork, Commit, Run, TrackingError, TrackingResult};
 use serde::{Deserialize, Serialize};
 
 /// Everything needed to finish the publication of an attempt.
@@ -45,6 +45,14 @@ pub(crate) struct CommitRecord {
     replaces: Vec<ObjectUri>,
     /// Ledger: for each file of the manifest, the number of its lines and their results.
     pub(crate) ledger: Vec<FileLedger>,
+}
+
+impl CommitRecord {
+    /// Decodes the record of a commit.
+    pub(crate) fn of(commit: &Commit) -> TrackingResult<Self> {
+        let corrupt = |e: serde_json::Error| TrackingError::Corrupt { what: "commit record", value: e.to_string() };
+        serde_json::from_str(&commit.record).map_err(corrupt)
+    }
 }
 
 /// Result of a committed run.
@@ -98,6 +106,15 @@ pub struct RunResult {
 }
 
 impl RunResult {
+    /// Decodes the result of a run; `None` if it has none.
+    pub fn of(run: &Run) -> TrackingResult<Option<Self>> {
+        let corrupt = |e: serde_json::Error| TrackingError::Corrupt {
+            what: "result of a run",
+            value: format!("{}: {e}", run.manifest_id),
+        };
+        run.result.as_ref().map(Self::deserialize).transpose().map_err(corrupt)
+    }
+
     /// Adds the accounts of the attempt that produced the result.
     pub(crate) fn account(&mut self, attempt: u32, work: AttemptWork, tasks: &[TaskNow]) {
         let in_bucket = |uri: &str| uri.starts_with("s3://");

@@ -8,6 +8,7 @@
 
 use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
+use millwork_cluster::SILENCE;
 use millwork_manifest::{effective_user, words_of_system};
 use millwork_storage::{Location, create_directories};
 use millwork_tracking::{Lead, Lock, LockStore, TrackingError, TrackingResult, TrackingStore, open_lock};
@@ -17,10 +18,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Time for which the lock is held without being renewed, in seconds.
-const TTL_SECONDS: i64 = 8;
-/// Interval between renewals of the lock, a quarter of its expiry time.
-const RENEW: std::time::Duration = std::time::Duration::from_secs(2);
+/// Time for which the lock is held without being renewed, in seconds: 8, as long as executors wait for a silent scheduler before they
+/// turn to another.
+const TTL_SECONDS: i64 = SILENCE.as_secs() as i64;
+/// Interval between renewals of the lock: 2 s, a quarter of its expiry time.
+const RENEW: std::time::Duration = std::time::Duration::from_secs(SILENCE.as_secs() / 4);
 /// Interval at which a standby tries to take the lock.
 const TRY: std::time::Duration = std::time::Duration::from_millis(500);
 

@@ -14,6 +14,7 @@ mod changes;
 mod commit;
 mod cost;
 mod doctor;
+mod documents;
 mod engine;
 mod forecast;
 mod intake;

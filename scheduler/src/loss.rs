@@ -22,7 +22,7 @@
 use crate::commit::CommitRecord;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
 use millwork_storage::{Storage, StorageError, StorageResult};
-use millwork_tracking::{Commit, CommitStore, Replaced, TrackingError, TrackingResult};
+use millwork_tracking::{CommitStore, Replaced, TrackingError, TrackingResult};
 
 /// Reason why the remaining files of lost outputs cannot be withdrawn now.
 #[derive(Debug, thiserror::Error)]
@@ -33,19 +33,13 @@ pub(crate) enum TakeBackError {
     Storage(#[from] StorageError),
 }
 
-/// Decodes the record of a commit.
-pub(crate) fn record_of(commit: &Commit) -> TrackingResult<CommitRecord> {
-    let corrupt = |e: serde_json::Error| TrackingError::Corrupt { what: "commit record", value: e.to_string() };
-    serde_json::from_str(&commit.record).map_err(corrupt)
-}
-
 /// Withdraws the remaining files of outputs that were given up.
 pub(crate) async fn take_back_superseded(
     store: &dyn CommitStore,
     storage: &Storage,
     id: &ManifestId,
 ) -> Result<(), TakeBackError> {
-    let superseded = |replaced: &Replaced| replaced.is_superseded.then(|| record_of(&replaced.commit));
+    let superseded = |replaced: &Replaced| replaced.is_superseded.then(|| CommitRecord::of(&replaced.commit));
     let replaced = store.replaced(id).await?;
     let records = replaced.iter().filter_map(superseded).collect::<TrackingResult<Vec<_>>>()?;
     if records.is_empty() {

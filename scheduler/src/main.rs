@@ -121,7 +121,7 @@ async fn lead(
             anyhow::bail!("another scheduler runs the manifests now: start this one again to stand by")
         }
         () = scheduler.stopped().cancelled() => {
-            anyhow::bail!("the scheduler broke off, for the reason above: start it again to go on")
+            anyhow::bail!("the scheduler stopped for the reason above: start it again, and it continues")
         }
     }
 }

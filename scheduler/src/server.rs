@@ -1,7 +1,8 @@
 //! The HTTP API of a process and its pages, from the first request to the last.
 
 use crate::access::OwnerToken;
-use crate::api::{Access, HttpDoor, Places, Presence, Pulse, Tokens, router};
+use crate::api::permits::Bounds;
+use crate::api::{Access, HttpDoor, Places, Presence, Pulse, Tokens, leave, router};
 use crate::service::Service;
 use crate::ui::{PagePaths, routers};
 use millwork_net::{ConnectionLimits, HttpServer};
@@ -21,6 +22,7 @@ pub struct ApiServer {
     owner: Option<OwnerToken>,
     access: Access,
     threads: Threads,
+    service: Service,
 }
 
 /// The threads of the API, apart from those that plan and commit runs, so that a request does not wait for a run's plan to
@@ -71,14 +73,16 @@ impl ApiServer {
         let stop = CancellationToken::new();
         let (presence, pulse) = (Presence::new(listener.local_addr()?), Pulse::start());
         let base = PagePaths::new(options.http_base_path, access.clone());
-        let pages = routers(access.clone(), &base);
+        let bounds = Bounds::new(service.clone());
+        let pages = routers(access.clone(), &base, bounds.clone());
         let (threads, listener) = (Threads::start()?, listener.into_std()?);
         let server = threads.host(|| {
             let told = (presence, pulse, prices);
-            let routes = router(service, access.clone(), Places::new(limits), stop.clone(), told, pages)?;
+            let routes =
+                router(service.clone(), access.clone(), Places::new(limits), stop.clone(), told, bounds, pages)?;
             anyhow::Ok(HttpServer::start(TcpListener::from_std(listener)?, base.wrap(routes), limits, tls))
         })?;
-        Ok(Self { stop, server, owner, access, threads })
+        Ok(Self { stop, server, owner, access, threads, service })
     }
 
     /// Path of a one-time link, valid for a limited time, that signs in the user who started the process. `None` if
@@ -93,6 +97,7 @@ impl ApiServer {
         drop(self.owner);
         self.stop.cancel();
         self.server.shut_down().await;
+        leave(&self.service).await;
         drop(self.threads);
     }
 }

@@ -2,22 +2,23 @@
 //! notified as well.
 
 use crate::changes::{Change, EndedRun};
+use crate::commit::CommitRecord;
 use crate::loss::{self, TakeBackError};
 use crate::read_places::ReadPlaces;
 use crate::refresh;
 use crate::shell::Scheduler;
-use crate::why::{About, Inspector};
+use crate::why::{About, Inspector, looks};
 use chrono::Utc;
 use millwork_api::{Action, RunProgress, Setting};
-use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
+use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri, RunState};
 use millwork_net::CertificatesInUse;
 use millwork_storage::{Places, SecondName, Storage, StorageError, bucket_and_key};
 use millwork_tracking::{
-    Commit, QueuedManifest, Run, RunState, TrackedFile, TrackingError, TrackingResult, TrackingStore, can_return,
+    Commit, QueuedManifest, Run, TrackedFile, TrackingError, TrackingResult, TrackingStore, can_return,
 };
 use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
-use tokio::sync::{Mutex, broadcast, mpsc};
+use tokio::sync::{Mutex, Semaphore, broadcast, mpsc};
 
 /// Advice if an output cannot be checked.
 const MENDED: &str = "ask again once that is mended";
@@ -79,6 +80,8 @@ pub struct Service {
     about: Arc<About>,
     certificates: CertificatesInUse,
     register_turn: Arc<Mutex<()>>,
+    /// Permits for diagnoses.
+    looks: Arc<Semaphore>,
 }
 
 impl Service {
@@ -95,6 +98,7 @@ impl Service {
             about: Arc::default(),
             certificates: CertificatesInUse::default(),
             register_turn: Arc::default(),
+            looks: looks(),
         }
     }
 
@@ -120,7 +124,8 @@ impl Service {
         let ReadPlaces { input, mended, .. } = (*self.places).clone();
         let (store, about, leader) = (self.store.clone(), self.about.clone(), self.leader().cloned());
         let (storage, certificates) = (self.storage.clone(), self.certificates.clone());
-        Inspector { store, storage, input: Some(input), mended, about, leader, certificates }
+        let looks = self.looks.clone();
+        Inspector { store, storage, input: Some(input), mended, about, leader, certificates, looks }
     }
 
     /// The storage that is read and written.
@@ -286,7 +291,7 @@ impl Service {
     /// The loss of a committed output; refused if nothing is lost.
     async fn loss_of(&self, id: &ManifestId, commit: &Commit, needs_input: bool) -> TrackingResult<StorageError> {
         let refused = |found: String, wanted| TrackingError::Conflict { manifest_id: id.to_string(), found, wanted };
-        let lost = match loss::check_there(&self.storage, loss::record_of(commit)?).await {
+        let lost = match loss::check_there(&self.storage, CommitRecord::of(commit)?).await {
             Err(error) if error.is_lost() => error,
             Err(error) => return Err(refused(format!("committing, and cannot be looked at: {error}"), MENDED)),
             Ok(()) => return Err(refused(RunState::Committing.to_string(), NOT_LOST)),

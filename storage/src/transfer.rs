@@ -97,7 +97,8 @@ impl ObjectReader {
         Self::begin(storage, (uri, etag, size_bytes), range, (first_bytes, 1))
     }
 
-    /// Begins to read an object of this address, entity tag and size, with requests for so many bytes first, and so many ahead.
+    /// Begins to read an object of this address, entity tag and size: the first request has `first_bytes`, and `ahead` requests are sent at
+    /// once.
     fn begin(
         storage: &Storage,
         (uri, etag, size_bytes): (&ObjectUri, &str, u64),

@@ -1,7 +1,9 @@
 //! Bad input gets an error that names the file, and costs no other file anything.
 
 use crate::place::{Done, Place, binary};
-use std::process::Command;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 #[test]
 fn refused_files_are_moved_by_date_and_reason() {
@@ -297,4 +299,40 @@ fn damaged_files_of_one_manifest_are_found_together() {
     files.arg(format!("sqlite:{}", place.path("out/_millwork/state.db").display()));
     let known = Done::of(files.output().unwrap());
     assert_eq!(known.stdout.matches("cannot be decompressed as gzip").count(), 9, "{} {}", known.stdout, known.stderr);
+}
+
+/// The owner of a file keeps others from opening it as long as he pleases (`F_SETLEASE`): it alone fails, as one that cannot be read.
+#[test]
+fn a_file_under_a_lease_holds_up_no_other() {
+    let place = Place::new();
+    place.input("2025-12-23-good.ndjson", "{\"a\": 1}\n");
+    let held = place.input("2025-12-23-held.ndjson", "{\"a\": 2}\n");
+    let hold = "import fcntl, os, signal, sys, time\n\
+                signal.signal(signal.SIGIO, signal.SIG_IGN)\n\
+                held = os.open(sys.argv[1], os.O_WRONLY)\n\
+                fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
+                print('held', flush=True)\n\
+                time.sleep(600)";
+    let mut holder = Command::new("python3");
+    let mut holder = Held(holder.args(["-c", hold]).arg(&held).stdout(Stdio::piped()).spawn().unwrap());
+    let mut said = [0; 4];
+    holder.0.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+    let started = Instant::now();
+    let done = Done::of(place.run_command(&[]).output().unwrap());
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}: {}", started.elapsed(), done.stderr);
+    assert_eq!((done.code, &done.json()["rows"]), (Some(1), &1.into()), "{}", done.stderr);
+    let failed = done.json()["failed"].clone();
+    assert!(failed.to_string().contains("held.ndjson") && !failed.to_string().contains("good.ndjson"), "{failed}");
+    drop(holder);
+    assert_eq!(place.run_well(&[])["rows"], 1, "once it can be read");
+}
+
+/// Process that is ended with the test.
+struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -3,8 +3,9 @@
 use crate::cluster::{Cluster, free_port, manifest};
 use crate::place::{PATIENCE, Place, Running, binary, start, wait_until};
 use millwork_net::raise_descriptor_limit;
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,23 @@ fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
+}
+
+/// Connection from an address of loopback, of which any user of the machine has sixteen million.
+fn connect_from(last: u8, port: u16) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends a request on a connection, and returns the beginning of the answer, or nothing if the connection was closed.
+fn ask_on(stream: &mut TcpStream, request: &str) -> String {
+    let mut answer = [0; 4096];
+    let read = stream.write_all(request.as_bytes()).and_then(|()| stream.read(&mut answer)).unwrap_or(0);
+    String::from_utf8_lossy(&answer[..read]).into_owned()
 }
 
 /// Connections to a port that say this, and are kept.
@@ -95,6 +113,56 @@ fn half_sign_ins_keep_out_nobody_who_shows_a_token() {
         assert!((0..5).all(|_| asked().is_some_and(|(status, _)| status == 200)), "it asks with a token");
         drop(half);
     }
+}
+
+/// Connections of few addresses, which have asked once and stay, do not have a newcomer closed before its first request.
+#[test]
+fn idle_connections_of_strangers_keep_out_nobody_who_takes_his_time() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, "out", 0, &["--http-max-connections", "32"]);
+    let port = cluster.http_port();
+    let health = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let idle = |last: u8| {
+        let mut stream = connect_from(last, port);
+        assert!(ask_on(&mut stream, health).starts_with("HTTP/1.1 200"));
+        stream
+    };
+    let kept: Vec<_> = [2, 3].into_iter().flat_map(|last| (0..16).map(move |_| last)).map(idle).collect();
+    for delay in [0, 30, 300] {
+        let mut newcomer = connect_from(4, port);
+        let flood: Vec<_> = (0..64).map(|n| connect_from(2 + n % 2, port)).collect();
+        std::thread::sleep(Duration::from_millis(delay));
+        let answer = ask_on(&mut newcomer, health);
+        assert!(answer.starts_with("HTTP/1.1 200"), "after {delay} ms: `{answer}`");
+        drop(flood);
+    }
+    drop(kept);
+}
+
+/// Strangers who sign in slowly keep out nobody who sends all of his sign-in.
+#[test]
+fn half_sign_ins_keep_nobody_from_signing_in() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, "out", 0, &[]);
+    let port = cluster.http_port();
+    let head = "POST /ui/sign-in HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: same-origin\r\n\
+                content-type: application/x-www-form-urlencoded\r\n";
+    let begin = |last: u8| {
+        let mut stream = connect_from(last, port);
+        stream.write_all(format!("{head}content-length: 100\r\n\r\nt").as_bytes()).unwrap();
+        stream
+    };
+    let half: Vec<_> = [2, 3].into_iter().flat_map(|last| (0..32).map(move |_| last)).map(begin).collect();
+    let token = std::fs::read_to_string(place.token_file(port)).unwrap();
+    let form = format!("token={token}");
+    let answer = ask_on(&mut connect_from(4, port), &format!("{head}content-length: {}\r\n\r\n{form}", form.len()));
+    assert!(answer.starts_with("HTTP/1.1 303") && answer.contains("set-cookie: "), "{answer}");
+    let page = ask_on(&mut connect_from(4, port), "GET /ui/sign-in HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    let long = "a".repeat(9 << 10);
+    let refused = ask_on(&mut connect_from(4, port), &format!("{head}content-length: {}\r\n\r\n{long}", long.len()));
+    assert!(refused.starts_with("HTTP/1.1 413") && refused.contains("8192 bytes"), "{refused}");
+    drop(half);
 }
 
 #[test]

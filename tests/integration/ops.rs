@@ -263,6 +263,29 @@ fn wanted(port: u16) -> Option<i64> {
     })
 }
 
+/// Connections that ask nothing, of several addresses, do not close the port to an autoscaler.
+#[test]
+fn silent_autoscalers_keep_none_out() {
+    let place = Place::new();
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let _cluster = Cluster::start(&place, "out", 0, &["--scaler-listen", &listen]);
+    wait_until("it answers", || wanted(port) == Some(0));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let silent: Vec<Channel> = runtime.block_on(async {
+        let mut silent = Vec::new();
+        for n in 0..80_u8 {
+            let address = std::net::IpAddr::from([127, 0, 0, 2 + n % 8]);
+            let endpoint = Channel::from_shared(format!("http://{listen}")).unwrap().local_address(Some(address));
+            silent.extend(endpoint.connect().await.ok());
+        }
+        silent
+    });
+    assert_eq!(silent.len(), 80, "each is taken, if need be in the place of another");
+    assert_eq!(wanted(port), Some(0));
+    drop((silent, runtime));
+}
+
 #[test]
 fn a_fleet_of_none_is_woken_by_a_scheduler_that_knows_nothing_yet() {
     let place = Place::new();

@@ -317,7 +317,7 @@ async fn a_queued_run_waits_for_a_scheduler_a_turn_or_a_time() {
     is(&world.day().await, Code::NoLeader, "2 of 2 runs");
     world.lead();
     is(&world.run(&second).await, Code::Queued, "place 2; 8 B are before it");
-    is(&world.day().await, Code::Queued, "2 of 2 runs have not ended");
+    is(&world.day().await, Code::Queued, "2 of 2 runs still open");
     let lock = world.store.lock("LOCK#runs", "host-3", Duration::zero(), DateTime::UNIX_EPOCH).await.unwrap().unwrap();
     let attempt = world.store.start_attempt(&first, &lock, world.now).await.unwrap();
     let later = world.now + Duration::seconds(38);

@@ -1,14 +1,16 @@
 """One action by page, command and API: the same plan, the same result, the same note."""
 
+import html
 import json
 import os
+import re
 import subprocess
 import urllib.parse
 
 from test_actions import fail_one
 from test_sign_in import FORM, Session
 
-from conftest import BIN, run_in
+from conftest import BIN, all_pages, run_in
 
 # Parts of a plan that tell of the one who asked, not of what was asked.
 OWN = {"id", "created_at", "valid_until", "applied_at", "via", "actor", "select"}
@@ -78,3 +80,26 @@ def test_an_action_has_one_result_and_one_note_by_page_command_and_api(up):
     assert first["action"] == "retry" and all(other == first for other in others), notes
     for run in runs:
         up.until(lambda run=run: up.api(f"/api/v1/runs/{run}")["attempts"] == 2)
+
+
+def test_the_command_that_a_page_names_says_what_the_page_shows(browser, up):
+    """Each is run by a shell, as it is copied from the page."""
+    filtered = [
+        "/ui/runs?state=failed,cancelled&class=input&date=2025-12-19&q=2025-12-19-batch",
+        "/ui/files?state=quarantined&date=2025-12-23&prefix=file:///it's%20a%20$place",
+        "/ui/quarantine?date=2025-12-23&reason=too-small",
+    ]
+    environment = {**os.environ, "PATH": f"{BIN.parent}:{os.environ['PATH']}", "MILLWORK_SCHEDULER": up.base, "MILLWORK_TOKEN": up.token()}
+    named = {}
+    for path in [*filtered, *all_pages(up)]:
+        found = re.search(r'<code id="command">(.*?)</code>', browser.page.request.get(up.pages + path).text())
+        if found:
+            named[path] = html.unescape(found[1])
+    assert len(named) > 20
+    assert named[filtered[0]] == "millwork runs list --state 'failed,cancelled' --date 2025-12-19 --failure-class input --prefix 2025-12-19-batch"
+    assert named[filtered[2]] == "millwork files list --state quarantined --date 2025-12-23 --refused-for too-small"
+    for path, words in named.items():
+        done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, env=environment, timeout=60, stdin=subprocess.DEVNULL)
+        # A doctor that finds something, and a file or date of which nothing is known, end with 1.
+        is_finding = "doctor" in words or "/ui/file?" in path or "/ui/dates/" in path
+        assert done.returncode == 0 or is_finding and done.returncode == 1, (path, words, done.stderr)

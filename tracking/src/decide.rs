@@ -2,7 +2,7 @@
 
 use crate::{FoundFile, Overwrites, Tracked, TrackedFile};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{FileState, QuarantineReason, is_restored};
+use millwork_manifest::{BY_OPERATOR, FileState, QuarantineReason, is_restored};
 
 /// Timeline text for a failed file that was taken back.
 pub(crate) const TAKEN_BACK: &str = "taken back";
@@ -14,10 +14,6 @@ const ACCEPTED: &str = "accepted by the rules of now, with the same content";
 const FOUND_AGAIN: &str = "found again, with the same content";
 /// Timeline text for a file from a manifest without entity tags, whose content is known now.
 const FIRST_SEEN: &str = "found; its content was not known before";
-
-/// Reason of a file that an operator refused: it stays refused in every listing, until its content changes or an
-/// operator takes it back.
-pub const BY_OPERATOR: &str = "by-operator";
 
 /// Change to the record of a known file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

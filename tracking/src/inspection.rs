@@ -3,7 +3,7 @@
 use crate::{TrackedFile, TrackingResult};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{FileState, ManifestId, ObjectUri, RunState};
+use millwork_manifest::{BatchCaps, FileRules, FileState, ManifestId, MissingDate, ObjectUri, RunState};
 use serde::{Deserialize, Serialize};
 
 /// Limit of the builders in a listing: 200, those with the latest heartbeats.
@@ -71,6 +71,42 @@ pub struct BuilderAbout {
     pub queue_url: Option<String>,
     /// URL of the dead-letter queue.
     pub dead_letter_queue_url: Option<String>,
+}
+
+impl BuilderAbout {
+    /// A builder that judges files by these rules, and groups them by these limits.
+    pub fn judging(rules: &FileRules, caps: &BatchCaps) -> Self {
+        // Names each rule, so that a new one cannot be left out.
+        let FileRules { expected_file_size_mb, size_tolerance_percent, missing_date } = *rules;
+        let BatchCaps { max_bytes, max_files, max_wait_seconds } = *caps;
+        Self {
+            max_files: max_files as u64,
+            max_bytes,
+            max_wait_seconds,
+            expected_file_size_mb,
+            size_tolerance_percent,
+            dates_missing_ones_today: missing_date == MissingDate::Today,
+            ..Self::default()
+        }
+    }
+
+    /// Rules by which it judges files.
+    pub fn rules(&self) -> FileRules {
+        FileRules {
+            expected_file_size_mb: self.expected_file_size_mb,
+            size_tolerance_percent: self.size_tolerance_percent,
+            missing_date: if self.dates_missing_ones_today { MissingDate::Today } else { MissingDate::Quarantine },
+        }
+    }
+
+    /// Limits by which it groups them.
+    pub fn caps(&self) -> BatchCaps {
+        BatchCaps {
+            max_bytes: self.max_bytes,
+            max_files: usize::try_from(self.max_files).unwrap_or(usize::MAX),
+            max_wait_seconds: self.max_wait_seconds,
+        }
+    }
 }
 
 impl BuilderNote {

@@ -21,7 +21,6 @@ mod types;
 mod wishes;
 
 pub use audit::{AuditEntry, AuditFilter, MAX_RECORD_BYTES, PlanRecord, Via};
-pub use decide::BY_OPERATOR;
 pub use dynamodb::{
     DynamoStore, IndexDefinition, TableDefinition, TableNames, create_table, create_tables, table_definitions,
 };
@@ -31,7 +30,6 @@ pub use inspection::{
     QueueAhead, RunSeen, StateChange, StateChanged, StoreFault,
 };
 pub use life::can_return;
-pub use millwork_manifest::RunState;
 pub use numbers::{AttemptStep, AttemptWork, Capacity, DateTotals, FileTotal, Note, RunSummary, Sample, Span};
 pub use open::open;
 pub use requests::describe_metrics;

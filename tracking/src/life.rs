@@ -3,9 +3,9 @@
 //! Each function returns the run after an operation, or that it stays unchanged, or refuses the operation. A repeated
 //! operation leaves the run unchanged.
 
-use crate::{Attempt, AttemptWork, Run, RunState, RunSummary, TrackedFile, TrackingError, TrackingResult};
+use crate::{Attempt, AttemptWork, Run, RunSummary, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, FailureClass, FileState, ManifestId};
+use millwork_manifest::{Failure, FailureClass, FileState, ManifestId, RunState};
 
 /// Result of an operation, with the changed run, if it changes.
 pub(crate) type Decided<T> = TrackingResult<(T, Option<Run>)>;

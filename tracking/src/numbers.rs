@@ -3,9 +3,8 @@
 //! No decisions depend on them. Totals of dates are updated as files and runs change, in SQLite in the same
 //! transaction, and can be recounted.
 
-use crate::RunState;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::FileState;
+use millwork_manifest::{FileState, RunState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -53,12 +53,12 @@ struct AwsOptions {
     #[arg(long, value_name = "NAME")]
     prefix: Option<String>,
 
-    /// Keys of input begin with this; other objects of the input bucket are not told of and do not expire
+    /// Key prefix of the input; other objects of the input bucket send no events, and do not expire
     #[arg(long, value_name = "KEYPREFIX", default_value = "", hide_default_value = true)]
     input_prefix: String,
 
-    /// Delete input after so many days, 0 for never [default: 7]. A bucket that holds objects already gets this only if
-    /// it is said
+    /// Days after which input is deleted, 0 for never [default: 7]. A bucket that already holds objects gets this rule
+    /// only if the option is given
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(0..=3650))]
     expire_input_days: Option<u16>,
 

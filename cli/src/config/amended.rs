@@ -67,7 +67,8 @@ impl Amended {
         T::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
     }
 
-    /// Removes the subject of an error. Returns false if that is impossible, which ends the search.
+    /// Changes the command line or the command so that this error does not occur again: removes an option, or adds a stand-in for a missing
+    /// one. Returns false if that is impossible, which ends the search.
     fn amend(&mut self, error: &clap::Error, command: &Command) -> bool {
         let longs = longs_of(error);
         match error.kind() {

@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::TaskHost;
-use millwork_manifest::{Flush, ManifestId, ObjectUri};
+use millwork_manifest::{Flush, ManifestId, ObjectUri, RunState};
 use millwork_manifest_builder::Builder;
 use millwork_scheduler::{Change, EndedRun, Scheduler};
 use millwork_storage::Location;
-use millwork_tracking::{RunCount, RunState, TrackingStore};
+use millwork_tracking::{RunCount, TrackingStore};
 use signal_hook_tokio::Signals;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ impl Rounds<'_> {
                 }
                 _ = self.signals.next() => break,
                 () = self.scheduler.deposed().cancelled() => anyhow::bail!("another process runs the manifests of this state now"),
-                () = self.scheduler.stopped().cancelled() => anyhow::bail!("it broke off, for the reason above: run it again to go on"),
+                () = self.scheduler.stopped().cancelled() => anyhow::bail!("the scheduler stopped for the reason above: run it again, and it continues"),
                 _ = tick.tick() => {
                     bar.set_position((self.host.read_bytes() - before).min(all));
                     bar.set_message(format!("{} to go", count(self.left.runs, "manifest")));

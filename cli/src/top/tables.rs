@@ -275,7 +275,7 @@ fn of_executor(executor: &Executor, now: DateTime<Utc>) -> Row {
     let machine = if executor.machine.is_empty() { &executor.host } else { &executor.machine };
     let cells = vec![
         executor.id.clone(),
-        format!("{}/{}", executor.tasks, executor.vcores),
+        format!("{}/{}", executor.slots_used(), executor.vcores),
         rate(executor.bytes_per_second),
         memory.unwrap_or_default(),
         machine.clone(),

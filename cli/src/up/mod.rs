@@ -274,7 +274,7 @@ async fn watch(feed: Feed, demo: Option<Demo>, scheduler: &Scheduler, stop: &Can
         () = async { match demo { Some(demo) => demo.work().await, None => std::future::pending().await } } => {}
         () = stop.cancelled() => {}
         () = scheduler.deposed().cancelled() => anyhow::bail!("another process runs the manifests of this state now"),
-        () = scheduler.stopped().cancelled() => anyhow::bail!("it broke off, for the reason above: start it again to go on"),
+        () = scheduler.stopped().cancelled() => anyhow::bail!("the scheduler stopped for the reason above: start it again, and it continues"),
     }
     Ok(())
 }

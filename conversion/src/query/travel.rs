@@ -1,19 +1,24 @@
 //! Check that executors can decode a plan, made before any is sent: the plan is encoded and decoded as for an executor.
 
 use crate::codec::MillworkCodec;
+use crate::host::TaskHost;
 use crate::source::{as_scan, scan_exec};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
+use millwork_storage::Storage;
 use std::sync::{Arc, LazyLock};
 
-/// The functions that an executor has.
-pub(super) static EXECUTOR: LazyLock<SessionContext> = LazyLock::new(SessionContext::new);
+/// Session with what an executor has: the functions, and a host.
+pub(super) static EXECUTOR: LazyLock<SessionContext> = LazyLock::new(|| {
+    let host = TaskHost::new("planner".to_owned(), 1, Storage::default());
+    SessionContext::new_with_config(SessionConfig::new().with_extension(host))
+});
 
 /// Refuses a plan that executors cannot decode, and names the expression at fault.
 pub(super) fn check_travels(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {

@@ -43,7 +43,7 @@ pub(super) async fn run_task(
     let counters = context.session_config().get_extension::<TaskCounters>().unwrap_or_default();
     let Morsels { plan, source, groups, task } = cut_input(input, partition, options, &counters)?;
     let first = groups.first().and_then(|group| group.first()).map(|range| (range.file, range.start));
-    let mut report = TaskReport { executor: TaskHost::of(context).name().to_owned(), first, ..TaskReport::default() };
+    let mut report = TaskReport { executor: TaskHost::of(context)?.name().to_owned(), first, ..TaskReport::default() };
     let bytes = groups.iter().map(|group| group.iter().map(|range| range.end - range.start).sum()).collect();
     let converted = convert(plan, source.clone(), bytes, (context.clone(), counters), task, options).await;
     let scans = source.take_contexts();
@@ -294,7 +294,7 @@ impl Work {
     ) -> Result<(Self, Vec<mpsc::Receiver<EncodedGroup>>), PartError> {
         let (senders, receivers): (VecDeque<_>, Vec<_>) = bytes.iter().map(|_| mpsc::channel(1)).unzip();
         let lanes = options.lanes.min(threads()).clamp(1, bytes.len().max(1));
-        let host = TaskHost::of(&context);
+        let host = TaskHost::of(&context)?;
         let work = Self {
             scanned: as_scan(&plan).map(|(_, groups)| groups),
             shape: Arc::new(RowGroupShape::new(plan.schema(), options, bytes.len())?),
@@ -333,7 +333,7 @@ async fn or_over<T>(work: &Work, permit: impl Future<Output = Option<T>>) -> Opt
 /// The rows of a morsel.
 fn rows_of(work: &Work, morsel: usize) -> Result<BoxStream<'static, Result<Rows>>> {
     if let Some(groups) = &work.scanned {
-        return Ok(futures::stream::iter(work.source.scan(morsel, groups)).boxed());
+        return Ok(futures::stream::iter(work.source.scan(morsel, groups)?).boxed());
     }
     let batches = work.plan.execute(morsel, work.context.clone())?;
     Ok(batches.map(|batch| Ok(Rows::from_batch(&batch?)?)).boxed())

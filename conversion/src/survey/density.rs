@@ -28,8 +28,8 @@ fn density(sample: &Sample) -> Option<f64> {
 pub(super) struct Densities(HashMap<(u32, u64), f64>);
 
 impl Densities {
-    /// Estimates densities from samples spread over the ranges. All ranges count as equal if any is compressed: stored
-    /// sizes already reflect the density then.
+    /// Estimates densities from samples spread over the ranges. All ranges count as equal if any is compressed, since
+    /// stored sizes then reflect the density, or if the samples differ by less than [`ALIKE`].
     pub(super) fn of(ranges: &[FileRange], samples: &[Sample]) -> Self {
         let of_place = |sample: &Sample| Some(((sample.range.file, sample.range.start), density(sample)?));
         let looked: HashMap<_, _> = samples.iter().filter_map(of_place).collect();

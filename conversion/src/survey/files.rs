@@ -7,7 +7,7 @@ use millwork_storage::{Located, Places, Storage, StorageResult, bucket_and_key};
 use std::io::Read;
 use std::path::PathBuf;
 
-/// Files above this size are read in ranges of about this size.
+/// Size of the ranges in which large files are read: 16 MiB. Files of up to one and a half times as much are read whole.
 pub(crate) const SPLIT_BYTES: u64 = 16 << 20;
 
 /// Bytes at the start of a large file that decide whether it is NDJSON: 256 KiB, as in the scan.

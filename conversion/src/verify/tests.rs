@@ -1,12 +1,13 @@
 //! Tests with task files that were modified after they were reported, and reports that differ from their files.
 
 use super::*;
+use crate::host::tests::hosted;
 use crate::judge::Verdict;
 use crate::options::ConversionOptions;
 use crate::plan::tests::{manifest_of, surveyed_files};
-use crate::plan::{Capacity, PlannedAttempt, plan_attempt};
+use crate::plan::{PlannedAttempt, plan_attempt};
 use crate::query::Query;
-use datafusion::execution::TaskContext;
+use crate::sizing::Capacity;
 use futures::TryStreamExt;
 use millwork_storage::{Location, Staging, StagingArea};
 use std::fs;
@@ -37,7 +38,7 @@ async fn attempt(manifest_id: &str, files: &[&str], query: Query) -> Attempt {
     let planned = plan_attempt(&manifest, &survey, survey.columns(), place, &options, capacity).await.unwrap();
     let mut reports = Vec::new();
     for partition in 0..planned.plan.properties().partitioning.partition_count() {
-        let rows = planned.plan.execute(partition, std::sync::Arc::new(TaskContext::default())).unwrap();
+        let rows = planned.plan.execute(partition, hosted()).unwrap();
         for batch in rows.try_collect::<Vec<_>>().await.unwrap() {
             reports.extend(TaskReport::from_batch(&batch).unwrap());
         }

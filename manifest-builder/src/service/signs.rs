@@ -2,7 +2,6 @@
 
 use crate::builder::Builder;
 use chrono::{DateTime, Utc};
-use millwork_manifest::MissingDate;
 use millwork_tracking::{BuilderAbout, BuilderNote};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -25,16 +24,7 @@ impl Signs {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: mode.to_owned(),
             started_at: Some(builder.now()),
-            max_files: settings.caps.max_files as u64,
-            max_bytes: settings.caps.max_bytes,
-            max_wait_seconds: settings.caps.max_wait_seconds,
-            sweep_interval_seconds: None,
-            wish_interval_seconds: None,
-            expected_file_size_mb: settings.rules.expected_file_size_mb,
-            size_tolerance_percent: settings.rules.size_tolerance_percent,
-            dates_missing_ones_today: settings.rules.missing_date == MissingDate::Today,
-            queue_url: None,
-            dead_letter_queue_url: None,
+            ..BuilderAbout::judging(&settings.rules, &settings.caps)
         };
         Self { builder: builder.clone(), about }
     }
@@ -62,7 +52,9 @@ impl Signs {
     pub(crate) async fn give(&self, now: DateTime<Utc>) {
         let note = match serde_json::to_string(&self.about) {
             Ok(note) => note,
-            Err(error) => return tracing::warn!(%error, "a builder cannot say what it is"),
+            Err(error) => {
+                return tracing::warn!(%error, "the heartbeat cannot be encoded; this builder will count as gone");
+            }
         };
         let sign = BuilderNote { id: self.builder.holder.clone(), seen_at: now, note };
         if let Err(error) = self.builder.store.inspection().note_builder(&sign).await {

@@ -1,6 +1,7 @@
 //! Connections of a server, with their phases.
 
-use super::limits::{ConnectionLimits, network};
+use super::limits::ConnectionLimits;
+use crate::crowd::{Candidate, network, to_go};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,7 @@ const ONE_REQUEST: Duration = Duration::from_secs(120);
 const LAST_BYTES: Duration = Duration::from_secs(5);
 
 /// Phase of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// No request has been received yet.
     Silent,
@@ -89,8 +90,8 @@ impl Connections {
         Arc::new(Self { limits, known: Mutex::default() })
     }
 
-    /// Makes room for a new connection, if necessary by ending the one that has been silent for longest. `None` if
-    /// there is none: the new one is then to be closed. Also tells whether another had to be ended.
+    /// Makes room for a new connection, if necessary by ending one without a request. `None` if there is none: the new
+    /// one is then to be closed. Also tells whether another had to be ended.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> (Option<Ticket>, bool) {
         let network = network(address);
         let mut known = self.lock();
@@ -98,8 +99,8 @@ impl Connections {
         let is_full = known.connections.len() >= self.limits.in_all;
         let is_crowded = of_one >= self.limits.of_one;
         let has_room = match (is_crowded, is_full) {
-            (true, _) => known.end_oldest(Some(network)),
-            (false, true) => known.end_oldest(None),
+            (true, _) => known.end_one(Some(network)),
+            (false, true) => known.end_one(None),
             (false, false) => true,
         };
         if !has_room {
@@ -116,7 +117,7 @@ impl Connections {
 
     /// Ends a connection that can be closed, if there is one: the process has run out of descriptors.
     pub(super) fn make_room(&self) {
-        self.lock().end_oldest(None);
+        self.lock().end_one(None);
     }
 
     /// Ends connections that have exceeded the time limit of their phase.
@@ -143,17 +144,19 @@ impl Connections {
 }
 
 impl Known {
-    /// Ends the connection that has been silent, or else idle, for longest. Returns false if there is none.
-    fn end_oldest(&mut self, network: Option<IpAddr>) -> bool {
+    /// Ends a connection without a request, of this network if one is given, else of the one that has the most of them:
+    /// the one that has been quiet for longest, whether it had a request before or not. A stranger who keeps idle
+    /// connections could otherwise have all newcomers closed before their first request. Returns false if there is none.
+    fn end_one(&mut self, network: Option<IpAddr>) -> bool {
         let of_network = |connection: &Connection| network.is_none_or(|network| connection.network == network);
         let can_go = self.connections.iter().filter(|(_, c)| c.phase.can_go() && of_network(c));
-        let Some(oldest) = can_go.min_by_key(|(_, c)| (c.phase, c.since)).map(|(number, _)| *number) else {
-            return false;
-        };
-        if let Some(connection) = self.remove(oldest) {
+        let candidate =
+            |(number, c): (&u64, &Connection)| Candidate { number: *number, network: c.network, since: c.since };
+        let ended = to_go(can_go.map(candidate)).and_then(|number| self.remove(number));
+        if let Some(connection) = &ended {
             connection.ends.soon.cancel();
         }
-        true
+        ended.is_some()
     }
 
     fn remove(&mut self, number: u64) -> Option<Connection> {
@@ -250,11 +253,22 @@ mod tests {
     }
 
     #[test]
-    fn silent_ones_go_before_idle_ones() {
+    fn idle_ones_of_many_do_not_keep_out_a_newcomer_that_is_still_silent() {
+        let connections = Connections::new(ConnectionLimits { in_all: 6, of_one: 3 });
+        let idle: Vec<_> = [A, A, A, B, B, B].map(|address| admit(&connections, address).unwrap()).into();
+        idle.iter().for_each(|ticket| drop(ticket.begin()));
+        let newcomer = admit(&connections, [127, 0, 0, 3]).unwrap();
+        let flood: Vec<_> = [A, B, A, B, A, B, A, B].map(|address| admit(&connections, address).unwrap()).into();
+        assert!(!newcomer.ends.soon.is_cancelled() && idle.iter().all(|ticket| ticket.ends.soon.is_cancelled()));
+        drop(flood);
+    }
+
+    #[test]
+    fn among_those_of_one_network_the_longest_quiet_goes() {
         let connections = Connections::new(ConnectionLimits { in_all: 2, of_one: 2 });
         let idle = admit(&connections, A).unwrap();
-        drop(idle.begin());
         let silent = admit(&connections, A).unwrap();
+        drop(idle.begin());
         let _third = admit(&connections, A).unwrap();
         assert!(silent.ends.soon.is_cancelled() && !idle.ends.soon.is_cancelled());
     }

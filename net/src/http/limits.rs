@@ -1,7 +1,5 @@
 //! Limits of connections.
 
-use std::net::{IpAddr, Ipv6Addr};
-
 /// Limits of the connections of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
@@ -27,14 +25,6 @@ impl ConnectionLimits {
     }
 }
 
-/// Address by which limits are counted: in IPv6 the /64 network, since a client usually has all of its addresses.
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,13 +34,5 @@ mod tests {
         assert_eq!(ConnectionLimits::within(512, 20_000), ConnectionLimits { in_all: 512, of_one: 256 });
         assert_eq!(ConnectionLimits::within(512, 1024), ConnectionLimits { in_all: 256, of_one: 128 });
         assert_eq!(ConnectionLimits::within(512, 4), ConnectionLimits { in_all: 8, of_one: 4 });
-    }
-
-    #[test]
-    fn addresses_of_one_network_are_one() {
-        let of = |text: &str| network(text.parse().unwrap()).to_string();
-        assert_eq!(of("10.0.0.1"), "10.0.0.1");
-        assert_eq!(of("::ffff:10.0.0.1"), "10.0.0.1");
-        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 }

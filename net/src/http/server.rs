@@ -106,7 +106,7 @@ async fn serve(listener: TcpListener, shared: Shared, connections: Arc<Connectio
             Ok((stream, peer)) => {
                 let (ticket, is_crowded) = connections.admit(peer.ip());
                 if is_crowded && let Some(times) = crowded.happened() {
-                    tracing::warn!(%peer, times, "too many connections: the longest silent are closed");
+                    tracing::warn!(%peer, times, "too many connections: those without a request are closed");
                 }
                 if let Some(ticket) = ticket {
                     requests.spawn(shared.clone().answer(stream, peer, Arc::new(ticket)));

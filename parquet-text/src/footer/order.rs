@@ -139,7 +139,11 @@ impl Order<'_> {
             let moved = |offset: i64| (offset - start as i64).saturating_add(at);
             let (data, dictionary) = (chunk.data_page_offset(), chunk.dictionary_page_offset());
             let builder = chunk.clone().into_builder().set_data_page_offset(moved(data));
-            *chunk = builder.set_dictionary_page_offset(dictionary.map(moved)).set_bloom_filter_offset(None).build()?;
+            *chunk = builder
+                .set_dictionary_page_offset(dictionary.map(moved))
+                .set_bloom_filter_offset(None)
+                .set_bloom_filter_length(None)
+                .build()?;
         }
         let start = chunks.first().map(|chunk| place_of(chunk).0 as i64);
         let builder = group.clone().into_builder().set_column_metadata(chunks);

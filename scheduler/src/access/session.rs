@@ -2,7 +2,7 @@
 //!
 //! The cookie contains the id of the token, not its secret, and is signed with a key of this process and the hash of
 //! the token. It therefore ends with its expiry time, with the token, and with the process. It is not accessible to
-//! scripts. The server stores nothing but one-time sign-in links.
+//! scripts. The server stores nothing but one-time sign-in links, and the sessions that were ended before their time.
 
 use super::Caller;
 use super::below::Below;
@@ -11,7 +11,7 @@ use super::token::SecretHash;
 use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +23,9 @@ const MAX_NOTE_BYTES: usize = 512;
 /// Limit of the unused links per token: a further one replaces the token's oldest, and no other token's. Each takes
 /// about 200 bytes.
 const MAX_LINKS: usize = 8;
+/// Limit of the ended sessions that are remembered, of about 100 bytes each: beyond, those that would end first are
+/// forgotten.
+const MAX_ENDED: usize = 10_000;
 /// Random bytes in a link's code, and in the nonce of a cookie: cannot be guessed.
 const RANDOM_BYTES: usize = 32;
 
@@ -30,6 +33,8 @@ const RANDOM_BYTES: usize = 32;
 pub(crate) struct Sessions {
     key: [u8; 32],
     links: Mutex<VecDeque<Link>>,
+    /// Sessions that somebody has signed out of: nonces of their cookies, with the time at which they end anyway.
+    ended: Mutex<HashMap<String, i64>>,
 }
 
 /// A session that was just created.
@@ -51,7 +56,7 @@ struct Link {
 impl Sessions {
     /// Creates an issuer with a random key, which is lost with the process.
     pub(crate) fn new() -> anyhow::Result<Self> {
-        Ok(Self { key: random()?, links: Mutex::default() })
+        Ok(Self { key: random()?, links: Mutex::default(), ended: Mutex::default() })
     }
 
     /// Duration of a session, in seconds.
@@ -79,6 +84,34 @@ impl Sessions {
         below: Option<&Below>,
         now: DateTime<Utc>,
     ) -> Option<Caller> {
+        let (caller, nonce, _) = self.read(set, note, below, now)?;
+        let is_ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains_key(nonce);
+        (!is_ended).then_some(caller)
+    }
+
+    /// Ends the session of a cookie before its time.
+    pub(crate) fn end(&self, set: &TokenSet, note: &str, below: Option<&Below>, now: DateTime<Utc>) {
+        // Only valid ones are remembered, so that a stranger cannot fill the memory.
+        let Some((_, nonce, expires)) = self.read(set, note, below, now) else { return };
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.len() >= MAX_ENDED {
+            ended.retain(|_, expires| *expires > now.timestamp());
+        }
+        let soonest = ended.iter().min_by_key(|(_, expires)| **expires).map(|(nonce, _)| nonce.clone());
+        if let Some(soonest) = soonest.filter(|_| ended.len() >= MAX_ENDED) {
+            ended.remove(&soonest);
+        }
+        ended.insert(nonce.to_owned(), expires);
+    }
+
+    /// Caller, nonce and end of the session of a cookie, ended or not.
+    fn read<'a>(
+        &self,
+        set: &TokenSet,
+        note: &'a str,
+        below: Option<&Below>,
+        now: DateTime<Utc>,
+    ) -> Option<(Caller, &'a str, i64)> {
         if note.len() > MAX_NOTE_BYTES {
             return None;
         }
@@ -98,7 +131,7 @@ impl Sessions {
             below.is_none_or(|below| below.token == *token)
                 && self.mac(expires, id, nonce, *token).is_some_and(|mac| mac.verify_slice(&signature).is_ok())
         })?;
-        Some(Caller { id: id.into(), role })
+        Some((Caller { id: id.into(), role }, nonce, at))
     }
 
     /// Creates the code of a one-time link that signs in as the sender of the token, within a time limit.
@@ -220,6 +253,23 @@ mod tests {
         assert_eq!(sessions.caller(&TokenSet::default(), &note, None, at(1)), None, "no token");
         assert_eq!(Sessions::new().unwrap().caller(&set, &note, None, at(1)), None, "another process");
         assert!(!note.contains(text.rsplit('_').next().unwrap()), "the secret is not in it");
+    }
+
+    #[test]
+    fn a_session_that_is_ended_stays_so_and_no_other_ends_with_it() {
+        let (set, text, caller) = set_of(Role::Operate);
+        let sessions = Sessions::new().unwrap();
+        let [one, other] = [(); 2].map(|()| sessions.begin(&set, &caller, &text, at(0)).unwrap().note);
+        sessions.end(&set, &one, None, at(1));
+        assert_eq!(sessions.caller(&set, &one, None, at(2)), None);
+        assert_eq!(sessions.caller(&set, &other, None, at(2)), Some(caller.clone()));
+        sessions.end(&set, &other.replace("ana", "bob"), None, at(3));
+        assert_eq!(sessions.ended.lock().unwrap().len(), 1, "only what is signed is remembered");
+        for second in 0..MAX_ENDED as i64 {
+            let note = sessions.begin(&set, &caller, &text, at(10 + second)).unwrap().note;
+            sessions.end(&set, &note, None, at(10 + second));
+        }
+        assert_eq!(sessions.ended.lock().unwrap().len(), MAX_ENDED);
     }
 
     #[test]

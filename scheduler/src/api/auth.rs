@@ -237,11 +237,7 @@ impl Access {
         let caller = self.find_caller(request)?;
         let needed = role_for(request.method(), route);
         if caller.role < needed {
-            let message = format!(
-                "the token `{}` has the role {}; this needs {needed}: ask whoever keeps the scheduler's tokens",
-                caller.id, caller.role
-            );
-            return Err(ApiError::new(ErrorCode::WrongRole, message));
+            return Err(ApiError::wrong_role(&caller, "this", needed));
         }
         Ok(Some(caller))
     }
@@ -276,6 +272,14 @@ impl Access {
         match bearer(headers) {
             Some(shown) => self.0.tokens.current().find(shown, Utc::now()).is_ok(),
             None => self.of_session(headers, below).is_some(),
+        }
+    }
+
+    /// Ends the sessions whose cookies a browser sends.
+    pub(crate) fn end_sessions(&self, headers: &HeaderMap, below: Option<&Below>) {
+        let (set, now) = (self.0.tokens.current(), Utc::now());
+        for note in cookies(headers, &self.0.cookie) {
+            self.0.sessions.end(&set, note, below, now);
         }
     }
 

@@ -3,7 +3,8 @@
 use super::Api;
 use super::error::ApiError;
 use super::extract::{Path, Query};
-use super::run_detail::{known, result_of};
+use super::run_detail::known;
+use crate::commit::RunResult;
 use crate::cost::used as used_by;
 use axum::Json;
 use axum::extract::State;
@@ -28,7 +29,7 @@ pub(super) async fn get_run_cost(
             format!("run `{id}` is {} and has no output: what it took is told once it is committed", run.state);
         ApiError::new(ErrorCode::Conflict, message)
     };
-    let result = result_of(&run)?.ok_or_else(not_committed)?;
+    let result = RunResult::of(&run)?.ok_or_else(not_committed)?;
     let summary = RunSummary {
         input_bytes: result.input_bytes,
         output_bytes: result.output_bytes,

@@ -1,6 +1,7 @@
 //! Errors in the API's common format: `{"error": {"code": "…", "message": "…"}}`.
 
-use crate::intake::ReadError;
+use crate::access::{Caller, Role};
+use crate::documents::ReadError;
 use crate::mended::PutBackError;
 use crate::plans::PlanError;
 use crate::service::SubmitError;
@@ -48,6 +49,15 @@ impl ApiError {
     /// Sets the time after which a retry is worthwhile.
     pub(crate) fn again_after(self, time: Duration) -> Self {
         Self { after: Some(time), ..self }
+    }
+
+    /// Error for something that a caller's role does not allow.
+    pub(crate) fn wrong_role(caller: &Caller, thing: &str, needed: Role) -> Self {
+        let message = format!(
+            "the token `{}` has the role {}; {thing} needs {needed}: ask whoever keeps the scheduler's tokens",
+            caller.id, caller.role
+        );
+        Self::new(ErrorCode::WrongRole, message)
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -186,7 +196,7 @@ impl IntoResponse for ApiError {
 /// Answer for a handler that panicked. The panic message goes only to the log.
 pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    tracing::error!(panic = text.unwrap_or("without a word"), "a request's handler panicked");
+    tracing::error!(panic = text.unwrap_or("no message"), "a request's handler panicked");
     let message = "a defect of Millwork's: the scheduler's log says more";
     ApiError::new(ErrorCode::Bug, message).into_response()
 }
@@ -194,7 +204,7 @@ pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intake::read_manifest;
+    use crate::documents::read_manifest;
     use millwork_storage::{MemoryObjects, StorageError};
 
     #[tokio::test]

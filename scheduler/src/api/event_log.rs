@@ -158,7 +158,7 @@ fn tell_stats(api: &Api, shown: &mut Option<Stats>) {
     if !api.events.has_listeners() {
         return;
     }
-    let now = stats::load_stats(api);
+    let now = stats::latest_stats(api);
     let timeless = Stats { uptime_seconds: 0, runs_counted_at: None, files_counted_at: None, ..now.clone() };
     if shown.replace(timeless.clone()) != Some(timeless) {
         api.events.tell(Topic::Stats, &EventData::Stats(Box::new(now)));

@@ -57,7 +57,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
     }
 }
 
-/// Limit of a body: 1 MiB, except for manifests.
+/// Limit of a body: 1 MiB, except for manifests and mended lines.
 const MAX_BODY_BYTES: usize = 1 << 20;
 /// Time limit for receiving a body: 25 s, enough for 32 MiB at 1.3 MB/s, so that slow senders do not hold a request
 /// slot for long.

@@ -16,7 +16,7 @@ const STORE_TIME: Duration = Duration::from_secs(2);
 /// Age up to which the store's last answer is reused, so that frequent requests query the store at most once a second.
 const STORE_AGE: Duration = Duration::from_secs(1);
 
-/// Pause between two beats of a pulse: 1 s.
+/// Interval at which a task on the observed threads notes that they run: 1 s.
 const BEAT: Duration = Duration::from_secs(1);
 /// Silence after which the threads of a pulse count as stuck: 60 s, many times what a busy machine keeps a task waiting.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -62,7 +62,7 @@ impl Health {
         Self { service, pulse, counting, store: Arc::default() }
     }
 
-    /// Name of a part of the process that has died.
+    /// Reason for which the process must be restarted; `None` while all parts work.
     fn dead(&self) -> Option<&'static str> {
         if self.counting.is_finished() {
             return Some("the task that counts runs and files has ended");

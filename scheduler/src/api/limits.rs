@@ -4,11 +4,12 @@ use super::REQUEST_TIMEOUT;
 use super::auth::peer;
 use super::error::ApiError;
 use crate::access::Caller;
+use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use millwork_api::ErrorCode;
-use millwork_net::{ConnectionLimits, Slots, hold, network};
+use millwork_net::{ConnectionLimits, Crowd, Slots, hold, network};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,13 @@ const REQUESTS_OF_ONE: usize = 8;
 const OF_STRANGERS: usize = 16;
 /// Divisor of the connection limit that gives the limit of unauthenticated requests in progress from one address.
 const OF_ONE_STRANGER: usize = 32;
+/// Limit of the bodies of strangers that are being received, in all and from one network.
+const AWAITED: usize = 32;
+const AWAITED_OF_ONE: usize = 16;
+/// Limit of a stranger's body, in bytes: a token, and a path to return to.
+const MAX_STRANGER_BODY_BYTES: usize = 8 << 10;
+/// Time limit for receiving it.
+const STRANGER_BODY_TIME: Duration = Duration::from_secs(3);
 /// Value of `Retry-After` for a refused request, in seconds.
 const AGAIN_SECONDS: u64 = 1;
 /// Value of `Retry-After` for a refused stream, in seconds: longer than for a request, since streams last.
@@ -55,6 +63,51 @@ impl Places {
     /// Slots for unauthenticated requests, which are separate, so that they cannot block authenticated clients.
     pub(super) fn of_strangers(&self) -> Self {
         Self { requests: self.strangers.clone(), ..self.clone() }
+    }
+}
+
+/// Places for bodies of strangers that are being received. A newcomer always gets one, if necessary another's: half-sent
+/// sign-ins keep out nobody who sends all of his.
+#[derive(Clone)]
+pub(super) struct Awaited(Crowd);
+
+impl Default for Awaited {
+    fn default() -> Self {
+        Self(Crowd::new(AWAITED, AWAITED_OF_ONE))
+    }
+}
+
+/// Receives the whole body of a stranger, within a time limit and to a place that can be taken away, before the request
+/// takes a slot.
+pub(super) async fn receive_body_of_stranger(
+    State(Awaited(crowd)): State<Awaited>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let (place, _) = crowd.enter(peer(&request));
+    let (parts, body) = request.into_parts();
+    let received = tokio::select! {
+        received = tokio::time::timeout(STRANGER_BODY_TIME, to_bytes(body, MAX_STRANGER_BODY_BYTES)) => received,
+        () = place.ended().cancelled() => {
+            let busy = "too many bodies are being received: ask again";
+            return ApiError::wait(Duration::from_secs(AGAIN_SECONDS), ErrorCode::Busy, busy).into_response();
+        }
+    };
+    drop(place);
+    match received {
+        Ok(Ok(body)) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        Ok(Err(_)) => {
+            let message =
+                format!("the body has more than {MAX_STRANGER_BODY_BYTES} bytes, the limit here, or broke off");
+            ApiError::new(ErrorCode::TooLarge, message).into_response()
+        }
+        Err(_) => {
+            let message = format!("the body did not come within {} s", STRANGER_BODY_TIME.as_secs());
+            ApiError::new(ErrorCode::SlowBody, message).into_response()
+        }
     }
 }
 

@@ -4,17 +4,17 @@ use super::Api;
 use super::error::ApiError;
 use super::extract::{Asker, JsonText, Path, Query};
 use super::show;
+use crate::access::Caller;
 use crate::audit::Deed;
-use crate::intake::{MAX_MANIFEST_BYTES, ReadError, read_manifest};
+use crate::documents::{MAX_MANIFEST_BYTES, ReadError, read_manifest};
 use crate::service::Service;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use chrono::Utc;
 use millwork_api::{ErrorBody, ErrorCode, ManifestDocument, ManifestReference, Run, Submission, SubmitQuery};
-use millwork_manifest::{Manifest, ManifestError, ManifestId, ObjectUri};
-use millwork_tracking::RunState;
+use millwork_manifest::{Manifest, ManifestError, ManifestId, ObjectUri, RunState};
 
 /// Submits a manifest: its run is queued. One that is known is not run again, unless it is to be retried or forced.
 #[utoipa::path(post, path = "/api/v1/manifests", tag = "manifests", params(SubmitQuery), request_body = Submission, responses(
@@ -27,11 +27,12 @@ use millwork_tracking::RunState;
 ))]
 pub(super) async fn submit_manifest(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Asker(who): Asker,
     Query(query): Query<SubmitQuery>,
     JsonText(body): JsonText<{ MAX_MANIFEST_BYTES as usize }>,
 ) -> Result<(StatusCode, Json<Run>), ApiError> {
-    let (manifest, uri) = manifest_in(&body, &api.service).await?;
+    let (manifest, uri) = manifest_in(&body, &api, &caller).await?;
     let (service, id) = (api.service.clone(), manifest.id.clone());
     let known = service.store().run_head(&id).await?;
     let deed = Deed {
@@ -66,16 +67,17 @@ async fn submit(
 }
 
 /// Reads the manifest in a body, or fetches the one that it names. Also returns its address.
-async fn manifest_in(body: &[u8], service: &Service) -> Result<(Manifest, String), ApiError> {
+async fn manifest_in(body: &[u8], api: &Api, caller: &Caller) -> Result<(Manifest, String), ApiError> {
     let bad = |e: &dyn std::fmt::Display| ApiError::new(ErrorCode::BadManifest, e);
     let json =
         |e: serde_json::Error| ApiError::new(if e.is_data() { ErrorCode::BadManifest } else { ErrorCode::BadJson }, e);
     if let Some(uri) = serde_json::from_slice::<ManifestReference>(body).map_err(json)?.uri {
         let uri: ObjectUri = uri.parse().map_err(|e| bad(&e))?;
         // Refused by its name alone, before anything is accessed.
-        let places = &service.places().manifests;
+        let places = &api.service.places().manifests;
         places.admit(&uri).map_err(ReadError::from)?;
-        let manifest = read_manifest(service.storage(), &uri, places).await;
+        let _permit = api.bounds.bodies.take(caller).await?;
+        let manifest = read_manifest(api.service.storage(), &uri, places).await;
         let manifest = manifest.map_err(|error| refusal(&uri, error))?;
         return Ok((manifest, uri.to_string()));
     }
@@ -115,13 +117,9 @@ pub(super) async fn get_manifest(
     State(api): State<Api>,
     Path(id): Path<ManifestId>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let permit = api.heavy()?;
     let manifest = api.manifest(&id).await?;
     // Takes seconds for 100,000 files.
-    let made = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        manifest.to_json()
-    });
+    let made = tokio::task::spawn_blocking(move || manifest.to_json());
     let document = made.await.map_err(|error| ApiError::new(ErrorCode::Bug, error))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], document))
 }

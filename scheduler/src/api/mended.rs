@@ -3,14 +3,16 @@
 use super::Api;
 use super::error::ApiError;
 use super::extract::{Asker, JsonText, Path};
-use super::run_detail::{known, result_of};
+use super::run_detail::known;
 use super::show;
+use crate::access::Caller;
 use crate::audit::{Deed, MAX_REASON_CHARS, Operator, is_reason};
-use crate::intake::MAX_MANIFEST_BYTES;
+use crate::commit::RunResult;
+use crate::documents::MAX_MANIFEST_BYTES;
 use crate::mended::{Mended, PutBackError, place, prefix};
 use crate::select;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use millwork_api::{ErrorBody, ErrorCode, MendedLines, PutBack, RunQuery};
 use millwork_manifest::{DatePrefix, Manifest, ManifestId};
@@ -35,20 +37,21 @@ const MAX_EARLIER: usize = 20;
 pub(super) async fn put_back_lines(
     State(api): State<Api>,
     Asker(who): Asker,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<ManifestId>,
     JsonText(body): JsonText<{ MAX_MANIFEST_BYTES as usize }>,
 ) -> Result<(StatusCode, Json<PutBack>), ApiError> {
     let code = |e: &serde_json::Error| if e.is_data() { ErrorCode::BadBody } else { ErrorCode::BadJson };
     let asked = serde_json::from_slice(&body).map_err(|e| ApiError::new(code(&e), e))?;
     drop(body);
-    let (done, was_queued) = put_back(&api, &who, &id, asked).await?;
+    let (done, was_queued) = put_back(&api, (&who, &caller), &id, asked).await?;
     Ok((if was_queued { StatusCode::ACCEPTED } else { StatusCode::OK }, Json(done)))
 }
 
 /// Submits mended lines, or previews that. Returns the result, and whether a run was queued.
 pub(crate) async fn put_back(
     api: &Api,
-    who: &Operator,
+    (who, caller): (&Operator, &Caller),
     id: &ManifestId,
     asked: MendedLines,
 ) -> Result<(PutBack, bool), ApiError> {
@@ -56,11 +59,11 @@ pub(crate) async fn put_back(
     if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON_CHARS) {
         return Err(ApiError::new(ErrorCode::BadBody, format!("a reason has at most {MAX_REASON_CHARS} characters")));
     }
+    let permit = api.heavy(caller).await?;
     let run = known(api, id).await?;
-    let rejected = result_of(&run)?.filter(|result| result.rejected_lines.is_some()).map(|result| result.rejected);
+    let rejected = RunResult::of(&run)?.filter(|result| result.rejected_lines.is_some()).map(|result| result.rejected);
     let rejected = rejected.ok_or_else(|| PutBackError::NoneRejected { id: id.clone() })?;
     let of = api.manifest(id).await?;
-    let permit = api.heavy()?;
     let judged = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         Mended::judge(&asked.lines)

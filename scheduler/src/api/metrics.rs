@@ -9,10 +9,9 @@ use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::Matcher;
-use millwork_manifest::FailureClass;
+use millwork_manifest::{FailureClass, RunState};
 use millwork_net::CertificatesInUse;
 use millwork_process::Metrics;
-use millwork_tracking::RunState;
 use std::time::Instant;
 
 /// Histogram buckets in seconds, for durations from a millisecond to half a minute.

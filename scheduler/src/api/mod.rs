@@ -29,6 +29,7 @@ mod openapi;
 mod options;
 mod origin;
 mod pages;
+pub(crate) mod permits;
 pub(crate) mod plans;
 mod preview;
 pub(crate) mod quarantine;
@@ -68,13 +69,14 @@ pub(crate) use rejected::load_rejected;
 pub(crate) use run_detail::load_run;
 pub(crate) use run_parts::{load_run_files, load_run_ledger};
 pub(crate) use runs::load_runs;
-pub(crate) use schedulers::{Presence, load_schedulers};
+pub(crate) use schedulers::{Presence, leave, load_schedulers};
 pub(crate) use services::{load_cluster, load_dead_letters, load_queues};
 pub(crate) use sessions::{cookies, link_path};
 pub(crate) use shared::Shared;
 pub(crate) use stats::load_stats;
 pub(crate) use why::load_attention;
 
+use crate::access::Caller;
 use crate::service::Service;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
@@ -83,14 +85,15 @@ use axum::response::Response;
 use axum::{Extension, Router};
 use event_log::EventLog;
 use health::Health;
+use limits::Awaited;
 use millwork_api::{ErrorCode, Prices};
 use millwork_manifest::DatePrefix;
 use millwork_process::Metrics;
 use millwork_tracking::DateTotals;
 use numbers::Numbers;
+use permits::{Bounds, Permit};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -107,8 +110,7 @@ pub(crate) struct Api {
     metrics: Metrics,
     pub(crate) prices: Prices,
     events: Arc<EventLog>,
-    /// Permits for expensive requests: scans of the store, and documents of many files.
-    heavy: Arc<Semaphore>,
+    bounds: Bounds,
     attention: Shared<Arc<crate::why::Attention>>,
     pub(crate) date_totals: Shared<Vec<(DatePrefix, DateTotals)>>,
     examination: Arc<doctor::LastExamination>,
@@ -118,17 +120,12 @@ pub(crate) struct Api {
     stop: CancellationToken,
 }
 
-/// Limit of concurrent expensive requests: fewer than the readers of a SQLite state, so that short requests are not
-/// delayed.
-const HEAVY: usize = 2;
-
 impl Api {
     /// Starts what counts, watches and records in the background.
     fn start(
         service: Service,
-        presence: Presence,
-        pulse: Pulse,
-        prices: Prices,
+        bounds: Bounds,
+        (presence, pulse, prices): (Presence, Pulse, Prices),
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         let metrics = metrics::install(service.certificates().clone())?;
@@ -142,7 +139,7 @@ impl Api {
             metrics,
             prices,
             events: Arc::new(EventLog::new()),
-            heavy: Arc::new(Semaphore::new(HEAVY)),
+            bounds,
             attention: Shared::default(),
             date_totals: Shared::default(),
             examination: Arc::default(),
@@ -158,12 +155,9 @@ impl Api {
         self.events.number()
     }
 
-    /// Takes a permit for an expensive request.
-    pub(crate) fn heavy(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        self.heavy.clone().try_acquire_owned().map_err(|_| {
-            let busy = format!("{HEAVY} long questions are being answered, the limit: ask again");
-            ApiError::new(ErrorCode::Busy, busy).again_after(Duration::from_secs(1))
-        })
+    /// Takes a permit for an expensive request of a caller.
+    pub(crate) async fn heavy(&self, caller: &Caller) -> Result<Permit, ApiError> {
+        self.bounds.heavy.take(caller).await
     }
 }
 
@@ -174,15 +168,21 @@ pub(crate) fn router(
     access: Access,
     places: Places,
     stop: CancellationToken,
-    (presence, pulse, prices): (Presence, Pulse, Prices),
+    told: (Presence, Pulse, Prices),
+    bounds: Bounds,
     (open, closed): (Router<Api>, Router<Api>),
 ) -> anyhow::Result<Router> {
-    let api = Api::start(service, presence, pulse, prices, stop)?;
+    let api = Api::start(service, bounds.clone(), told, stop)?;
     let [checks, timed, streamed] =
         [routes::checks(), routes::timed(), routes::streamed()].map(|routes| routes.split_for_parts().0);
     let limited = |places| middleware::from_fn_with_state(places, limits::limit_requests);
-    let pages = open.layer(limited(places.of_strangers())).merge(closed.layer(limited(places.clone())));
+    let pages = open
+        .layer(limited(places.of_strangers()))
+        .layer(middleware::from_fn_with_state(Awaited::default(), limits::receive_body_of_stranger))
+        .merge(closed.layer(limited(places.clone())));
+    let bounded = middleware::from_fn_with_state(bounds, permits::bound_memory);
     let asked = timed
+        .layer(bounded)
         .layer(limited(places.clone()))
         .merge(streamed.layer(middleware::from_fn_with_state(places, limits::limit_streams)))
         .fallback(|| async { ApiError::new(ErrorCode::NotFound, "no such path") })

@@ -21,12 +21,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 /// Interval between updates.
 const INTERVAL: Duration = Duration::from_secs(3);
 /// Least interval between reads of the file totals: each reads an item per date.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
+/// Age from which totals are counted again before they are shown: several updates have been left out, since nobody asked.
+const OLD: chrono::Duration = chrono::Duration::seconds(10);
+/// Time for which an answer waits for that count.
+const FRESH_TIME: Duration = Duration::from_secs(1);
 /// Least pause after a count, as a multiple of its duration: large counts are repeated rarely.
 const PAUSE_FACTOR: u32 = 20;
 
@@ -60,7 +65,7 @@ pub(super) struct Known {
 impl Known {
     /// Time at which the oldest queued run was queued.
     pub(super) fn oldest_queued(&self) -> Option<DateTime<Utc>> {
-        use millwork_tracking::RunState::Queued;
+        use millwork_manifest::RunState::Queued;
         self.counts().iter().find(|count| count.state == Queued).and_then(|count| count.oldest)
     }
 
@@ -77,12 +82,21 @@ impl Known {
         let capacity = self.capacity.unwrap_or_default();
         let learnt = capacity.bytes_per_slot_second.map(|speed| speed * capacity.slots as f64);
         let facts = Facts {
-            backlog_bytes: capacity.unfinished_bytes(),
+            backlog_bytes: self.backlog_bytes().unwrap_or_else(|| capacity.unfinished_bytes()),
             arrival: self.arrival,
             learnt,
             measured: self.bytes_per_second.filter(|_| capacity.slots > 0),
         };
         facts.forecast()
+    }
+
+    /// Bytes of open runs and pending files, by the counts that are shown beside; `None` until both were made.
+    fn backlog_bytes(&self) -> Option<u64> {
+        self.runs.as_ref()?;
+        let files = &self.files.as_ref()?.values;
+        let pending = files.iter().filter(|(state, _)| *state == FileState::Pending).map(|(_, total)| total.bytes);
+        let runs = self.counts().iter().map(|count| count.bytes);
+        Some(runs.chain(pending).fold(0, u64::saturating_add))
     }
 
     /// Time in seconds that open runs will take at the recent speed.
@@ -124,6 +138,10 @@ pub(super) struct Numbers {
     asked: AtomicBool,
     runs_pace: Pace,
     files_pace: Pace,
+    /// Wakes the updates before their next turn.
+    wake: Notify,
+    /// Changes after each count.
+    updates: watch::Sender<()>,
 }
 
 impl Numbers {
@@ -138,6 +156,8 @@ impl Numbers {
             asked: true.into(),
             runs_pace,
             files_pace,
+            wake: Notify::new(),
+            updates: watch::Sender::new(()),
         }
     }
 
@@ -150,6 +170,28 @@ impl Numbers {
     pub(super) fn ask(&self) -> Known {
         self.asked.store(true, Ordering::Relaxed);
         self.known()
+    }
+
+    /// Waits for totals of now if nobody has asked for long, so that the first answer after that is not an old one. A
+    /// state whose count takes longer is answered with the last one.
+    pub(super) async fn await_fresh(&self) {
+        let mut updates = self.updates.subscribe();
+        if !self.is_old() {
+            return;
+        }
+        self.asked.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+        let fresh = async { while self.is_old() && updates.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(FRESH_TIME, fresh).await;
+    }
+
+    /// Tells whether totals are old though they may be counted again: those that take long to count are older.
+    fn is_old(&self) -> bool {
+        let known = self.lock();
+        let is_old = |at: Option<DateTime<Utc>>| at.is_none_or(|at| Utc::now() - at > OLD);
+        let runs = is_old(known.runs.as_ref().map(|counted| counted.at)) && self.runs_pace.is_due();
+        let files = is_old(known.files.as_ref().map(|counted| counted.at)) && self.files_pace.is_due();
+        runs || files
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -197,7 +239,10 @@ impl Numbers {
             };
             metrics::show(&known, leader.is_some());
             handle.keep_small();
-            tokio::time::sleep(INTERVAL).await;
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                () = self.wake.notified() => {}
+            }
         }
     }
 
@@ -207,6 +252,7 @@ impl Numbers {
             Ok(values) => self.lock().runs = Some(Counted { at: Utc::now(), values }),
             Err(error) => tracing::warn!(%error, "cannot count the runs; trying again"),
         }
+        self.updates.send_replace(());
         self.runs_pace.counted(began.elapsed());
     }
 
@@ -216,6 +262,7 @@ impl Numbers {
             Ok(values) => self.lock().files = Some(Counted { at: Utc::now(), values }),
             Err(error) => tracing::warn!(%error, "cannot count the files; trying again"),
         }
+        self.updates.send_replace(());
         self.files_pace.counted(began.elapsed());
     }
 

@@ -54,7 +54,8 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.put].into_iter().flatten()
 }
 
-/// Adds the responses that all paths have in common.
+/// Adds the error responses that follow from the path: 500 for all, 401 to 503 below `/api` and for `/metrics`, 408 and 400 where there is
+/// input.
 fn complete(path: &str, operation: &mut Operation) {
     let mut add = |status: &str, description: &str| {
         let content = Content::new(Some(Ref::from_schema_name("Error")));
@@ -93,7 +94,7 @@ fn complete(path: &str, operation: &mut Operation) {
     }
 }
 
-/// This document.
+/// The OpenAPI document.
 #[utoipa::path(get, path = "/api/v1/openapi.json", tag = "cluster", responses(
     (status = 200, description = "OpenAPI 3.1", body = Object)
 ))]

@@ -48,7 +48,7 @@ pub struct HttpOptions {
     pub open_metrics: bool,
 
     /// Connections that the API has at once, at most a quarter of the files that the process may open; half of them
-    /// from one address. Beyond, the one that has been silent for longest makes room
+    /// from one address. Beyond, one without a request makes room, of the address that has the most of these
     #[arg(long, env = "HTTP_MAX_CONNECTIONS", value_name = "N", default_value_t = MAX_CONNECTIONS, value_parser = clap::value_parser!(u32).range(16..=65_536))]
     pub http_max_connections: u32,
 

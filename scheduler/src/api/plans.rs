@@ -7,7 +7,7 @@ use crate::access::{Caller, Role};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use millwork_api::{ErrorBody, ErrorCode, Plan, PlanRequest};
+use millwork_api::{ErrorBody, Plan, PlanRequest};
 use std::time::Duration;
 
 /// Time after which an application is answered even if it is not finished: well below the request timeout. The
@@ -29,8 +29,7 @@ pub(super) async fn make_plan(
     Json(request): Json<PlanRequest>,
 ) -> Result<(StatusCode, axum::Json<Plan>), ApiError> {
     if request.action.needs_admin() && caller.role < Role::Admin {
-        let message = format!("`{}` needs the role {}; the token has {}", request.action, Role::Admin, caller.role);
-        return Err(ApiError::new(ErrorCode::WrongRole, message));
+        return Err(ApiError::wrong_role(&caller, &format!("`{}`", request.action), Role::Admin));
     }
     Ok((StatusCode::CREATED, axum::Json(api.service.make_plan(request, &who, &api.prices).await?)))
 }

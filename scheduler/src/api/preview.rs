@@ -3,8 +3,9 @@
 use super::Api;
 use super::error::ApiError;
 use super::extract::Query;
+use crate::access::Caller;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use millwork_api::{ErrorBody, ErrorCode, FilePreview, PreviewLine, PreviewQuery};
 use millwork_conversion::{Preview, preview};
 use millwork_manifest::{Compression, FileState, ObjectUri};
@@ -26,18 +27,23 @@ const PATIENCE: Duration = Duration::from_secs(9);
 ))]
 pub(super) async fn get_preview(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<PreviewQuery>,
 ) -> Result<Json<FilePreview>, ApiError> {
-    Ok(Json(load_preview(&api, query).await?))
+    Ok(Json(load_preview(&api, &caller, query).await?))
 }
 
 /// Loads a piece of a file.
-pub(crate) async fn load_preview(api: &Api, PreviewQuery { uri, from }: PreviewQuery) -> Result<FilePreview, ApiError> {
+pub(crate) async fn load_preview(
+    api: &Api,
+    caller: &Caller,
+    PreviewQuery { uri, from }: PreviewQuery,
+) -> Result<FilePreview, ApiError> {
     let known = api.service.store().files(std::slice::from_ref(&uri)).await?.into_iter().next().flatten();
     let file = known.ok_or_else(|| ApiError::new(ErrorCode::NoSuchFile, format!("no file `{uri}` is known")))?;
     let candidates = places_of(api, &file);
     let compression = Compression::of_key(uri.as_str()).unwrap_or(Compression::None);
-    let (permit, storage) = (api.heavy()?, api.service.storage().clone());
+    let (permit, storage) = (api.heavy(caller).await?, api.service.storage().clone());
     let work = tokio::task::spawn_blocking(move || {
         // Held until the work is over, even if the client has gone.
         let _permit = permit;

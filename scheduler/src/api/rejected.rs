@@ -3,12 +3,13 @@
 use super::Api;
 use super::error::ApiError;
 use super::extract::{Path, Query};
-use super::run_detail::{known, result_of};
+use super::run_detail::known;
+use crate::commit::RunResult;
 use axum::Json;
 use axum::extract::State;
 use millwork_api::{ErrorBody, ErrorCode, RejectedLine, RejectedLines, RejectedQuery};
 use millwork_manifest::{ManifestId, ObjectUri};
-use millwork_storage::{ObjectReader, Objects, Storage, bucket_and_key, path_of};
+use millwork_storage::{ObjectReader, Objects, Storage, bucket_and_key, open_inside};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub(super) async fn list_rejected(
     if i64::try_from(from).is_err() {
         return Err(ApiError::new(ErrorCode::BadQuery, format!("`from` is {from}; the limit is {}", i64::MAX)));
     }
-    let result = result_of(&known(&api, &id).await?)?.unwrap_or_default();
+    let result = RunResult::of(&known(&api, &id).await?)?.unwrap_or_default();
     let place = result.rejected_lines;
     Ok(Json(load_rejected(&api, place, result.rejected, from).await?))
 }
@@ -91,7 +92,7 @@ fn range(storage: &Storage, uri: &ObjectUri, etag: &str, from: u64, end: u64, si
     if bucket_and_key(uri).is_some() {
         ObjectReader::open(storage, uri, etag, from..end.max(from), size)?.take(length).read_to_end(&mut text)?;
     } else {
-        let mut file = std::fs::File::open(path_of(uri).map_err(io::Error::other)?)?;
+        let mut file = open_inside(uri, None).map_err(io::Error::other)?;
         file.seek(SeekFrom::Start(from))?;
         file.take(length).read_to_end(&mut text)?;
     }

@@ -9,8 +9,7 @@ use crate::audit::{Deed, Operator};
 use axum::extract::State;
 use axum::http::StatusCode;
 use millwork_api::{ErrorBody, ErrorCode, PriorityChange, Run};
-use millwork_manifest::ManifestId;
-use millwork_tracking::RunState;
+use millwork_manifest::{ManifestId, RunState};
 use millwork_tracking::{Run as StoredRun, TrackingError};
 use std::fmt::Display;
 

@@ -9,8 +9,6 @@ use axum::Json;
 use axum::extract::State;
 use millwork_api::{ErrorBody, ErrorCode, RunDetail};
 use millwork_manifest::ManifestId;
-use millwork_tracking::TrackingError;
-use serde::Deserialize;
 
 /// Run by its id: its attempts, its timeline, what it produced, and how far it is.
 #[utoipa::path(get, path = "/api/v1/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")),
@@ -32,7 +30,7 @@ pub(crate) async fn load_run(api: &Api, id: &ManifestId) -> Result<RunDetail, Ap
     };
     Ok(RunDetail {
         timeline: show::timeline(&run),
-        result: result_of(&run)?.map(show::output),
+        result: RunResult::of(&run)?.map(show::output),
         history: run.history.iter().cloned().map(show::attempt).collect(),
         run: show::run(run),
         progress,
@@ -52,11 +50,4 @@ fn no_such_run(id: &ManifestId) -> ApiError {
 pub(super) async fn known(api: &Api, id: &ManifestId) -> Result<millwork_tracking::Run, ApiError> {
     let run = api.service.store().run(id).await?;
     run.ok_or_else(|| no_such_run(id))
-}
-
-/// Decodes the result of a run, if it has one.
-pub(super) fn result_of(run: &millwork_tracking::Run) -> Result<Option<RunResult>, TrackingError> {
-    let read = |result| RunResult::deserialize(result);
-    let corrupt = |e: serde_json::Error| TrackingError::Corrupt { what: "result", value: e.to_string() };
-    run.result.as_ref().map(read).transpose().map_err(corrupt)
 }

@@ -3,8 +3,9 @@
 use super::Api;
 use super::error::ApiError;
 use super::extract::{Path, Query, part_of};
-use super::run_detail::{known, result_of};
+use super::run_detail::known;
 use super::show;
+use crate::commit::RunResult;
 use axum::Json;
 use axum::extract::State;
 use millwork_api::{ErrorBody, LedgerEntry, Page, PartQuery, RunFile};
@@ -54,7 +55,7 @@ pub(crate) async fn load_run_ledger(
     id: &ManifestId,
     query: PartQuery,
 ) -> Result<Page<LedgerEntry>, ApiError> {
-    let result = result_of(&known(api, id).await?)?.unwrap_or_default();
+    let result = RunResult::of(&known(api, id).await?)?.unwrap_or_default();
     let (files, next_cursor) = part_of(&result.ledger, query.cursor.as_deref(), query.limit.0)?;
     Ok(Page { items: files.iter().map(show::ledger_entry).collect(), next_cursor })
 }

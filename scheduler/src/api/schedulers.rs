@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Interval of a scheduler's heartbeats, 10 s.
 pub(super) const SHOW: Duration = Duration::from_secs(10);
+/// Time limit for the removal of a heartbeat, with which the process ends.
+const LEAVE: Duration = Duration::from_secs(2);
 /// Time without a heartbeat after which a scheduler counts as gone, 35 s: three missing ones.
 const GONE: chrono::Duration = chrono::Duration::seconds(35);
 
@@ -58,6 +60,15 @@ impl Presence {
             tracing::debug!(%error, "cannot leave word of this scheduler");
         }
     }
+}
+
+/// Removes the heartbeat of this process, which ends in order: for others it is gone at once.
+pub(crate) async fn leave(service: &Service) {
+    let now = Utc::now();
+    let note = Note { name: own_name(), at: now, value: serde_json::Value::Null };
+    // Others see it for a while longer if the store does not answer.
+    let left = tokio::time::timeout(LEAVE, service.store().put_note(SCHEDULERS, &note, now)).await;
+    tracing::debug!(?left, "this scheduler has taken leave");
 }
 
 /// Name of this process in heartbeats: host name and process id.

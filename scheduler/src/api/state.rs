@@ -4,13 +4,14 @@ use super::Api;
 use super::error::ApiError;
 use super::extract::{Asker, Json as Body, Query};
 use super::show;
+use crate::access::Caller;
 use crate::audit::Operator;
 use crate::operations::{
     Applied, Consistency, FileQuery, FileReport, FileStats, MAX_CHANGES, Mended, Operations, Orphans, Requested,
     ResetQuery, Scope, Story, check_reason,
 };
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use chrono::{DateTime, Duration, Utc};
 use millwork_api::{ErrorBody, ErrorCode, File, Limit, Page, UriQuery};
 use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri};
@@ -115,8 +116,11 @@ pub(super) async fn query_by_status(
 #[utoipa::path(get, path = "/api/v1/state/get-stats", tag = "state", responses(
     (status = 200, description = "The numbers", body = FileStats)
 ))]
-pub(super) async fn get_stats(State(api): State<Api>) -> Result<Json<FileStats>, ApiError> {
-    let _permit = api.heavy()?;
+pub(super) async fn get_stats(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<FileStats>, ApiError> {
+    let _permit = api.heavy(&caller).await?;
     Ok(Json(operations(&api).get_stats(MAX_COUNTED, Utc::now()).await?))
 }
 
@@ -171,10 +175,11 @@ pub(super) struct OrphanQuery {
 ))]
 pub(super) async fn find_orphans(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<OrphanQuery>,
 ) -> Result<Json<Orphans>, ApiError> {
     let older_than = age(query.older_than_seconds, ORPHAN_SECONDS);
-    let _permit = api.heavy()?;
+    let _permit = api.heavy(&caller).await?;
     let (operations, now) = (operations(&api), Utc::now());
     let mut found = operations.find_orphans(older_than, now).await?;
     if query.objects {
@@ -203,10 +208,11 @@ pub(super) struct ConsistencyQuery {
 ))]
 pub(super) async fn validate_consistency(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<ConsistencyQuery>,
 ) -> Result<Json<Consistency>, ApiError> {
     let scope = Scope { date: query.date, limit: query.limit.0, looks_at_objects: true };
-    let _permit = api.heavy()?;
+    let _permit = api.heavy(&caller).await?;
     Ok(Json(operations(&api).validate_consistency(scope, Utc::now()).await?))
 }
 
@@ -251,12 +257,13 @@ pub(super) struct Mend {
 ))]
 pub(super) async fn mend_consistency(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Asker(who): Asker,
     Body(body): Body<Mend>,
 ) -> Result<Json<Mended>, ApiError> {
     let limit = body.limit.map_or(Limit::<MAX_LOOKED_AT>::default().0, |limit| limit.0);
     let scope = Scope { date: body.date, limit, looks_at_objects: true };
-    let _permit = api.heavy()?;
+    let _permit = api.heavy(&caller).await?;
     let (operations, now) = (operations(&api), Utc::now());
     let found = operations.validate_consistency(scope, now).await?;
     let mending = operations.plan_mending(&found, body.date, now).await?;

@@ -11,11 +11,17 @@ use millwork_api::{Converted, FilesInState, RunsInState, Stats};
     (status = 200, description = "All numbers", body = Stats)
 ))]
 pub(super) async fn get_stats(State(api): State<Api>) -> Json<Stats> {
-    Json(load_stats(&api))
+    Json(load_stats(&api).await)
 }
 
-/// Current statistics.
-pub(crate) fn load_stats(api: &Api) -> Stats {
+/// Current statistics, counted within the last seconds.
+pub(crate) async fn load_stats(api: &Api) -> Stats {
+    api.numbers.await_fresh().await;
+    latest_stats(api)
+}
+
+/// Statistics as they were counted last.
+pub(super) fn latest_stats(api: &Api) -> Stats {
     let known = api.numbers.ask();
     let fleet = api.service.leader().map(|scheduler| scheduler.engine());
     let (executors, tasks) = fleet.map(|engine| (engine.executors(), engine.used_slots())).unwrap_or_default();

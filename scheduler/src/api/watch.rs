@@ -4,7 +4,8 @@
 use crate::service::Service;
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
-use millwork_tracking::{RunFilter, RunState, TrackingResult};
+use millwork_manifest::RunState;
+use millwork_tracking::{RunFilter, TrackingResult};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 

@@ -11,7 +11,7 @@ pub use certificates::judge_certificate;
 use crate::engine::ExecutorInfo;
 use crate::why::Inspector;
 use chrono::{DateTime, Duration, Utc};
-use millwork_api::{Check, Examination, Verdict};
+use millwork_api::{BuilderInfo, Check, Examination, Verdict};
 use millwork_diagnosis::{Leader, bytes, many, shown};
 use millwork_tracking::{BuilderNote, FileFilter};
 
@@ -21,13 +21,9 @@ const OLD_LOCK: Duration = Duration::minutes(10);
 /// Age from which a draft is reported, in minutes: 5. The sweep normally finishes one within a minute.
 const OLD_DRAFT: Duration = Duration::minutes(5);
 /// Clock difference that is reported, in seconds: 2, a quarter of the duration of the leader lock.
-const CLOCK_SECONDS: i64 = 2;
-/// Time without a heartbeat after which a builder counts as gone, in seconds: 120, four missing ones.
-const BUILDER_SECONDS: i64 = 120;
+const CLOCK_SECONDS: i64 = millwork_cluster::SILENCE.as_secs() as i64 / 4;
 /// Free space below which a place is reported: 1 GiB, or a twentieth of the file system.
 const LEAST_FREE_BYTES: u64 = 1 << 30;
-/// Time limit for querying a queue: 5 s.
-const QUEUE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Limit of the reported executors of another version: 5, since those of one deployment share a version.
 const MAX_VERSIONS: usize = 5;
 /// Least number of files that a process should be able to open: 4096, for 512 connections and 30 runs.
@@ -185,8 +181,7 @@ fn version_checks(executors: Vec<ExecutorInfo>) -> impl Iterator<Item = Check> {
 /// Checks builders: running ones, missing ones, and wrong clocks.
 fn builder_checks(builders: &[BuilderNote], now: DateTime<Utc>) -> Vec<Check> {
     let mut checks = Vec::new();
-    let silence = Duration::seconds(BUILDER_SECONDS);
-    let alive: Vec<&BuilderNote> = builders.iter().filter(|note| now - note.seen_at <= silence).collect();
+    let alive: Vec<&BuilderNote> = builders.iter().filter(|note| BuilderInfo::is_alive_at(note.seen_at, now)).collect();
     checks.push(match (alive.len(), builders.first()) {
         (0, None) => Check::unknown(
             "builders",
@@ -224,19 +219,14 @@ async fn queue_checks(builders: &[BuilderNote]) -> Vec<Check> {
     let mut checks = Vec::new();
     for (name, url) in [("queue", about.queue_url), ("dead letters", about.dead_letter_queue_url)] {
         let Some(url) = url else { continue };
-        checks.push(match tokio::time::timeout(QUEUE_PATIENCE, millwork_queue::depth(&url)).await {
-            Ok(Ok(depth)) if name == "dead letters" && depth.waiting > 0 => Check::warning(
+        checks.push(match millwork_queue::depth(&url).await {
+            Ok(depth) if name == "dead letters" && depth.waiting > 0 => Check::warning(
                 name,
                 format!("{} in {}", many(depth.waiting, "message"), shown(&url)),
                 "`millwork queues dead-letters` tells why; mend that, then put them back: `millwork queues redrive`",
             ),
-            Ok(Ok(depth)) => {
-                Check::fine(name, format!("{} messages wait, {} are in work", depth.waiting, depth.in_work))
-            }
-            Ok(Err(error)) => Check::unknown(name, shown(&format!("{error:#}"))),
-            Err(_) => {
-                Check::unknown(name, format!("{} did not answer within {} s", shown(&url), QUEUE_PATIENCE.as_secs()))
-            }
+            Ok(depth) => Check::fine(name, format!("{} messages wait, {} are in work", depth.waiting, depth.in_work)),
+            Err(error) => Check::unknown(name, shown(&format!("{error:#}"))),
         });
     }
     checks

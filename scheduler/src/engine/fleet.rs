@@ -6,6 +6,7 @@
 use super::assigned::Assigned;
 use super::busy::Busy;
 use super::counts::{MOST_MEMORY_BYTES, TaskNow};
+use super::fair::BEYOND;
 use super::launch::single_tasks;
 use super::member::{ExecutorInfo, ExecutorNow, GoneExecutor, Member};
 use ballista_core::JobId;
@@ -26,8 +27,8 @@ use tokio::sync::{Notify, mpsc};
 /// Limit of the disconnected executors that are remembered: the last 200. If more leave in a day, older ones are only
 /// in the log.
 const GONE: usize = 200;
-/// Limit of the tasks in one progress message: as many as an executor may run.
-const MOST_NEWS: usize = 1024;
+/// Limit of the tasks in one progress message: 1,024 slots, and the tasks that an executor has beyond them.
+const MAX_TASKS_IN_MESSAGE: usize = 1024 + BEYOND as usize;
 
 #[derive(Default)]
 pub(super) struct Fleet {
@@ -103,7 +104,7 @@ impl Fleet {
         let Some(member) = state.members.get_mut(id) else { return };
         member.last_seen = Utc::now();
         member.memory_bytes = Some(alive.memory_bytes.min(MOST_MEMORY_BYTES)).filter(|bytes| *bytes > 0);
-        for news in alive.tasks.iter().take(MOST_NEWS) {
+        for news in alive.tasks.iter().take(MAX_TASKS_IN_MESSAGE) {
             let (Some(key), Some(counts)) = (&news.key, &news.counts) else { continue };
             if let Some(assigned) = state.tasks.get_mut(key).filter(|assigned| assigned.executor == id) {
                 assigned.heard.take(counts, now);

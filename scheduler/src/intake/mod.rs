@@ -21,11 +21,10 @@ mod depth;
 mod directory;
 mod options;
 mod queue;
-mod read;
 
 pub use options::IntakeOptions;
-pub(crate) use read::{MAX_MANIFEST_BYTES, ReadError, read_manifest};
 
+use crate::documents::read_manifest;
 use crate::service::{Service, SubmitError};
 use anyhow::Context;
 use async_trait::async_trait;

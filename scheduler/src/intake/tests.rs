@@ -1,6 +1,7 @@
 //! Tests of the intake of messages and files, with a simulated store.
 
 use super::*;
+use crate::documents::{MAX_MANIFEST_BYTES, ReadError};
 use millwork_queue::{Handler, Message};
 use millwork_storage::MemoryObjects;
 use serde_json::json;

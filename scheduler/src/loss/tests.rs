@@ -3,8 +3,9 @@
 use super::*;
 use crate::service::Service;
 use chrono::{Duration, Utc};
+use millwork_manifest::RunState;
 use millwork_storage::{Location, Staging, Storage};
-use millwork_tracking::{AttemptStore, LockStore, QueuedManifest, Run, RunState, RunStore, SqliteStore};
+use millwork_tracking::{AttemptStore, Commit, LockStore, QueuedManifest, Run, RunStore, SqliteStore};
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -104,7 +105,7 @@ async fn an_output_that_is_there_is_not_given_up() {
     let place = Place::new().await;
     for shown in [false, true] {
         if shown {
-            record_of(&place.commit).unwrap().publish(&Storage::default()).unwrap();
+            CommitRecord::of(&place.commit).unwrap().publish(&Storage::default()).unwrap();
         }
         for asked in [place.service.retry(&place.id).await, place.service.force(&place.id).await] {
             let told = asked.unwrap_err().to_string();
@@ -128,10 +129,10 @@ async fn a_lost_output_is_given_up_on_request_and_nothing_of_it_is_left() {
     assert!(failure.message.contains("g1-b.parquet") && failure.message.contains("converted anew"), "{failure}");
     assert!(!place.is_shown("g1-a") && !place.is_shown("g1-b"));
     // A former scheduler that still has the record cannot publish.
-    assert!(record_of(&place.commit).unwrap().publish(&Storage::default()).unwrap_err().is_lost());
+    assert!(CommitRecord::of(&place.commit).unwrap().publish(&Storage::default()).unwrap_err().is_lost());
     assert!(place.store.complete(&place.id, Utc::now()).await.is_err());
     let second = commit(&place.root, &place.store, &place.id, 2).await;
-    record_of(&second).unwrap().publish(&Storage::default()).unwrap();
+    CommitRecord::of(&second).unwrap().publish(&Storage::default()).unwrap();
     place.store.complete(&place.id, Utc::now()).await.unwrap();
     assert!(place.is_shown("g2-a") && place.is_shown("g2-b") && !place.is_shown("g1-a"));
 }
@@ -166,11 +167,11 @@ async fn what_a_death_left_of_a_lost_output_goes_before_the_run_is_cancelled() {
 #[tokio::test]
 async fn an_output_is_replaced_once_all_of_the_new_one_is_shown() {
     let place = Place::new().await;
-    record_of(&place.commit).unwrap().publish(&Storage::default()).unwrap();
+    CommitRecord::of(&place.commit).unwrap().publish(&Storage::default()).unwrap();
     place.store.complete(&place.id, Utc::now()).await.unwrap();
     place.service.force(&place.id).await.unwrap();
     let second = commit(&place.root, &place.store, &place.id, 2).await;
-    let record = record_of(&second).unwrap().in_place_of(&[record_of(&place.commit).unwrap()]);
+    let record = CommitRecord::of(&second).unwrap().in_place_of(&[CommitRecord::of(&place.commit).unwrap()]);
     let private = private(&place.path("_millwork/staging/m/2"), "b");
     let content = std::fs::read(&private).unwrap();
     std::fs::remove_file(&private).unwrap();

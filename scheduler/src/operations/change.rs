@@ -4,10 +4,8 @@ use super::Operations;
 use crate::audit::{self, Operator, is_reason};
 use chrono::{DateTime, Duration, Utc};
 use millwork_diagnosis::{ObjectFacts, RunStanding, check_transition, shown};
-use millwork_manifest::{FileState, ManifestId, ObjectUri, RunState};
-use millwork_tracking::{
-    AuditEntry, BY_OPERATOR, FoundContent, RunSeen, StateChange, StateChanged, TrackedFile, TrackingResult,
-};
+use millwork_manifest::{BY_OPERATOR, FileState, ManifestId, ObjectUri, RunState};
+use millwork_tracking::{AuditEntry, FoundContent, RunSeen, StateChange, StateChanged, TrackedFile, TrackingResult};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use utoipa::ToSchema;
@@ -50,7 +48,7 @@ pub struct StateMark {
     /// Manifest that contains it.
     #[schema(required)]
     pub manifest_id: Option<String>,
-    /// Moment it came to this; none for what is to come.
+    /// Time since which the file is in this state; null for a planned state.
     #[schema(required)]
     pub since: Option<DateTime<Utc>>,
 }

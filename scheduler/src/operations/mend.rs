@@ -127,7 +127,10 @@ impl Operations {
     async fn plan_note(&self, uri: &ObjectUri) -> TrackingResult<Option<PlannedChange>> {
         let Some(file) = self.store().files(std::slice::from_ref(uri)).await?.pop().flatten() else { return Ok(None) };
         let Some(id) = file.manifest_id.as_ref().and_then(|id| id.parse::<ManifestId>().ok()) else { return Ok(None) };
-        let Some(run) = self.store().run(&id).await?.filter(|run| says_the_same(run, &file)) else { return Ok(None) };
+        let Some(run) = self.store().run(&id).await? else { return Ok(None) };
+        if !says_the_same(&run, &file)? {
+            return Ok(None);
+        }
         let change = StateChange {
             reason: file.reason.clone(),
             ..change_to(&file, RunSeen::InState(id, run.state), file.state)
@@ -179,10 +182,10 @@ impl Operations {
 }
 
 /// Tells whether a run implies the state that is in the record of its file.
-fn says_the_same(run: &Run, file: &TrackedFile) -> bool {
-    match file.state {
+fn says_the_same(run: &Run, file: &TrackedFile) -> TrackingResult<bool> {
+    Ok(match file.state {
         FileState::Manifested | FileState::Processing => !run.state.is_final() && held_state(run) == file.state,
-        FileState::Completed => run.state == RunState::Completed && has_rows(run, &file.uri),
+        FileState::Completed => run.state == RunState::Completed && has_rows(run, &file.uri)?,
         FileState::Pending | FileState::Failed | FileState::Quarantined => false,
-    }
+    })
 }

@@ -69,7 +69,7 @@ impl OrphanKind {
     }
 }
 
-/// Something that nobody will go on with.
+/// Remains of a crash that no process will finish.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Orphan {
     /// Kind of the orphan.
@@ -330,8 +330,9 @@ impl Operations {
         loop {
             let page = self.store().list_runs(&filter).await?;
             for run in page.items.into_iter().filter(|run| run.committed_at.is_some()) {
-                let whole = self.store().run(&run.manifest_id).await?.and_then(|run| run.result);
-                let result = whole.and_then(|result| RunResult::deserialize(&result).ok());
+                let Some(run) = self.store().run(&run.manifest_id).await? else { continue };
+                // A result that cannot be read ends the search: its outputs would be reported as those of nobody.
+                let result = RunResult::of(&run)?;
                 named.extend(result.into_iter().flat_map(|result| result.outputs).map(|output| output.uri));
             }
             filter.cursor = page.next_cursor;

@@ -6,8 +6,7 @@ use super::{MAX_FILES_READ, Operations};
 use crate::commit::RunResult;
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri, RunState};
-use millwork_tracking::{Run, RunFilter, RunSeen, StateChange, TrackedFile, TrackingResult};
-use serde::Deserialize;
+use millwork_tracking::{Run, RunFilter, RunSeen, StateChange, TrackedFile, TrackingError, TrackingResult};
 use std::collections::{HashMap, HashSet};
 
 /// Least age of a stuck file without a run, whatever the query says: a submission may be in progress before that.
@@ -151,7 +150,7 @@ impl Operations {
         let Some(run) = self.store().run(id).await?.filter(|_| !named.is_empty()) else { return Ok(()) };
         for uri in named {
             let held = if run.state.is_final() { FileState::Completed } else { held_state(&run) };
-            if run.state.is_final() && !has_rows(&run, &uri) {
+            if run.state.is_final() && !has_rows(&run, &uri)? {
                 continue;
             }
             claims.by_uri.entry(uri).or_default().push(Claim { id: id.clone(), state: run.state, held });
@@ -171,7 +170,8 @@ impl Operations {
         };
         if !runs.contains_key(&id) {
             let known = self.store().run(&id).await?;
-            runs.insert(id.clone(), known.map(|run| KnownRun { converted: converted(&run), run }));
+            let known = known.map(|run| Ok::<_, TrackingError>(KnownRun { converted: converted(&run)?, run }));
+            runs.insert(id.clone(), known.transpose()?);
         }
         let Some(Some(known)) = runs.get(&id) else {
             if now - file.updated_at < ABANDONED {
@@ -254,13 +254,15 @@ pub(super) fn held_state(run: &Run) -> FileState {
 }
 
 /// Tells whether the committed output of a run contains the rows of a file.
-pub(super) fn has_rows(run: &Run, uri: &ObjectUri) -> bool {
-    converted(run).contains(uri.as_str())
+pub(super) fn has_rows(run: &Run, uri: &ObjectUri) -> TrackingResult<bool> {
+    Ok(converted(run)?.contains(uri.as_str()))
 }
 
-fn converted(run: &Run) -> HashSet<String> {
-    let result = run.result.as_ref().and_then(|result| RunResult::deserialize(result).ok());
-    result.map(|result| result.ledger.into_iter().map(|row| row.uri).collect()).unwrap_or_default()
+/// Files whose rows are in the committed output of a run. A result that cannot be read is an error: its files would otherwise count as
+/// not converted, and be converted twice.
+fn converted(run: &Run) -> TrackingResult<HashSet<String>> {
+    let result = RunResult::of(run)?;
+    Ok(result.map(|result| result.ledger.into_iter().map(|row| row.uri).collect()).unwrap_or_default())
 }
 
 fn to(file: &TrackedFile, run: RunSeen, to: FileState, why: &str) -> (StateChange, String) {

@@ -2,7 +2,6 @@
 
 use super::kinds::{Looked, Made, planned, refused};
 use crate::service::Service;
-use crate::why::rules_of;
 use chrono::Utc;
 use millwork_api::{Change, ChangeResult};
 use millwork_manifest::{FileRules, FileState, ObjectUri};
@@ -26,7 +25,7 @@ async fn known(service: &Service, subject: &str) -> TrackingResult<Result<Tracke
 async fn rules(service: &Service) -> TrackingResult<FileRules> {
     let builders = service.store().inspection().builders().await?;
     let about = builders.iter().find_map(BuilderNote::about);
-    Ok(about.map_or_else(FileRules::default, |about| rules_of(&about)))
+    Ok(about.map_or_else(FileRules::default, |about| about.rules()))
 }
 
 /// Size of a file; `None` for a file that a manifest named without a size.

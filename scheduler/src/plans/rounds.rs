@@ -4,12 +4,10 @@
 use super::kinds::{Looked, Made, planned, refused};
 use crate::service::Service;
 use chrono::{DateTime, SecondsFormat, Utc};
-use millwork_api::{Action, Change, ChangeResult, DateQuery, Plan};
+use millwork_api::{Action, BuilderInfo, Change, ChangeResult, DateQuery, Plan};
 use millwork_diagnosis::{bytes, many};
-use millwork_manifest::DatePrefix;
-use millwork_tracking::{
-    BuilderNote, FileFilter, Round, RunFilter, RunState, TrackedFile, TrackingResult, Wish, open_wishes,
-};
+use millwork_manifest::{DatePrefix, RunState};
+use millwork_tracking::{BuilderNote, FileFilter, Round, RunFilter, TrackedFile, TrackingResult, Wish, open_wishes};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
@@ -18,8 +16,6 @@ use std::collections::BTreeSet;
 const MAX_FILES: usize = 2000;
 /// Limit of the unfinished manifests of a date that are counted: 100. Each normally exists only briefly.
 const MAX_DRAFTS: usize = 100;
-/// Time without a heartbeat after which a builder counts as gone, in seconds: 120, four missing ones.
-const BUILDER_SECONDS: i64 = 120;
 /// Digits of the hash that identifies a set of files.
 const MARK_DIGITS: usize = 16;
 
@@ -67,7 +63,7 @@ impl Waiting {
 async fn taker(service: &Service, now: DateTime<Utc>) -> TrackingResult<String> {
     let builders = service.store().inspection().builders().await?;
     let interval = |note: &BuilderNote| note.about().and_then(|about| about.wish_interval_seconds);
-    let is_alive = |note: &&BuilderNote| (now - note.seen_at).num_seconds() <= BUILDER_SECONDS;
+    let is_alive = |note: &&BuilderNote| BuilderInfo::is_alive_at(note.seen_at, now);
     let soonest = builders.iter().filter(is_alive).filter_map(|note| Some((interval(note)?, &note.id))).min();
     Ok(match (soonest, builders.iter().find(is_alive), builders.first()) {
         (Some((seconds, id)), ..) => format!("by `{id}` within {seconds} s"),

@@ -7,8 +7,7 @@ use super::active::{Active, Activity};
 use super::pauses;
 use super::words::{Action, Event, Seen};
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{Failure, FailureClass, ManifestId};
-use millwork_tracking::RunState;
+use millwork_manifest::{Failure, FailureClass, ManifestId, RunState};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Interval of reading the queue when no event announces new entries.

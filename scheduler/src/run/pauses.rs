@@ -1,4 +1,11 @@
 //! Pauses before retries.
+//!
+//! | event | function | pause | ends |
+//! |---|---|---|---|
+//! | an attempt fails, the preparation of its commit included | [`before_retry`] | 1 to 15 s, then × 4, at most 10 minutes | after `MAX_RETRIES` |
+//! | the store does not answer | [`before_asking_again`] | 250 ms, then × 2, at most 4 s | never |
+//! | a committed output cannot be published | [`before_publishing_again`] | 1 s, then × 2, at most 64 s | never |
+//! | a committed output is lost before that | [`before_converting_anew`] | none, 10 s, then × 4, at most 10 minutes | never |
 
 use chrono::Duration;
 use millwork_manifest::FailureClass;
@@ -31,8 +38,8 @@ pub(super) fn before_publishing_again(tries: u32) -> Duration {
     Duration::seconds(1 << tries.min(6))
 }
 
-/// Pause before a run is converted again after its committed output of this generation was lost: none the first time,
-/// then from ten seconds to ten minutes.
+/// Pause before a run is converted again after its committed output of this generation was lost: none for the first generation, 10 s for
+/// the second, and four times longer for each that follows, at most 10 minutes. Forced runs count as generations.
 pub(super) fn before_converting_anew(generation: u32) -> Duration {
     match generation {
         0 | 1 => Duration::zero(),

@@ -1,8 +1,8 @@
 //! Events and actions of the machine.
 
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, FailureClass, ManifestId};
-use millwork_tracking::{Run, RunState};
+use millwork_manifest::{Failure, FailureClass, ManifestId, RunState};
+use millwork_tracking::Run;
 
 /// State of a run as read from the store.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,20 +1,23 @@
 //! Server for an autoscaler (gRPC).
+//!
+//! A new connection always gets a place, if necessary that of another ([`Crowd`]): those that ask nothing, whatever else they
+//! send, keep no autoscaler out.
 
 use super::service::{Scaler, Server};
 use super::{FleetSize, ScalerDoor};
 use futures::Stream;
 use millwork_net::tokio_rustls::server::TlsStream;
-use millwork_net::{Seldom, ServerTls, Slot, Slots, network};
+use millwork_net::{Crowd, Place, Seldom, ServerTls, Slots};
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::either::Either;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 /// Limits of the connections, in total and per address: KEDA opens one or two.
@@ -22,6 +25,8 @@ const MAX_CONNECTIONS: usize = 64;
 const MAX_OF_ONE: usize = 16;
 /// Limit of the concurrent requests per connection.
 const MAX_STREAMS: u32 = 32;
+/// Limit of the streams of answers per connection: KEDA has one per scaled object.
+const STREAMS_OF_ONE: usize = 16;
 /// Limit of a request, in bytes: the metadata of a trigger are a few words.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 /// Limit of a request's header fields in bytes, as counted by hyper.
@@ -75,7 +80,7 @@ async fn accept(
     accepted: mpsc::Sender<Connection>,
     closed: CancellationToken,
 ) {
-    let places = Slots::new(MAX_CONNECTIONS, MAX_OF_ONE);
+    let crowd = Crowd::new(MAX_CONNECTIONS, MAX_OF_ONE);
     let (crowded, exhausted) = (Seldom::default(), Seldom::default());
     loop {
         let connection = tokio::select! {
@@ -83,17 +88,16 @@ async fn accept(
             () = closed.cancelled() => return,
         };
         match connection {
-            Ok((stream, peer)) => match places.take(network(peer.ip())) {
-                Some(place) => drop(tokio::spawn(open(stream, tls.clone(), place, accepted.clone()))),
-                None => {
-                    if let Some(times) = crowded.happened() {
-                        tracing::warn!(%peer, times, "too many connections of autoscalers: new ones are closed");
-                    }
+            Ok((stream, peer)) => {
+                let (place, is_crowded) = crowd.enter(peer.ip());
+                if is_crowded && let Some(times) = crowded.happened() {
+                    tracing::warn!(%peer, times, "too many connections of autoscalers: those that ask nothing are closed");
                 }
-            },
+                tokio::spawn(open(stream, tls.clone(), place, accepted.clone()));
+            }
             Err(error) => {
                 if let Some(times) = exhausted.happened() {
-                    tracing::warn!(%error, times, "cannot accept a connection of an autoscaler; trying on");
+                    tracing::warn!(%error, times, "cannot accept a connection of an autoscaler; trying again");
                 }
                 tokio::time::sleep(BREATH).await;
             }
@@ -101,7 +105,7 @@ async fn accept(
     }
 }
 
-async fn open(stream: TcpStream, tls: Option<ServerTls>, place: Slot<IpAddr>, accepted: mpsc::Sender<Connection>) {
+async fn open(stream: TcpStream, tls: Option<ServerTls>, place: Place, accepted: mpsc::Sender<Connection>) {
     let opened = async {
         stream.set_nodelay(true)?;
         // A connection without data is not worth a handshake.
@@ -111,11 +115,16 @@ async fn open(stream: TcpStream, tls: Option<ServerTls>, place: Slot<IpAddr>, ac
             Some(tls) => Ok(Either::Right(Box::new(tls.acceptor().accept(stream).await?))),
         }
     };
-    match tokio::time::timeout(PATIENCE, opened).await {
+    let opened = tokio::select! {
+        opened = tokio::time::timeout(PATIENCE, opened) => opened,
+        () = place.ended().cancelled() => return,
+    };
+    match opened {
         // Fails when the server is stopped.
         Ok(Ok(stream)) => {
-            let connection = Connection { stream, _place: place, since: Instant::now(), sent: 0 };
-            drop(accepted.send(connection).await);
+            let ended = Box::pin(place.ended().clone().cancelled_owned());
+            let asker = Asker { place: Arc::new(place), streams: Slots::new(STREAMS_OF_ONE, STREAMS_OF_ONE) };
+            drop(accepted.send(Connection { stream, asker, ended, since: Instant::now(), sent: 0 }).await);
         }
         Ok(Err(error)) => {
             let error: io::Error = error;
@@ -125,10 +134,27 @@ async fn open(stream: TcpStream, tls: Option<ServerTls>, place: Slot<IpAddr>, ac
     }
 }
 
-/// A connection, with or without TLS, and its slot in the connection limit.
+/// Connection of a request, as the service sees it.
+#[derive(Clone)]
+pub(super) struct Asker {
+    place: Arc<Place>,
+    /// Slots for the streams of the connection.
+    pub(super) streams: Slots<()>,
+}
+
+impl Asker {
+    /// Notes a request: the connection counts as quiet only from now on.
+    pub(super) fn note_request(&self) {
+        self.place.note_use();
+    }
+}
+
+/// A connection, with or without TLS.
 struct Connection {
     stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
-    _place: Slot<IpAddr>,
+    asker: Asker,
+    /// Ready once its place is taken away.
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Start of the period in which sent bytes are counted.
     since: Instant,
     sent: usize,
@@ -146,13 +172,18 @@ impl Stream for Incoming {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = ();
+    type ConnectInfo = Asker;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Asker {
+        self.asker.clone()
+    }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ended.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::Error::other("its place went to another connection")));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if self.since.elapsed() > PATIENCE {

@@ -3,9 +3,9 @@
 use super::record::{BYTES, EXECUTOR_MILLIS, SLOT_MILLIS};
 use crate::sizes::{count_runs, known_bytes, sizes_of};
 use chrono::{DateTime, Days, Utc};
-use millwork_manifest::DatePrefix;
+use millwork_manifest::{DatePrefix, RunState};
 use millwork_scaling::{ARRIVAL_WINDOW, Load, Measured, Speed, arrival_rate};
-use millwork_tracking::{Run, RunFilter, RunState, TrackingResult, TrackingStore};
+use millwork_tracking::{Run, RunFilter, TrackingResult, TrackingStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -4,6 +4,7 @@
 //! horizontal pod autoscaler follows the metric with a target value of 1 per executor, so that the metric is the number
 //! of executors.
 
+use super::listen::Asker;
 use super::messages::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue,
     ScaledObjectRef,
@@ -11,7 +12,7 @@ use super::messages::{
 use super::{Answers, Wanted, metrics};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use millwork_net::{Slot, Slots};
+use millwork_net::Slot;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status};
@@ -23,8 +24,6 @@ pub(super) mod stubs {
 
 /// Name of the only metric.
 const METRIC: &str = "desired_executors";
-/// Limit of the open streams: KEDA has one per scaled object.
-const MAX_STREAMS: usize = 32;
 /// Interval at which a stream repeats its last answer, to detect disconnected clients.
 const REPEAT: Duration = Duration::from_secs(60);
 
@@ -34,12 +33,11 @@ pub(super) type Server = stubs::external_scaler_server::ExternalScalerServer<Sca
 #[derive(Clone)]
 pub(super) struct Scaler {
     answers: Answers,
-    streams: Slots<()>,
 }
 
 impl Scaler {
     pub(super) fn new(answers: Answers) -> Self {
-        Self { answers, streams: Slots::new(MAX_STREAMS, MAX_STREAMS) }
+        Self { answers }
     }
 
     fn wanted(&self) -> Result<Wanted, Status> {
@@ -49,6 +47,15 @@ impl Scaler {
             )
         })
     }
+}
+
+/// Counts a request of this kind, and returns the connection that it came by.
+fn note<'a, T>(request: &'a Request<T>, kind: &'static str) -> Result<&'a Asker, Status> {
+    metrics::asked(kind);
+    let asker = request.extensions().get::<Asker>();
+    let asker = asker.ok_or_else(|| Status::internal("a defect of Millwork's: the request came by no connection"))?;
+    asker.note_request();
+    Ok(asker)
 }
 
 /// The latest answer, if it is recent enough.
@@ -85,8 +92,8 @@ impl Told {
 
 #[tonic::async_trait]
 impl stubs::external_scaler_server::ExternalScaler for Scaler {
-    async fn is_active(&self, _: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
-        metrics::asked("IsActive");
+    async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
+        note(&request, "IsActive")?;
         Ok(Response::new(IsActiveResponse { result: self.wanted()?.executors > 0 }))
     }
 
@@ -95,11 +102,10 @@ impl stubs::external_scaler_server::ExternalScaler for Scaler {
     /// Sends the answer at once, and whenever it changes. Sends nothing while it is not known.
     async fn stream_is_active(
         &self,
-        _: Request<ScaledObjectRef>,
+        request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
-        metrics::asked("StreamIsActive");
-        let place = self.streams.take(());
-        let place = place.ok_or_else(|| Status::resource_exhausted("32 streams are open: ask with IsActive"))?;
+        let place = note(&request, "StreamIsActive")?.streams.take(());
+        let place = place.ok_or_else(|| Status::resource_exhausted("16 streams are open: ask with IsActive"))?;
         let first =
             Told { answers: self.answers.clone(), last: None, repeat_at: Instant::now() + REPEAT, _place: place };
         let told = futures::stream::unfold(first, |mut told| async move {
@@ -109,14 +115,17 @@ impl stubs::external_scaler_server::ExternalScaler for Scaler {
         Ok(Response::new(told.boxed()))
     }
 
-    async fn get_metric_spec(&self, _: Request<ScaledObjectRef>) -> Result<Response<GetMetricSpecResponse>, Status> {
-        metrics::asked("GetMetricSpec");
+    async fn get_metric_spec(
+        &self,
+        request: Request<ScaledObjectRef>,
+    ) -> Result<Response<GetMetricSpecResponse>, Status> {
+        note(&request, "GetMetricSpec")?;
         let spec = MetricSpec { metric_name: METRIC.to_owned(), target_size: 1, target_size_float: 1.0 };
         Ok(Response::new(GetMetricSpecResponse { metric_specs: vec![spec] }))
     }
 
     async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
-        metrics::asked("GetMetrics");
+        note(&request, "GetMetrics")?;
         let GetMetricsRequest { metric_name, .. } = request.into_inner();
         // KEDA uses the metric name, with or without an index as prefix.
         if !metric_name.is_empty() && !metric_name.ends_with(METRIC) {

@@ -8,9 +8,9 @@ use crate::run::Event;
 use chrono::Utc;
 use millwork_api::Step;
 use millwork_conversion::AttemptOutcome;
-use millwork_manifest::{Failure, FailureClass, ManifestId, ObjectUri};
+use millwork_manifest::{Failure, FailureClass, ManifestId, ObjectUri, RunState};
 use millwork_storage::{StagingArea, StorageError};
-use millwork_tracking::{Commit, Replaced, RunState};
+use millwork_tracking::{Commit, Replaced};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -159,7 +159,7 @@ impl Shell {
         };
         // Without a record the output is published already.
         let Some(commit) = commit else { return Event::Published(id) };
-        let record = match loss::record_of(&commit) {
+        let record = match CommitRecord::of(&commit) {
             Ok(record) => record,
             Err(error) => return Event::PublishFailed(id, Failure::new(FailureClass::Bug, error)),
         };
@@ -222,6 +222,6 @@ impl Shell {
 }
 
 fn records_of(replaced: &[Replaced]) -> Result<Vec<CommitRecord>, Failure> {
-    let record = |replaced: &Replaced| loss::record_of(&replaced.commit);
+    let record = |replaced: &Replaced| CommitRecord::of(&replaced.commit);
     replaced.iter().map(record).collect::<Result<_, _>>().map_err(|e| Failure::new(FailureClass::Bug, e))
 }

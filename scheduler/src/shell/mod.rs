@@ -27,9 +27,9 @@ use clock::Clock;
 use futures::FutureExt;
 use millwork_api::RunProgress;
 use millwork_conversion::{ConversionOptions, EarlySurvey};
-use millwork_manifest::{Failure, FailureClass, ManifestId};
+use millwork_manifest::{Failure, FailureClass, ManifestId, RunState};
 use millwork_storage::{Location, Staging, StagingArea, Storage};
-use millwork_tracking::{Lock, Run, RunState, TrackingStore};
+use millwork_tracking::{Lock, Run, TrackingStore};
 use registry::RunRegistry;
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
@@ -130,7 +130,7 @@ impl Shell {
         let performed = AssertUnwindSafe(self.event_of(action.clone())).catch_unwind().await;
         performed.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            let message = format!("the scheduler panicked: {}", text.unwrap_or("without a word"));
+            let message = format!("the scheduler panicked: {}", text.unwrap_or("no message"));
             tracing::error!(?action, "{message}");
             let failure = Failure::new(FailureClass::Bug, message);
             match action {

@@ -11,8 +11,8 @@ use crate::run::{Event, Limits, Machine};
 use chrono::{DateTime, Utc};
 use millwork_api::RunProgress;
 use millwork_conversion::{ConversionOptions, EarlySurvey};
-use millwork_manifest::ManifestId;
-use millwork_tracking::{Run, RunState, TrackingStore};
+use millwork_manifest::{ManifestId, RunState};
+use millwork_tracking::{Run, TrackingStore};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc};
@@ -26,7 +26,7 @@ const MIN_BUCKET_FILE_MB: u64 = 8;
 /// Limit of the changes that a slow listener may lag behind.
 const CHANGES: usize = 4096;
 
-/// The process that runs the manifests of a store.
+/// Handle of the part of a process that runs the manifests of a store.
 #[derive(Clone)]
 pub struct Scheduler {
     shell: Arc<Shell>,

@@ -7,8 +7,8 @@ use crate::commit::RunResult;
 use crate::loss::{self, TakeBackError};
 use crate::run::{Event, Seen};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, FailureClass, ManifestId, printable};
-use millwork_tracking::{RunState, TrackingError};
+use millwork_manifest::{Failure, FailureClass, ManifestId, RunState, printable};
+use millwork_tracking::TrackingError;
 use std::sync::Arc;
 
 impl Shell {
@@ -106,10 +106,13 @@ impl Shell {
             None => match self.store.run(&id).await {
                 // The completion has been announced.
                 Ok(Some(run)) if run.state == RunState::Completed => return Event::Settled(id),
-                Ok(run) => run
-                    .and_then(|run| run.result)
-                    .and_then(|result| serde_json::from_value(result).ok())
-                    .unwrap_or_default(),
+                Ok(run) => match run.as_ref().map_or(Ok(None), RunResult::of) {
+                    Ok(result) => result.unwrap_or_default(),
+                    Err(error) => {
+                        tracing::warn!(manifest = %id, %error, "a run is completed without its numbers");
+                        RunResult::default()
+                    }
+                },
                 Err(error) => return self.objection(id, &error),
             },
         };
@@ -214,7 +217,7 @@ impl Shell {
                 Event::Unanswered(id)
             }
             error => {
-                tracing::warn!(manifest = %id, %error, "the store refuses");
+                tracing::warn!(manifest = %id, %error, "the store refuses a change of the run; the attempt fails");
                 let is_about_input = matches!(error, TrackingError::Taken { .. } | TrackingError::Conflict { .. });
                 let class = if is_about_input { FailureClass::Input } else { FailureClass::Bug };
                 Event::Refused(id, Failure::new(class, error))

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use millwork_api::{AnyOf, ErrorCode, Stats, Word};
+use millwork_diagnosis::shell_word;
 use millwork_ui::frame::{Process, Right, Section, Theme, Tone, Viewer};
 use millwork_ui::pages::error::{self, ErrorPage};
 use millwork_ui::{Frame, Markup, Notice, frame};
@@ -64,6 +65,12 @@ impl Shown {
     }
 }
 
+/// Command for a shell, with those options that have a value.
+pub(super) fn command(words: &str, options: &[(&str, Option<&str>)]) -> String {
+    let given = options.iter().filter_map(|(option, value)| Some((option, value.filter(|value| !value.is_empty())?)));
+    given.fold(words.to_owned(), |command, (option, value)| format!("{command} {option} {}", shell_word(value)))
+}
+
 impl FromRequestParts<Api> for Asked {
     type Rejection = ApiError;
 
@@ -89,7 +96,7 @@ impl FromRequestParts<Api> for Asked {
             now: Utc::now(),
             path,
             query,
-            stats: load_stats(api),
+            stats: load_stats(api).await,
             theme: Theme::of(cookie(&parts.headers, "millwork_theme").unwrap_or_default()),
             said,
             access,

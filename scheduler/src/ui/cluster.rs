@@ -31,7 +31,7 @@ async fn show_queues(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         Some(other) => return Err(ApiError::new(ErrorCode::BadQuery, format!("queue: there is none of `{other}`"))),
     };
     let query = DeadLettersQuery { queue, limit: Limit(LETTERS) };
-    let (queues, letters) = tokio::join!(load_queues(api), load_dead_letters(api, query));
+    let (queues, letters) = tokio::join!(load_queues(api), load_dead_letters(api, &asked.caller, query));
     let (queues, letters) = (queues?, letters?);
     let body = queues::page(&queues::QueuesPage {
         now: asked.now,

@@ -1,11 +1,12 @@
 //! Pages with a single list.
 
-use super::asked::{Asked, Shown};
+use super::asked::{Asked, Shown, command};
 use crate::api::{Api, ApiError, load_file, load_files, load_runs};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use millwork_api::{ErrorCode, FileQuery, Limit, RunQuery, UriQuery, path};
+use millwork_diagnosis::shell_word;
 use millwork_manifest::{DatePrefix, FailureClass, FileState, ObjectUri, RunState};
 use millwork_ui::frame::Section;
 use millwork_ui::pages::{file, files, help, runs};
@@ -46,7 +47,10 @@ async fn list_runs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
             ("cursor", cursor.as_deref()),
         ],
     );
-    let command = runs_command(chosen, date.as_deref());
+    let shown_by = command(
+        "millwork runs list",
+        &[("--state", chosen.0), ("--date", date.as_deref()), ("--failure-class", chosen.1), ("--prefix", prefix)],
+    );
     let body = runs::page(&runs::Runs {
         now: asked.now,
         viewer: &asked.viewer,
@@ -63,21 +67,10 @@ async fn list_runs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     });
     Ok(Shown {
         json: Some(json),
-        command: Some(command),
+        command: Some(shown_by),
         counted_at: asked.stats.runs_counted_at,
         ..Shown::new("Runs", Section::Runs, body)
     })
-}
-
-/// Command that lists runs of this state and failure class, and of this date.
-fn runs_command((state, class): (Option<&str>, Option<&str>), date: Option<&str>) -> String {
-    let mut command = "millwork runs".to_owned();
-    for (option, value) in [("--status", state), ("--date", date), ("--failure-class", class)] {
-        if let Some(value) = value {
-            command = format!("{command} {option} {value}");
-        }
-    }
-    command
 }
 
 pub(super) async fn get_files(asked: Asked, State(api): State<Api>) -> Response {
@@ -104,6 +97,8 @@ async fn list_files(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         path::FILES,
         &[("state", chosen), ("date", date.as_deref()), ("prefix", prefix), ("cursor", cursor.as_deref())],
     );
+    let shown_by =
+        command("millwork files list", &[("--state", chosen), ("--date", date.as_deref()), ("--prefix", prefix)]);
     let body = files::page(&files::Files {
         now: asked.now,
         stats: &asked.stats,
@@ -117,7 +112,7 @@ async fn list_files(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     });
     Ok(Shown {
         json: Some(json),
-        command: Some("millwork files".to_owned()),
+        command: Some(shown_by),
         counted_at: asked.stats.files_counted_at,
         ..Shown::new("Files", Section::Files, body)
     })
@@ -145,7 +140,7 @@ async fn one_file(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let (_, name) = link::split(&text);
     Ok(Shown {
         json: found.is_some().then(|| link::query(path::FILE, &[("uri", Some(&text))])),
-        command: Some(format!("millwork files '{}'", text.replace('\'', "'\\''"))),
+        command: Some(format!("millwork files show {}", shell_word(&text))),
         status,
         ..Shown::new(millwork_ui::text::plain(name), Section::Files, body)
     })

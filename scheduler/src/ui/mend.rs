@@ -116,7 +116,7 @@ struct Mended<'a> {
 impl Mended<'_> {
     async fn put_back(&self, api: &Api, dry_run: bool) -> Result<PutBack, ApiError> {
         let lines = MendedLines { lines: self.lines.to_owned(), reason: Some(self.reason.to_owned()), dry_run };
-        Ok(put_back(api, &operator(self.asked), self.id, lines).await?.0)
+        Ok(put_back(api, (&operator(self.asked), &self.asked.caller), self.id, lines).await?.0)
     }
 
     fn show(&self, step: Step<'_>) -> Shown {

@@ -25,6 +25,7 @@ mod why;
 
 pub(crate) use base::PagePaths;
 
+use crate::api::permits::{Bounds, bound_memory};
 use crate::api::{Access, Api, Shared};
 use axum::Router;
 use axum::extract::Extension;
@@ -34,10 +35,11 @@ use axum::routing::{get, post};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 /// Routes of the UI: public ones, and those for authenticated users.
-pub(crate) fn routers(access: Access, paths: &PagePaths) -> (Router<Api>, Router<Api>) {
+pub(crate) fn routers(access: Access, paths: &PagePaths, bounds: Bounds) -> (Router<Api>, Router<Api>) {
     let closed = user_routes()
         // Shared by all users: computed once per change, by one of the requests.
         .layer(Extension(Shared::<asked::Shown>::default()))
+        .layer(middleware::from_fn_with_state(bounds, bound_memory))
         .layer(middleware::from_fn_with_state(access.clone(), guard::let_in));
     let guarded = |routes: Router<Api>| {
         routes

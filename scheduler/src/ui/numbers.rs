@@ -27,7 +27,11 @@ async fn list_dates(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let first = asked.parse::<NaiveDate>("cursor")?;
     let found = all_dates(api).await?;
     let body = dates::page(&found, first, asked.now);
-    Ok(Shown { json: Some("/api/v1/dates".to_owned()), ..Shown::new("Dates", Section::Dates, body) })
+    Ok(Shown {
+        json: Some("/api/v1/dates".to_owned()),
+        command: Some("millwork dates".to_owned()),
+        ..Shown::new("Dates", Section::Dates, body)
+    })
 }
 
 pub(super) async fn get_date(asked: Asked, State(api): State<Api>, Path(date): Path<String>) -> Response {
@@ -117,7 +121,11 @@ async fn costs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         ("glue_minutes_a_manifest", prices.glue_minutes_a_manifest),
     ];
     let page = CostPage { dates: &found, first, sum: spent(&sum, &Cost::of(&sum, &prices)), prices: &named };
-    Ok(Shown { json: Some("/api/v1/cost".to_owned()), ..Shown::new("Cost", Section::Cost, cost::page(&page)) })
+    Ok(Shown {
+        json: Some("/api/v1/cost".to_owned()),
+        command: Some("millwork cost".to_owned()),
+        ..Shown::new("Cost", Section::Cost, cost::page(&page))
+    })
 }
 
 fn spent(used: &Used, cost: &Cost) -> Spent {

@@ -29,7 +29,7 @@ pub(super) async fn get_overview(
 async fn overview(api: &Api) -> Result<Shown, ApiError> {
     let now = Utc::now();
     let executors = load_executors(api);
-    let mut stats = load_stats(api);
+    let mut stats = load_stats(api).await;
     // Loaded concurrently, so that a store that does not answer costs one timeout.
     let (running, latest, totals, found, flow) = tokio::join!(
         newest(api, AnyOf::new(RunState::OPEN)),

@@ -177,10 +177,7 @@ async fn apply(asked: &Asked, api: &Api, id: &str, form: &Form) -> Result<Applie
 pub(super) fn may_change(asked: &Asked) -> Result<(), ApiError> {
     match asked.caller.role >= Role::Operate {
         true => Ok(()),
-        false => Err(ApiError::new(
-            ErrorCode::WrongRole,
-            format!("the token `{}` has the role {}; this needs {}", asked.caller.id, asked.caller.role, Role::Operate),
-        )),
+        false => Err(ApiError::wrong_role(&asked.caller, "this", Role::Operate)),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Pages of refused files, and of file contents.
 
-use super::asked::{Asked, Shown};
+use super::asked::{Asked, Shown, command};
 use crate::api::{Api, ApiError, load_file, load_files, load_preview, load_runs};
 use axum::extract::State;
 use axum::response::Response;
 use millwork_api::{AnyOf, ErrorCode, FileQuery, Limit, PreviewQuery, Run, RunQuery, UriQuery, path};
-use millwork_manifest::{DatePrefix, FileState, ObjectUri, QuarantineReason, RunState};
-use millwork_tracking::BY_OPERATOR;
+use millwork_diagnosis::shell_word;
+use millwork_manifest::{BY_OPERATOR, DatePrefix, FileState, ObjectUri, QuarantineReason, RunState};
 use millwork_ui::frame::Section;
 use millwork_ui::pages::{preview, quarantine};
 use millwork_ui::parts::link;
@@ -46,6 +46,8 @@ async fn list(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
             ("cursor", cursor.as_deref()),
         ],
     );
+    let state = ("--state", Some(FileState::Quarantined.as_str()));
+    let shown_by = command("millwork files list", &[state, ("--date", date.as_deref()), ("--refused-for", reason)]);
     let body = quarantine::page(&quarantine::Quarantine {
         now: asked.now,
         viewer: &asked.viewer,
@@ -60,7 +62,7 @@ async fn list(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     });
     Ok(Shown {
         json: Some(json),
-        command: Some("millwork quarantine".to_owned()),
+        command: Some(shown_by),
         counted_at: asked.stats.files_counted_at,
         ..Shown::new("Quarantine", Section::Quarantine, body)
     })
@@ -97,7 +99,7 @@ async fn look(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     };
     let from = asked.parse::<u64>("from")?.unwrap_or(0);
     let file = load_file(api, UriQuery { uri: uri.clone() }).await?.file;
-    let piece = load_preview(api, PreviewQuery { uri, from }).await?;
+    let piece = load_preview(api, &asked.caller, PreviewQuery { uri, from }).await?;
     let body = preview::page(&preview::PreviewPage {
         viewer: &asked.viewer,
         file: &file,
@@ -109,7 +111,7 @@ async fn look(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let (_, name) = link::split(&file.uri);
     Ok(Shown {
         json: Some(link::query(path::FILE_PREVIEW, &[("uri", Some(&file.uri)), ("from", Some(&place))])),
-        command: Some(format!("millwork files '{}'", file.uri.replace('\'', "'\\''"))),
+        command: Some(format!("millwork files show {}", shell_word(&file.uri))),
         // Not refreshed automatically: the content does not change, and reading it is expensive.
         is_live: false,
         ..Shown::new(millwork_ui::text::plain(name), Section::Quarantine, body)

@@ -60,7 +60,7 @@ async fn show(asked: &Asked, api: &Api, id: &str, tab: Tab) -> Result<Shown, Api
             Tab::Files => path::run_part(id.as_str(), "files"),
             _ => path::run(id.as_str()),
         }),
-        command: Some(format!("millwork runs {id}")),
+        command: Some(format!("millwork runs show {id}")),
         tone: tone(&run),
         ..Shown::new(id.to_string(), Section::Runs, body)
     })

@@ -2,7 +2,7 @@
 
 use super::asked::{cookie, respond};
 use super::forms::{self, Form};
-use crate::access::{Begun, Sessions};
+use crate::access::{Begun, Below, Sessions};
 use crate::api::{Access, ApiError, link_path, peer};
 use axum::Json;
 use axum::extract::{Extension, Query, Request};
@@ -106,8 +106,13 @@ fn enter(access: &Access, begun: Begun, back: &str) -> Response {
     (Extension(begun.below), AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(back)).into_response()
 }
 
-/// Ends the session in this browser.
-pub(super) async fn post_sign_out(Extension(access): Extension<Access>) -> Response {
+/// Ends the session, here and wherever its cookie was taken to.
+pub(super) async fn post_sign_out(
+    Extension(access): Extension<Access>,
+    headers: HeaderMap,
+    below: Option<Extension<Below>>,
+) -> Response {
+    access.end_sessions(&headers, below.as_ref().map(|Extension(below)| below));
     (AppendHeaders([(header::SET_COOKIE, set(&access, "", 0))]), Redirect::to(PATH)).into_response()
 }
 

@@ -1,8 +1,8 @@
 //! List of causes that need a person now, grouped by cause.
 
+use super::Inspector;
 use super::files::{file_facts, head_facts};
 use super::runs::is_under_way;
-use super::{Inspector, rules_of};
 use chrono::{DateTime, Duration, Utc};
 use millwork_diagnosis::{
     AttentionItem, ClusterFacts, Code, DateFacts, Diagnosis, Facts, Settings, Standing, Subject, diagnose, fold,
@@ -13,12 +13,13 @@ use millwork_tracking::{
 };
 use std::collections::{HashMap, HashSet};
 
-/// Limit of the failed runs, failed files and refused files that are read, each: 500, the newest or the oldest.
+/// Limit of what is listed of each kind: 500, the newest runs, the oldest files.
 pub(super) const LOOKED_AT: usize = 500;
 /// Limit of the dates with pending files that are read: the oldest 100.
 const MAX_DATES: usize = 100;
-/// Limit of the open runs whose details are read: 50, oldest first.
-pub(super) const MAX_OPEN: usize = 50;
+/// Limit of the runs and drafts of each kind whose details are read: 50. Of open runs, those that started first among the newest 500 of each
+/// state.
+pub(super) const MAX_EXAMINED: usize = 50;
 /// Limit of the pages of drafts that are read, of 500 each: 10. A draft normally exists only briefly.
 const MAX_DRAFT_PAGES: usize = 10;
 /// Limit of the items of the list: 50, so that it stays readable.
@@ -40,7 +41,7 @@ pub struct Attention {
     pub is_capped: bool,
 }
 
-/// Diagnoses found so far, and what they are made by.
+/// Diagnoses found so far, and the facts and settings on which they are based.
 pub(super) struct Found {
     cluster: ClusterFacts,
     settings: Settings,
@@ -98,14 +99,14 @@ impl Inspector {
     async fn add_unfinished(&self, found: &mut Found) -> TrackingResult<()> {
         let mut open = Vec::new();
         for state in RunState::OPEN {
-            let filter = RunFilter { state: Some(state), limit: MAX_OPEN, ..RunFilter::default() };
+            let filter = RunFilter { state: Some(state), limit: LOOKED_AT, ..RunFilter::default() };
             let page = self.store.list_runs(&filter).await?;
             found.is_capped |= page.next_cursor.is_some();
             open.extend(page.items);
         }
         open.sort_by_key(|run| run.started_at);
-        found.is_capped |= open.len() > MAX_OPEN;
-        open.truncate(MAX_OPEN);
+        found.is_capped |= open.len() > MAX_EXAMINED;
+        open.truncate(MAX_EXAMINED);
         open.extend(self.store.due(1, found.now).await?);
         let newest = if open.iter().any(is_under_way) { self.newest_completed().await? } else { Vec::new() };
         for run in open {
@@ -142,8 +143,8 @@ impl Inspector {
     async fn add_drafts(&self, found: &mut Found) -> TrackingResult<()> {
         let before = found.now - Duration::seconds(OLD_DRAFT_SECONDS);
         let (drafts, is_all) = old_drafts(&*self.store, before).await?;
-        found.is_capped |= !is_all || drafts.len() > MAX_OPEN;
-        for run in drafts.into_iter().take(MAX_OPEN) {
+        found.is_capped |= !is_all || drafts.len() > MAX_EXAMINED;
+        for run in drafts.into_iter().take(MAX_EXAMINED) {
             let date = Some(self.lock_of(run.date).await?);
             let facts = Facts { run: Some(head_facts(&run)), date, cluster: found.cluster.clone(), ..Facts::default() };
             let mut diagnosis = found.diagnose(&Subject::Run(run.manifest_id.to_string()), &facts);
@@ -164,7 +165,7 @@ impl Inspector {
         let mut known = file_facts(file);
         if file.state == FileState::Quarantined {
             let today = DatePrefix::from(found.now.date_naive());
-            let accepts = |builder| rules_of(builder).judge(&file.uri.key(), file.size_bytes, today);
+            let accepts = |builder: &BuilderAbout| builder.rules().judge(&file.uri.key(), file.size_bytes, today);
             known.verdict = builder.map(accepts).map(|verdict| match verdict {
                 millwork_manifest::Arrival::Accepted(_) => Ok(()),
                 millwork_manifest::Arrival::Quarantined(reason, _) => Err(reason.to_string()),

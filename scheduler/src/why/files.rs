@@ -1,7 +1,7 @@
 //! Facts about files.
 
-use super::{Inspector, rules_of};
-use crate::commit::RunResult;
+use super::Inspector;
+use super::runs::read_result;
 use chrono::{DateTime, Utc};
 use millwork_diagnosis::{
     DateFacts, EventFacts, Facts, FileFacts, LedgerRow, ObjectFacts, RunFacts, SentBack, Settings,
@@ -9,12 +9,11 @@ use millwork_diagnosis::{
 use millwork_manifest::{Arrival, DatePrefix, FileState, ManifestId, ObjectUri, RunState};
 use millwork_queue::{Letter, Letters};
 use millwork_tracking::{BuilderAbout, Run, Span, TrackedFile, TrackingResult, open_wishes};
-use serde::Deserialize;
 
 /// Time over which the arrival rate is measured, in minutes: 10.
 const RATE_TIME: chrono::Duration = chrono::Duration::minutes(10);
-/// Time limit for querying the event queue: 5 s. Without it the answer has less detail.
-const QUEUE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+/// Time limit for the search for a dead letter: 5 s. Without it the answer has less detail.
+const LETTER_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Limit of the dead letters that are searched for one about a file: 100.
 const MAX_LETTERS: usize = 100;
 
@@ -134,11 +133,11 @@ async fn events(builder: Option<&BuilderAbout>, uri: &ObjectUri) -> Option<Event
     let queue = builder.queue_url.as_ref()?;
     let dead_letters = builder.dead_letter_queue_url.as_deref();
     let (depth, letter) = tokio::join!(
-        tokio::time::timeout(QUEUE_PATIENCE, millwork_queue::depth(queue)),
-        tokio::time::timeout(QUEUE_PATIENCE, letter_about(queue, dead_letters, uri)),
+        millwork_queue::depth(queue),
+        tokio::time::timeout(LETTER_PATIENCE, letter_about(queue, dead_letters, uri)),
     );
     // Without permission, or in case of a timeout, the answer has less detail.
-    let waiting = depth.ok().and_then(Result::ok).map(|depth| depth.waiting + depth.in_work);
+    let waiting = depth.ok().map(|depth| depth.waiting + depth.in_work);
     let letter = letter.ok().and_then(Result::ok).flatten();
     let told = |letter: Letter| {
         let detail = if letter.detail.is_empty() { String::new() } else { format!(": {}", letter.detail) };
@@ -178,7 +177,7 @@ fn sent_back(file: &TrackedFile, run: Option<&Run>) -> Option<SentBack> {
 }
 
 fn ledger_row(run: &Run, file: &TrackedFile) -> Option<LedgerRow> {
-    let result = RunResult::deserialize(run.result.as_ref()?).ok()?;
+    let result = read_result(run)?;
     let row = result.ledger.iter().find(|row| row.uri == file.uri.as_str())?;
     let without_rows = row.without_rows();
     Some(LedgerRow { lines: row.lines, rows: row.rows, rejected: row.rejected, blank: row.blank, without_rows })
@@ -186,7 +185,7 @@ fn ledger_row(run: &Run, file: &TrackedFile) -> Option<LedgerRow> {
 
 /// Checks a file by the current rules of the builder with the latest heartbeat; the error is the reason for a refusal.
 fn verdict(file: &TrackedFile, builder: &BuilderAbout, now: DateTime<Utc>) -> Result<(), String> {
-    match rules_of(builder).judge(&file.uri.key(), file.size_bytes, DatePrefix::from(now.date_naive())) {
+    match builder.rules().judge(&file.uri.key(), file.size_bytes, DatePrefix::from(now.date_naive())) {
         Arrival::Accepted(_) => Ok(()),
         Arrival::Quarantined(reason, _) => Err(reason.to_string()),
     }

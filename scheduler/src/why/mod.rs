@@ -21,11 +21,12 @@ use crate::options::RunOptions;
 use crate::shell::Scheduler;
 use chrono::{DateTime, Utc};
 use millwork_diagnosis::{Diagnosis, Facts, Settings, Subject, diagnose};
-use millwork_manifest::{BatchCaps, DatePrefix, FileRules, ManifestId, MissingDate, ObjectUri};
+use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
 use millwork_net::CertificatesInUse;
 use millwork_storage::{Location, Places, Storage};
 use millwork_tracking::{BuilderAbout, TrackingResult, TrackingStore};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Age at which the sweep releases the files of a submission without a run, in seconds: a quarter of an hour.
 const ABANDONED_SECONDS: u64 = 15 * 60;
@@ -79,6 +80,16 @@ pub struct Inspector {
     /// The leader, if it is this process.
     pub(crate) leader: Option<Scheduler>,
     pub(crate) certificates: CertificatesInUse,
+    /// Permits for diagnoses, which read whole runs: 100 MB for one of 100,000 files.
+    pub(crate) looks: Arc<Semaphore>,
+}
+
+/// Limit of the diagnoses that are made at once; further ones wait.
+const MAX_LOOKS: usize = 4;
+
+/// Permits for the diagnoses of a process.
+pub(crate) fn looks() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(MAX_LOOKS))
 }
 
 impl Inspector {
@@ -92,17 +103,20 @@ impl Inspector {
             about: Arc::new(about),
             leader: None,
             certificates: CertificatesInUse::default(),
+            looks: looks(),
         }
     }
 
     /// Diagnoses a file.
     pub async fn file(&self, uri: &ObjectUri, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
+        let _permit = self.looks.acquire().await;
         let (facts, settings) = self.facts_of_file(uri, now).await?;
         Ok(diagnose(&Subject::File(uri.to_string()), &facts, &settings, now))
     }
 
     /// Diagnoses a run.
     pub async fn run(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
+        let _permit = self.looks.acquire().await;
         let (cluster, builder) = self.cluster(now).await?;
         let mut facts = Facts { cluster, ..Facts::default() };
         match self.store.run(id).await? {
@@ -140,13 +154,8 @@ impl Inspector {
     /// Effective settings: those of the builder with the latest heartbeat, and of this scheduler.
     pub(crate) fn settings(&self, builder: Option<&BuilderAbout>) -> Settings {
         let usual = Settings::default();
-        let caps = builder.map(|builder| BatchCaps {
-            max_bytes: builder.max_bytes,
-            max_files: usize::try_from(builder.max_files).unwrap_or(usize::MAX),
-            max_wait_seconds: builder.max_wait_seconds,
-        });
         Settings {
-            caps: caps.unwrap_or(usual.caps),
+            caps: builder.map_or(usual.caps, BuilderAbout::caps),
             wish_interval_seconds: builder
                 .and_then(|builder| builder.wish_interval_seconds)
                 .unwrap_or(usual.wish_interval_seconds),
@@ -158,17 +167,8 @@ impl Inspector {
             abandoned_seconds: ABANDONED_SECONDS,
             forgets_after_days: self.store.forgets_after_days(),
             direct_state: self.about.direct_state.clone(),
-            size_bounds_bytes: builder.map(|builder| rules_of(builder).size_bounds_bytes()),
+            size_bounds_bytes: builder.map(|builder| builder.rules().size_bounds_bytes()),
             ..usual
         }
-    }
-}
-
-/// Rules by which a builder accepts files.
-pub(crate) fn rules_of(builder: &BuilderAbout) -> FileRules {
-    FileRules {
-        expected_file_size_mb: builder.expected_file_size_mb,
-        size_tolerance_percent: builder.size_tolerance_percent,
-        missing_date: if builder.dates_missing_ones_today { MissingDate::Today } else { MissingDate::Quarantine },
     }
 }

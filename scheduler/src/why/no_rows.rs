@@ -1,14 +1,14 @@
 //! Completed runs with files that have no rows: nothing failed, but the files were probably not as intended.
 
 use super::Inspector;
-use super::attention::{Found, LOOKED_AT, MAX_OPEN};
+use super::attention::{Found, LOOKED_AT, MAX_EXAMINED};
 use super::files::{file_facts, head_facts};
+use super::runs::read_result;
 use crate::commit::RunResult;
 use chrono::Duration;
 use millwork_diagnosis::{Code, Facts, LedgerRow, OutputFacts, RunFacts, Subject};
 use millwork_manifest::{FileState, ObjectUri, RunState};
 use millwork_tracking::{Run, RunFilter, TrackedFile, TrackingResult};
-use serde::Deserialize;
 
 /// Time for which such a run needs attention, in days: 7, after which DynamoDB deletes its files.
 const TOLD_DAYS: i64 = 7;
@@ -22,8 +22,8 @@ impl Inspector {
         let mut runs = self.store.list_runs(&filter).await?.items;
         runs.retain(|run| run.summary.is_some_and(|summary| summary.without_rows > 0));
         runs.retain(|run| run.ended_at.is_none_or(|at| at >= since));
-        found.is_capped |= runs.len() > MAX_OPEN;
-        runs.truncate(MAX_OPEN);
+        found.is_capped |= runs.len() > MAX_EXAMINED;
+        runs.truncate(MAX_EXAMINED);
         for run in runs {
             // Listings contain no results, so that the run is read.
             if let Some(run) = self.store.run(&run.manifest_id).await? {
@@ -34,9 +34,7 @@ impl Inspector {
     }
 
     async fn add_files_without_rows(&self, found: &mut Found, run: &Run) -> TrackingResult<()> {
-        let Some(result) = run.result.as_ref().and_then(|result| RunResult::deserialize(result).ok()) else {
-            return Ok(());
-        };
+        let Some(result) = read_result(run) else { return Ok(()) };
         let odd = result.ledger.iter();
         let odd = odd.filter_map(|row| Some((row, row.uri.parse::<ObjectUri>().ok()?, row.without_rows()?)));
         let mut odd: Vec<_> = odd.take(LOOKED_AT + 1).collect();

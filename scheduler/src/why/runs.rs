@@ -3,15 +3,15 @@
 use super::Inspector;
 use super::files::head_facts;
 use super::looks::timed;
+use crate::commit::CommitRecord;
 use crate::commit::RunResult;
-use crate::loss;
 use crate::sizes::estimated_bytes;
 use chrono::{DateTime, Duration, Utc};
 use millwork_api::TaskState;
+use millwork_cluster::ALIVE_INTERVAL;
 use millwork_diagnosis::{Obstacle, OutputFacts, Progress, QueuePlace, RunFacts, Usual};
 use millwork_manifest::RunState;
 use millwork_tracking::{Run, RunFilter, TrackingResult};
-use serde::Deserialize;
 
 /// Limit of the runs that are counted ahead of a queued one: 10,000.
 const MAX_AHEAD: usize = 10_000;
@@ -20,7 +20,7 @@ const COMPARED: usize = 200;
 /// Largest ratio of sizes at which two runs count as similar: 2.
 const SIZE_RATIO: u64 = 2;
 /// Silence after which an executor is reported, in seconds: 4. Executors send a message each second.
-const SILENT_SECONDS: i64 = 4;
+const SILENT_SECONDS: i64 = 4 * ALIVE_INTERVAL.as_secs() as i64;
 /// Age of a commit from which its publication is examined, in seconds: 10. Before that it is normally in progress.
 const SLOW_PUBLICATION_SECONDS: i64 = 10;
 
@@ -101,7 +101,7 @@ impl Inspector {
             return Ok(output);
         }
         let Some(commit) = self.store.unpublished(&run.manifest_id).await? else { return Ok(output) };
-        let record = match loss::record_of(&commit) {
+        let record = match CommitRecord::of(&commit) {
             Ok(record) => record,
             Err(error) => {
                 output.obstacle = Some(Obstacle { message: error.to_string(), is_lost: false });
@@ -120,7 +120,7 @@ impl Inspector {
     }
 
     async fn output(&self, run: &Run) -> Option<OutputFacts> {
-        let result = RunResult::deserialize(run.result.as_ref()?).ok()?;
+        let result = read_result(run)?;
         let outputs: Vec<String> = result.outputs.iter().map(|file| file.uri.clone()).collect();
         let missing = self.missing(&outputs).await;
         Some(OutputFacts { missing, ..result_of(run)? })
@@ -148,8 +148,16 @@ fn usual(run: &Run, newest: &[Run]) -> Option<Usual> {
     })
 }
 
+/// Result of a run; `None` also if it cannot be read, which `millwork state check-consistency` reports.
+pub(super) fn read_result(run: &Run) -> Option<RunResult> {
+    RunResult::of(run).unwrap_or_else(|error| {
+        tracing::debug!(%error, "a diagnosis goes without the result of a run");
+        None
+    })
+}
+
 fn result_of(run: &Run) -> Option<OutputFacts> {
-    let result = RunResult::deserialize(run.result.as_ref()?).ok()?;
+    let result = read_result(run)?;
     let mut without_rows = result.ledger.iter().filter_map(|file| Some((&file.uri, file.without_rows()?)));
     let first = without_rows.next();
     let others = without_rows.count() as u64;

@@ -305,7 +305,8 @@ fn remove_all(directory: &Path) -> StorageResult<()> {
     }
 }
 
-/// Gives an open private file its final name, by a link or a rename. Idempotent.
+/// Gives an open private file its final name, by a link, or where that is impossible by a rename or a copy. Can be repeated, but for a rename:
+/// then the private file is gone.
 fn show_private(mut private: PrivateFile, from: &Path, to: &Path) -> io::Result<()> {
     match show(from, to) {
         Err(e) if e.kind() == ErrorKind::CrossesDevices => write_new(to, |into| private.copy_to(into)),
@@ -323,7 +324,8 @@ enum Shown {
     Renamed,
 }
 
-/// Gives a file another name, by a link or a rename, without replacing another file. Idempotent.
+/// Gives a file another name without replacing another file: by a link, or where that is impossible by a rename. Can be repeated after a
+/// link; after a rename it fails with `NotFound`.
 fn show(from: &Path, to: &Path) -> io::Result<Shown> {
     match fs::hard_link(from, to) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists && is_same(from, to)? => Ok(Shown::Before),

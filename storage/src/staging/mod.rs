@@ -1,8 +1,9 @@
 //! Atomic publication: an attempt writes private files; publishing gives all of them their final names. An attempt that
 //! dies before its commit publishes none.
 //!
-//! In a directory, private files are in a hidden directory, and are renamed. In a bucket, outputs are multipart
-//! uploads, which are invisible until completed; other files have private keys.
+//! In a directory, private files are below `_millwork/staging/`, and get their final names by hard links, or by a rename or a
+//! copy where these are impossible. In a bucket, outputs are multipart uploads, which are invisible until completed; other
+//! files have private keys.
 
 mod arrange;
 mod blocks;

@@ -15,11 +15,11 @@ mod executors;
 use crate::random::{Random, each_seed};
 use chrono::{DateTime, Duration, Utc};
 use futures::executor::block_on;
-use millwork_manifest::{Failure, FailureClass, FileState, Manifest, ManifestId};
+use millwork_manifest::{Failure, FailureClass, FileState, Manifest, ManifestId, RunState};
 use millwork_scheduler::run::{Action, Event, Limits, Machine, Seen};
 use millwork_tracking::{
-    AttemptStore, Commit, CommitStore, FileStore, Lock, LockStore, NumberStore, QueuedManifest, Run, RunState,
-    RunStore, SqliteStore, TrackingError, TrackingResult,
+    AttemptStore, Commit, CommitStore, FileStore, Lock, LockStore, NumberStore, QueuedManifest, Run, RunStore,
+    SqliteStore, TrackingError, TrackingResult,
 };
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -7,8 +7,8 @@ use crate::servers::Aws;
 use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
-use millwork_manifest::{FileState, ManifestId};
-use millwork_tracking::{Lock, RunState, TrackingError, TrackingResult};
+use millwork_manifest::{FileState, ManifestId, RunState};
+use millwork_tracking::{Lock, TrackingError, TrackingResult};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri, RunState};
 use millwork_tracking::{
     AttemptStore, AttemptWork, AuditEntry, AuditFilter, AuditStore, Backlog, Commit, CommitStore, DateTotals, Draft,
     DraftStore, FileFilter, FileStore, FileTotal, FoundFile, Lead, Leader, Lock, LockStore, Metric, Note, NumberStore,
-    Overwrites, Page, PlanRecord, PlanStore, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, RunStore,
-    Sample, Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+    Overwrites, Page, PlanRecord, PlanStore, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunStore, Sample,
+    Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
 };
 use std::collections::HashMap;
 use std::path::Path;

@@ -2,8 +2,8 @@
 
 use super::runs::{cancelled, storage};
 use super::support::*;
-use millwork_manifest::FileState;
-use millwork_tracking::{FoundFile, Overwrites, Replaced, RunState, Sequencer, TrackingError};
+use millwork_manifest::{FileState, RunState};
+use millwork_tracking::{FoundFile, Overwrites, Replaced, Sequencer, TrackingError};
 
 /// A run that is completed once.
 async fn completed(store: &Store) -> millwork_manifest::ManifestId {

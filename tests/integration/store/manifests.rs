@@ -2,8 +2,8 @@
 
 use super::support::*;
 use chrono::Duration;
-use millwork_manifest::FileState;
-use millwork_tracking::{Commit, Lock, RunState, TrackingError};
+use millwork_manifest::{FileState, RunState};
+use millwork_tracking::{Commit, Lock, TrackingError};
 
 pub(super) async fn a_draft_claims_what_is_as_it_was_seen(store: Store) {
     track(&store, &[found("a", "1"), found("b", "1"), found("c", "1")]).await;

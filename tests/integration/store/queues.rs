@@ -2,8 +2,8 @@
 
 use super::runs::storage;
 use super::support::*;
-use millwork_manifest::{Failure, FailureClass, ManifestId};
-use millwork_tracking::{Run, RunCount, RunFilter, RunState, TrackingError};
+use millwork_manifest::{Failure, FailureClass, ManifestId, RunState};
+use millwork_tracking::{Run, RunCount, RunFilter, TrackingError};
 
 pub(super) async fn runs_start_by_priority_and_then_by_age(store: Store) {
     for (name, priority, seconds) in [("d", 0, 4), ("b", 0, 2), ("a", -5, 1), ("c", 5, 3), ("e", 5, 5)] {

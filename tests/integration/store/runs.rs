@@ -2,8 +2,8 @@
 
 use super::support::*;
 use chrono::Duration;
-use millwork_manifest::{Failure, FailureClass, FileFault, FileState};
-use millwork_tracking::{RunState, TrackingError, TrackingResult};
+use millwork_manifest::{Failure, FailureClass, FileFault, FileState, RunState};
+use millwork_tracking::{TrackingError, TrackingResult};
 
 fn bug(message: &str) -> Failure {
     Failure::new(FailureClass::Bug, message)

@@ -2,8 +2,8 @@
 
 use super::runs::{cancelled, storage};
 use super::support::*;
-use millwork_manifest::{FileState, ManifestId};
-use millwork_tracking::{Replaced, RunState, TrackingError, TrackingResult};
+use millwork_manifest::{FileState, ManifestId, RunState};
+use millwork_tracking::{Replaced, TrackingError, TrackingResult};
 
 fn is_conflict<T>(result: &TrackingResult<T>) -> bool {
     matches!(result, Err(TrackingError::Conflict { .. }))

@@ -2,8 +2,8 @@
 
 use super::support::*;
 use chrono::{Duration, Utc};
-use millwork_manifest::{Failure, FailureClass, FileState, QuarantineReason};
-use millwork_tracking::{AttemptStep, AttemptWork, DateTotals, FileTotal, FoundFile, Note, RunState, Sample, Span};
+use millwork_manifest::{Failure, FailureClass, FileState, QuarantineReason, RunState};
+use millwork_tracking::{AttemptStep, AttemptWork, DateTotals, FileTotal, FoundFile, Note, Sample, Span};
 use serde_json::json;
 
 fn result(rows: u64) -> serde_json::Value {

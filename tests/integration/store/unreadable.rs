@@ -6,8 +6,8 @@ use crate::cost::Counts;
 use crate::servers::Aws;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use millwork_manifest::{Failure, FailureClass, FileState};
-use millwork_tracking::{DynamoStore, RunState, TableNames, create_tables};
+use millwork_manifest::{Failure, FailureClass, FileState, RunState};
+use millwork_tracking::{DynamoStore, TableNames, create_tables};
 use std::sync::Arc;
 
 async fn set(client: &Client, key: &str, attributes: &[(&str, AttributeValue)]) {

@@ -27,10 +27,10 @@ use super::request::{Transacted, Written, pause, update_action};
 use super::run_item::{StoredRun, bounded};
 use super::runs::TRIES;
 use super::{DynamoStore, key, locks};
-use crate::{AttemptStore, Lock, Run, RunState, TrackingError, TrackingResult, life};
+use crate::{AttemptStore, Lock, Run, TrackingError, TrackingResult, life};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, Manifest, ManifestFile, ManifestId};
+use millwork_manifest::{Failure, Manifest, ManifestFile, ManifestId, RunState};
 
 impl DynamoStore {
     pub(super) async fn start(&self, id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> TrackingResult<u32> {

@@ -16,11 +16,11 @@ use super::key;
 use super::request::{Transacted, pause, put_action, update_action};
 use super::run_item::{StoredRun, bounded};
 use super::runs::TRIES;
-use crate::{Commit, CommitStore, Replaced, Run, RunState, TrackingError, TrackingResult, life};
+use crate::{Commit, CommitStore, Replaced, Run, TrackingError, TrackingResult, life};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, ManifestId};
+use millwork_manifest::{Failure, ManifestId, RunState};
 
 /// Attribute of a record that was given up.
 const SUPERSEDED: &str = "superseded";

@@ -2,9 +2,9 @@
 
 use super::expression::Expression;
 use super::item::time;
-use crate::{Run, RunState, RunSummary, TrackedFile};
+use crate::{Run, RunSummary, TrackedFile};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{DatePrefix, FileState};
+use millwork_manifest::{DatePrefix, FileState, RunState};
 use std::collections::BTreeMap;
 
 /// Number of changes of refused files, per date, that are held back: they are written with the next other change of the
@@ -153,7 +153,8 @@ impl Deltas {
         }
     }
 
-    /// Holds back what can wait. Returns the rest, with held-back changes that have reached the limit.
+    /// Moves changes that may be written later into `owed`. Returns the changes to write now, with the held-back ones of each date
+    /// that has too many of them.
     pub(super) fn owing(self, owed: &mut Self) -> Self {
         let (wait, mut now): (BTreeMap<_, _>, BTreeMap<_, _>) =
             self.0.into_iter().partition(|(_, delta)| delta.can_wait());

@@ -21,11 +21,11 @@ use super::request::{Query, Transacted, incomplete, put_action, update_action};
 use super::run_item::{StoredRun, new_item};
 use super::runs::readable;
 use super::tables::STATUS_INDEX;
-use crate::{Draft, DraftStore, Lock, QueuedManifest, Run, RunState, TrackedFile, TrackingResult};
+use crate::{Draft, DraftStore, Lock, QueuedManifest, Run, TrackedFile, TrackingResult};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri, RunState};
 use std::collections::HashSet;
 
 /// Limit of the files that are claimed at once: a transaction has 100 actions, one of which checks the lock.

@@ -9,13 +9,13 @@ use super::run_item::{QUEUED, queue_key};
 use super::tables::{QUEUE_INDEX, TableDefinition, check_indexes, table_definitions};
 use super::{DynamoStore, key};
 use crate::{
-    BuilderNote, Inspection, KEEP_BUILDER_DAYS, LockState, MAX_BUILDERS, QueueAhead, RunSeen, RunState, StateChange,
+    BuilderNote, Inspection, KEEP_BUILDER_DAYS, LockState, MAX_BUILDERS, QueueAhead, RunSeen, StateChange,
     StateChanged, StoreFault, TrackingResult,
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{ConditionCheck, TableStatus, TransactWriteItem};
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{ManifestId, ObjectUri};
+use millwork_manifest::{ManifestId, ObjectUri, RunState};
 
 /// Partition of builders' heartbeats in the metrics table.
 const BUILDERS: &str = "BUILDERS";

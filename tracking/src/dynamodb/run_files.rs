@@ -10,9 +10,9 @@ use super::runs::TRIES;
 use super::{DynamoStore, key};
 use crate::decide::OVERWRITTEN;
 use crate::life::{can_return, check_owned, has_output};
-use crate::{Run, RunState, TrackedFile, TrackingError, TrackingResult};
+use crate::{Run, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
+use millwork_manifest::{Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri, RunState};
 
 /// States of a file in a run.
 const IN_RUN: [FileState; 2] = [FileState::Manifested, FileState::Processing];

@@ -7,10 +7,10 @@
 use super::expression::Expression;
 use super::item::{Item, cut, get, number, optional, owned, parsed, text, time};
 use super::key;
-use crate::{Attempt, QueuedManifest, Run, RunState, TrackingError, TrackingResult};
+use crate::{Attempt, QueuedManifest, Run, TrackingError, TrackingResult};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, SecondsFormat, Utc};
-use millwork_manifest::Failure;
+use millwork_manifest::{Failure, RunState};
 
 /// Partition of the queue index with queued runs.
 pub(super) const QUEUED: &str = "queued";
@@ -50,7 +50,7 @@ impl StoredRun {
         Self { run, version: self.version + 1, is_failing: false, committed: self.committed }
     }
 
-    /// Stored run with an addition that changes nothing else.
+    /// Stored run with an addition to its data; its place in the queue stays.
     pub(super) fn noted(&self, run: Run) -> Self {
         Self { is_failing: self.is_failing, ..self.with(run) }
     }

@@ -12,10 +12,10 @@ use super::request::{Query, Written, pause};
 use super::run_item::{FAILING, QUEUED, RUN, StoredRun, listed_run, run};
 use super::tables::{AGE_INDEX, DATE_INDEX, QUEUE_INDEX, STATUS_INDEX};
 use super::{DynamoStore, key};
-use crate::{Page, QueuedManifest, Run, RunCount, RunFilter, RunState, RunStore, TrackingError, TrackingResult, life};
+use crate::{Page, QueuedManifest, Run, RunCount, RunFilter, RunStore, TrackingError, TrackingResult, life};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Manifest, ManifestFile, ManifestId};
+use millwork_manifest::{Manifest, ManifestFile, ManifestId, RunState};
 
 /// Limit of the attempts to change a run that others keep changing: each decides again on the present record.
 pub(super) const TRIES: u32 = 6;

@@ -15,9 +15,9 @@ use super::key;
 use super::request::{Query, Transacted, all, all_until_error, put_action};
 use super::run_item::new_item;
 use super::tables::STATUS_INDEX;
-use crate::{FoundFile, QueuedManifest, RunState, TrackedFile, TrackingError, TrackingResult};
+use crate::{FoundFile, QueuedManifest, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
+use millwork_manifest::{FileState, Manifest, ManifestFile, ManifestId, ObjectUri, RunState};
 use std::collections::{BTreeMap, HashSet};
 
 /// Limit of the manifested files that are searched for some without a run: the oldest. Files without a run remain while

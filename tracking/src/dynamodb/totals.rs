@@ -12,9 +12,9 @@ use super::run_item::StoredRun;
 use super::runs::TRIES;
 use super::tables::DATE_INDEX;
 use crate::numbers::MAX_DATES;
-use crate::{AttemptWork, DateTotals, FileTotal, Run, RunState, RunSummary, TrackingError, TrackingResult};
+use crate::{AttemptWork, DateTotals, FileTotal, Run, RunSummary, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{DatePrefix, FileState, ManifestId, QuarantineReason};
+use millwork_manifest::{DatePrefix, FileState, ManifestId, QuarantineReason, RunState};
 use std::collections::BTreeMap;
 
 /// Ended states of runs: only these are counted by date.

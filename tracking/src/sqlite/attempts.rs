@@ -6,14 +6,14 @@
 use super::job::Done;
 use super::manifest_files::{self, Other};
 use super::rows::{find_file, time};
-use super::runs::{find, known, save};
+use super::run_rows::{find, known, save};
 use super::{SqliteStore, locks};
 use crate::decide::OVERWRITTEN;
 use crate::life::{self, check_owned, has_output};
-use crate::{AttemptStore, Lock, Run, RunState, TrackedFile, TrackingResult};
+use crate::{AttemptStore, Lock, Run, TrackedFile, TrackingResult};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, FileState, Manifest, ManifestFile, ManifestId};
+use millwork_manifest::{Failure, FileState, Manifest, ManifestFile, ManifestId, RunState};
 use rusqlite::{Connection, params};
 
 pub(super) fn start_attempt(c: &Connection, id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> Done<u32> {
@@ -201,11 +201,11 @@ pub(super) fn move_files(
 #[async_trait]
 impl AttemptStore for SqliteStore {
     async fn due(&self, limit: usize, now: DateTime<Utc>) -> TrackingResult<Vec<Run>> {
-        self.worker.read(move |c| super::runs::due(c, limit, now)).await
+        self.worker.read(move |c| super::run_rows::due(c, limit, now)).await
     }
 
     async fn open_runs(&self) -> TrackingResult<Vec<Run>> {
-        self.worker.read(super::runs::open).await
+        self.worker.read(super::run_rows::open).await
     }
 
     async fn start_attempt(&self, id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> TrackingResult<u32> {

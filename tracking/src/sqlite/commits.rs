@@ -6,11 +6,11 @@ use super::SqliteStore;
 use super::attempts::{check_owns_files, move_files};
 use super::job::Done;
 use super::rows::{collect, time};
-use super::runs::{find, known, save};
-use crate::{Commit, CommitStore, Replaced, RunState, TrackingResult, life};
+use super::run_rows::{find, known, save};
+use crate::{Commit, CommitStore, Replaced, TrackingResult, life};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, FileState, ManifestId};
+use millwork_manifest::{Failure, FileState, ManifestId, RunState};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Stored result of a record that was given up.

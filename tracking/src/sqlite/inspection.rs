@@ -2,14 +2,14 @@
 
 use super::job::Done;
 use super::rows::{collect, find_file, instant, note, parsed, time};
-use super::{SqliteStore, runs};
+use super::{SqliteStore, run_rows};
 use crate::{
-    BuilderNote, Inspection, KEEP_BUILDER_DAYS, LockState, MAX_BUILDERS, QueueAhead, RunSeen, RunState, StateChange,
+    BuilderNote, Inspection, KEEP_BUILDER_DAYS, LockState, MAX_BUILDERS, QueueAhead, RunSeen, StateChange,
     StateChanged, StoreFault, TrackingResult,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{ManifestId, ObjectUri};
+use millwork_manifest::{ManifestId, ObjectUri, RunState};
 use rusqlite::{Connection, OptionalExtension, params};
 
 #[async_trait]
@@ -77,7 +77,7 @@ pub(super) const AHEAD: &str =
         AND (priority > ?1 OR (created_at, manifest_id) < (?2, ?3)) LIMIT ?4)";
 
 fn ahead(c: &Connection, id: &ManifestId, limit: usize) -> Done<Option<QueueAhead>> {
-    let Some(run) = runs::find(c, id)?.filter(|run| run.state == RunState::Queued) else { return Ok(None) };
+    let Some(run) = run_rows::find(c, id)?.filter(|run| run.state == RunState::Queued) else { return Ok(None) };
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let values = params![run.priority, time(run.created_at), id.as_str(), limit.saturating_add(1)];
     let (runs, bytes, unsized_files): (u64, u64, u64) =
@@ -123,8 +123,8 @@ fn neighbours(c: &Connection, uri: &ObjectUri, limit: usize) -> Done<Vec<ObjectU
 fn is_as_seen(c: &Connection, seen: &RunSeen) -> Done<bool> {
     Ok(match seen {
         RunSeen::NoManifest => true,
-        RunSeen::Absent(id) => runs::find(c, id)?.is_none(),
-        RunSeen::InState(id, state) => runs::find(c, id)?.is_some_and(|run| run.state == *state),
+        RunSeen::Absent(id) => run_rows::find(c, id)?.is_none(),
+        RunSeen::InState(id, state) => run_rows::find(c, id)?.is_some_and(|run| run.state == *state),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Operations that are sent to a thread, and their results.
 
-use super::open::words;
+use super::words::words;
 use crate::{TrackingError, TrackingResult};
 use rusqlite::Connection;
 use std::any::Any;
@@ -108,8 +108,22 @@ pub(super) fn ended(store: &str) -> TrackingError {
     TrackingError::Unavailable { store: store.to_owned(), message: "the store has been closed".to_owned() }
 }
 
+/// Runs the main function of a store thread. A panic there ends the process, since nothing works correctly without the
+/// thread.
+pub(super) fn until_it_ends(serve: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(serve)) {
+        end_process(text_of(&*panic));
+    }
+}
+
+/// Logs the reason and ends the process.
+pub(super) fn end_process(reason: &str) -> ! {
+    tracing::error!(reason, "a thread of the store has died; the process ends, and its next start goes on");
+    std::process::exit(1)
+}
+
 /// Message of a panic.
-pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
+fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("without a word")
+    text.unwrap_or("no message")
 }

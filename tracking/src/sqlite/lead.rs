@@ -1,6 +1,6 @@
 //! Lead of a store that is a file: a lock on a file beside it, which the system releases when the process ends.
 
-use super::open::open_lock;
+use super::private::open_lock;
 use crate::{TrackingError, TrackingResult};
 use millwork_manifest::words_of_system;
 use std::fs::{File, TryLockError};

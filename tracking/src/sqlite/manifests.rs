@@ -2,11 +2,11 @@
 
 use super::job::Done;
 use super::rows::{find_file, instant, readable, tell_unreadable, time};
-use super::{SqliteStore, locks, manifest_files, parse_document, runs};
-use crate::{Draft, DraftStore, Lock, QueuedManifest, RunState, TrackedFile, TrackingError, TrackingResult};
+use super::{SqliteStore, locks, manifest_files, parse_document, run_rows};
+use crate::{Draft, DraftStore, Lock, QueuedManifest, TrackedFile, TrackingError, TrackingResult};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{DatePrefix, FileState, Manifest, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, FileState, Manifest, ManifestId, ObjectUri, RunState};
 use rusqlite::{Connection, OptionalExtension, params};
 
 pub(super) fn next_batch_index(c: &Connection, date: DatePrefix) -> Done<u64> {
@@ -149,7 +149,7 @@ pub(super) fn manifest(c: &Connection, id: &ManifestId) -> Done<Option<Manifest>
 ///
 /// Also called before [`submit`], on a reader: the comparison takes time proportional to the size of the manifest.
 pub(super) fn is_submitted(c: &Connection, manifest: &Manifest) -> Done<bool> {
-    let known = runs::find(c, &manifest.id)?.map(|run| run.state);
+    let known = run_rows::find(c, &manifest.id)?.map(|run| run.state);
     if known.is_none_or(|state| state == RunState::Draft) {
         return Ok(false);
     }
@@ -180,7 +180,7 @@ pub(super) fn submit(
         .into());
     }
     manifest_files::claim(c, manifest, now)?;
-    match runs::find(c, &manifest.id)? {
+    match run_rows::find(c, &manifest.id)? {
         Some(_) => finish_draft(c, queued, document, priority, now)?,
         None => insert_run(c, manifest, document, &queued.uri, (RunState::Queued, priority), now)?,
     }

@@ -7,6 +7,7 @@
 mod attempts;
 mod audits;
 mod commits;
+mod connection;
 mod files;
 mod inspection;
 mod job;
@@ -19,14 +20,17 @@ mod manifest_files;
 mod manifests;
 mod numbers;
 mod open;
+mod private;
 mod readers;
 mod rows;
+mod run_rows;
 mod runs;
 #[cfg(test)]
 mod scale;
 mod schema;
 mod series;
 mod totals;
+mod words;
 mod worker;
 
 use crate::{Inspection, TrackingError, TrackingResult, TrackingStore};
@@ -36,7 +40,7 @@ use millwork_manifest::Manifest;
 use std::path::{Path, PathBuf};
 use worker::Worker;
 
-pub use open::open_lock;
+pub use private::open_lock;
 
 /// Embedded tracking store.
 pub struct SqliteStore {

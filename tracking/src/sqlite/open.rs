@@ -1,34 +1,22 @@
 //! Opening of a store.
 
+use super::connection::{BUSY_TIMEOUT, configure};
+use super::private::{DIRECTORY_MODE, check_owners, check_writable, create_private, keep_private};
+use super::words::words;
 use super::worker::Worker;
 use super::{SqliteStore, schema, totals};
 use crate::{TrackingError, TrackingResult};
-use millwork_manifest::{effective_user, words_of_system};
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
-use std::ffi::CString;
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use millwork_manifest::words_of_system;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-
-/// Time limit for waiting for another process's write.
-pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
-/// Limit of the cached prepared statements.
-const STATEMENTS: usize = 100;
 
 /// Limit of the tables that are read to recognise a database; Millwork's has fewer.
 const MAX_TABLES_LOOKED_AT: usize = 1000;
 /// Limit of the foreign tables that an error names.
 const MAX_TABLES_SHOWN: usize = 3;
-
-/// Permissions of the database and its lock file: the database lists all files and runs, and a lock can be held by
-/// anybody who can open it.
-const FILE_MODE: u32 = 0o600;
-/// Permissions of directories that are created for it, which may also hold outputs.
-const DIRECTORY_MODE: u32 = 0o750;
-/// Mode bits of users other than owner and group.
-const FOR_EVERYBODY: u32 = 0o007;
 
 impl SqliteStore {
     /// Opens the store, creating it if it does not exist.
@@ -76,82 +64,6 @@ impl SqliteStore {
     }
 }
 
-/// Opens a lock file, creating it with access for its owner only. Another user who may write to its directory could
-/// have put anything in its place: links are not followed, nothing is truncated, and anything but a regular file is
-/// refused without blocking.
-pub fn open_lock(path: &Path) -> io::Result<File> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = File::options().write(true).create(true).truncate(false).mode(FILE_MODE).custom_flags(flags).open(path);
-    let refused =
-        || io::Error::new(ErrorKind::InvalidInput, "it is no file of its own, but a link or something else: remove it");
-    match file {
-        Ok(file) if file.metadata()?.is_file() => Ok(file),
-        Ok(_) => Err(refused()),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => Err(refused()),
-        Err(e) => Err(e),
-    }
-}
-
-/// Creates the database file with access for its owner only, if it does not exist. Returns whether it did not. An
-/// existing file is never opened here, since closing it would release SQLite's POSIX locks in this process.
-fn create_private(path: &Path) -> io::Result<bool> {
-    match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
-        created => created.map(|_| true),
-    }
-}
-
-/// Refuses a database that is not writable, with the error of the system, since SQLite does not tell the reason.
-fn check_writable(path: &Path) -> io::Result<()> {
-    if fs::metadata(path)?.is_dir() {
-        return Err(ErrorKind::IsADirectory.into());
-    }
-    let name = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: the name ends with a NUL, and is only read.
-    match unsafe { libc::access(name.as_ptr(), libc::R_OK | libc::W_OK) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Refuses a database that belongs to another user, or is in another user's directory, who could read and change it.
-/// Root is trusted, since it can do so anyway.
-fn check_owners(path: &Path) -> Result<(), String> {
-    let user = effective_user();
-    let beside = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    for of in [directory.to_owned(), beside(""), beside("-journal"), beside("-wal"), beside("-shm"), beside(".lock")] {
-        // The owner of a link counts as well, since that user can change its target.
-        let owners = [fs::metadata(&of), fs::symlink_metadata(&of)].map(|found| found.map(|found| found.uid()));
-        if let Some(owner) = owners.into_iter().flatten().find(|owner| *owner != user && *owner != 0) {
-            return Err(format!(
-                "`{}` belongs to user {owner}, not to user {user} or root: whoever it is could read and change the state; run this \
-                 as that user, give it to user {user}, or name another state",
-                of.display()
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Removes the permissions of other users from a database.
-fn keep_private(path: &Path) {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        let Ok(metadata) = fs::metadata(&name) else { continue };
-        let mode = metadata.permissions().mode();
-        if mode & FOR_EVERYBODY != 0 {
-            // Another user's file is left unchanged.
-            let _ = fs::set_permissions(&name, Permissions::from_mode(mode & !FOR_EVERYBODY));
-        }
-    }
-}
-
 /// Refuses a database of another program.
 fn recognise(connection: &Connection, name: &str) -> TrackingResult<()> {
     let refuse = |what: String| TrackingError::Foreign { store: name.to_owned(), what };
@@ -184,52 +96,9 @@ fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "application_id", |row| row.get(0))
 }
 
-/// Message of SQLite without the SQL statement, with a remedy where one is known.
-pub(super) fn words(error: &rusqlite::Error) -> String {
-    let advice = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "the file system is full; free space there, then run again",
-        Some(ErrorCode::DatabaseCorrupt) => {
-            "its content is damaged; restore it from a backup, or move it away and begin a new one, for an output that is there with --adopt"
-        }
-        Some(ErrorCode::ReadOnly) => {
-            "it cannot be written to; check its file system, owner and mode, and those of its directory"
-        }
-        Some(ErrorCode::SystemIoFailure) => {
-            "the device failed to read or write; look at the system's log, and check the disk"
-        }
-        Some(ErrorCode::CannotOpen) => {
-            "SQLite cannot open it, or make its journal beside it; check owner, mode and free space of its directory, and the limit of open files (`ulimit -n`)"
-        }
-        Some(ErrorCode::DatabaseBusy) => "another program holds it for long; end that, or use another --state",
-        Some(ErrorCode::OutOfMemory) => "memory ran out; give more of it, or do less at once",
-        _ => return words_of_sqlite(error),
-    };
-    advice.to_owned()
-}
-
-fn words_of_sqlite(error: &rusqlite::Error) -> String {
-    match error {
-        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
-        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
-        other => other.to_string().lines().next().unwrap_or_default().to_owned(),
-    }
-}
-
-/// Opens a read-only connection.
-pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    // A missing database is not created, since the store was opened before.
-    let connection = Connection::open_with_flags(path, OpenFlags::default() & !OpenFlags::SQLITE_OPEN_CREATE)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.pragma_update(None, "temp_store", "memory")?;
-    connection.pragma_update(None, "query_only", true)?;
-    Ok(connection)
-}
-
 /// Configures the connection, creates the tables of a new database, and returns its format version.
 fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    configure(connection)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     // Losing a commit record in a power failure could let a manifest be written twice.
     connection.pragma_update(None, "synchronous", "full")?;
@@ -270,24 +139,8 @@ fn change(connection: &Connection) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LockStore;
-
-    #[tokio::test]
-    async fn a_state_is_for_its_owner_alone() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("deep/state.db");
-        let mode = |name: &str| fs::metadata(root.path().join(name)).unwrap().permissions().mode() & 0o777;
-        let store = SqliteStore::open(&path).unwrap();
-        let _lead = store.lead("a", chrono::Duration::zero(), chrono::Utc::now()).await.unwrap();
-        assert_eq!(mode("deep") & FOR_EVERYBODY, 0);
-        for name in ["deep/state.db", "deep/state.db-wal", "deep/state.db-shm", "deep/state.db.lock"] {
-            assert_eq!(mode(name), FILE_MODE, "{name}");
-        }
-        // Permissions of an existing database are tightened.
-        fs::set_permissions(&path, Permissions::from_mode(0o664)).unwrap();
-        keep_private(&path);
-        assert_eq!(mode("deep/state.db"), 0o660);
-    }
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_database_of_another_program_is_refused_and_stays_as_it_is() {

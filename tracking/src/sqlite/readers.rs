@@ -4,7 +4,8 @@
 //! waits for the writer nor blocks it. Writes are answered after their commit, so that a caller's later reads see its
 //! earlier writes.
 
-use super::job::Job;
+use super::connection;
+use super::job::{Job, until_it_ends};
 use rusqlite::Connection;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicIsize, Ordering};
@@ -70,7 +71,7 @@ impl Shared {
     fn start_thread(self: &Arc<Self>) -> std::io::Result<JoinHandle<()>> {
         let thread = std::thread::Builder::new().name("millwork-state-read".to_owned());
         let shared = self.clone();
-        let started = thread.spawn(move || super::worker::until_it_ends(|| shared.serve()))?;
+        let started = thread.spawn(move || until_it_ends(|| shared.serve()))?;
         self.idle.fetch_add(1, Ordering::Relaxed);
         Ok(started)
     }
@@ -81,7 +82,7 @@ impl Shared {
         while let Some(job) = self.next() {
             let open = match connection.take() {
                 Some(open) => Ok(open),
-                None => super::open::reader(&self.path),
+                None => connection::reader(&self.path),
             };
             match open {
                 Ok(open) => connection = self.perform(open, job),

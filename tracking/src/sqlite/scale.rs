@@ -1,8 +1,8 @@
 //! Tests with a large state: queries do not slow down with its size, and a database of the previous format is migrated.
 
 use super::{SqliteStore, schema};
-use crate::{DateTotals, FileFilter, FileStore, NumberStore, RunFilter, RunState, RunStore};
-use millwork_manifest::{DatePrefix, FileState};
+use crate::{DateTotals, FileFilter, FileStore, NumberStore, RunFilter, RunStore};
+use millwork_manifest::{DatePrefix, FileState, RunState};
 use rusqlite::Connection;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -2,9 +2,9 @@
 
 use super::job::Done;
 use super::rows::{instant, parsed};
-use super::runs::{find, save};
+use super::run_rows::{find, save};
 use crate::numbers::MAX_DATES;
-use crate::{AttemptWork, DateTotals, FileTotal, RunSummary, TrackingError};
+use crate::{AttemptWork, DateTotals, FileTotal, RunSummary};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FileState, ManifestId};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -133,11 +133,6 @@ pub(super) fn note_work(c: &Connection, id: &ManifestId, attempt: u32, work: &At
     let Some(newest) = run.history.last_mut().filter(|newest| newest.number == attempt) else { return Ok(()) };
     newest.work = Some(work.clone());
     save(c, &run)
-}
-
-/// Summary of a run in stored form.
-pub(super) fn text_of(summary: &RunSummary) -> Result<String, TrackingError> {
-    serde_json::to_string(summary).map_err(|e| TrackingError::Corrupt { what: "summary", value: e.to_string() })
 }
 
 #[cfg(test)]

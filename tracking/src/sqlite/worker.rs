@@ -11,12 +11,11 @@
 //! Such a process logs the reason and exits with code 1. This is safe at any point: answered operations are committed,
 //! and the next start continues with the rest.
 
-use super::job::{Done, Job, ended, job, text_of};
+use super::job::{Done, Job, end_process, ended, job, until_it_ends};
 use super::readers::Readers;
 use crate::requests::{Outcome, count};
 use crate::{TrackingError, TrackingResult};
 use rusqlite::{Connection, TransactionBehavior};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -132,20 +131,6 @@ fn counted<T>(operation: &'static str, done: TrackingResult<T>) -> TrackingResul
     done
 }
 
-/// Runs the main function of a store thread. A panic there ends the process, since nothing works correctly without the
-/// thread.
-pub(super) fn until_it_ends(serve: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(serve)) {
-        end_process(text_of(&*panic));
-    }
-}
-
-/// Logs the reason and ends the process.
-fn end_process(reason: &str) -> ! {
-    tracing::error!(reason, "a thread of the store has died; the process ends, and its next start goes on");
-    std::process::exit(1)
-}
-
 /// State of the writer thread.
 struct Writer {
     connection: Connection,
@@ -193,7 +178,7 @@ impl Writer {
         if pages("PASSIVE")? > MAX_LOG_PAGES {
             self.connection.busy_timeout(READER_PATIENCE)?;
             let begun = pages("RESTART");
-            self.connection.busy_timeout(super::open::BUSY_TIMEOUT)?;
+            self.connection.busy_timeout(super::connection::BUSY_TIMEOUT)?;
             begun?;
         }
         Ok(())

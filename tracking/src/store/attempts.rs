@@ -15,7 +15,7 @@ pub trait AttemptStore: Send + Sync {
     /// grow with their number. May be eventually consistent: only [`Self::start_attempt`] is authoritative.
     async fn due(&self, limit: usize, now: DateTime<Utc>) -> TrackingResult<Vec<Run>>;
 
-    /// Runs in [`OPEN`](crate::RunState::OPEN), oldest first. May be eventually consistent. Also finishes failing
+    /// Runs in [`OPEN`](millwork_manifest::RunState::OPEN), oldest first. May be eventually consistent. Also finishes failing
     /// runs that a crash interrupted.
     async fn open_runs(&self) -> TrackingResult<Vec<Run>>;
 

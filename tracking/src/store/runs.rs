@@ -1,9 +1,9 @@
 //! Interface for runs, used by people and builders: submission, listings and requests.
 
-use crate::{Page, QueuedManifest, Run, RunCount, RunFilter, RunState, TrackingResult};
+use crate::{Page, QueuedManifest, Run, RunCount, RunFilter, TrackingResult};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Manifest, ManifestFile, ManifestId};
+use millwork_manifest::{Manifest, ManifestFile, ManifestId, RunState};
 
 /// Runs: submission, reads and requests.
 #[async_trait]

@@ -24,9 +24,6 @@ pub struct Cluster<'a> {
     pub locks: &'a [LockInfo],
 }
 
-/// Silence in seconds after which a builder is shown as gone: 120, four of its heartbeats.
-const BUILDER_SECONDS: i64 = 120;
-
 /// Renders the page.
 pub fn page(page: &Cluster<'_>) -> Markup {
     html! {
@@ -113,7 +110,7 @@ fn builders(page: &Cluster<'_>) -> Markup {
     if page.builders.is_empty() {
         return html! { p.muted { "None has ever shown itself: manifests come from elsewhere, or from this very process." } };
     }
-    let is_there = |builder: &BuilderInfo| (page.now - builder.seen_at).num_seconds() <= BUILDER_SECONDS;
+    let is_there = |builder: &BuilderInfo| BuilderInfo::is_alive_at(builder.seen_at, page.now);
     html! {
         table.cards {
             caption.visually-hidden { "Builders" }
@@ -180,7 +177,7 @@ fn executor_row(executor: &Executor, now: DateTime<Utc>) -> Markup {
         tr data-id=(text::plain(&executor.id)) {
             td.main data-label="Executor" { span.id { (text::shown(&executor.id)) } div.why { (text::shown(&executor.machine)) @if executor.host != executor.machine { " · " (text::shown(&executor.host)) } } }
             td.wide data-label="Slots" {
-                span.slots { (meter::share(executor.tasks as f64, f64::from(executor.vcores), "work", &format!("{} of {} slots in use", executor.tasks, executor.vcores), "slots")) span.num { (executor.tasks) "/" (executor.vcores) } }
+                span.slots { (meter::share(executor.slots_used() as f64, f64::from(executor.vcores), "work", &format!("{} of {} slots in use", executor.slots_used(), executor.vcores), "slots")) span.num { (slots(executor)) } }
             }
             td.wide data-label="Memory" { @match executor.memory_bytes { Some(bytes) => { (format::bytes(bytes)) @if let Some(limit) = executor.memory_limit_bytes { span.muted { " of " (format::bytes(limit)) } } }, None => span.muted { "–" } } }
             td.num data-label="Rate" { (format::rate(executor.bytes_per_second)) }
@@ -189,6 +186,12 @@ fn executor_row(executor: &Executor, now: DateTime<Utc>) -> Markup {
             td data-label="Version" { (text::shown(&executor.version)) }
         }
     }
+}
+
+/// Slots in use of an executor, and its tasks beyond them.
+pub(super) fn slots(executor: &Executor) -> Markup {
+    let used = executor.slots_used();
+    html! { (used) "/" (executor.vcores) @if executor.tasks > used { span.muted title="tasks that wait for a slot of this executor" { " + " (executor.tasks - used) } } }
 }
 
 /// Runs of an executor, and signs that it drains or has failed tasks.

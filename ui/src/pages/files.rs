@@ -110,8 +110,8 @@ fn nothing(files: &Files<'_>, active: &[(&str, &str)]) -> Markup {
         },
         ([], _) => states::empty(
             "No file yet",
-            "Files are known from events, from listings, and from manifests that are submitted. To look through a place once:",
-            Some("millwork run --input PLACE --output PLACE"),
+            "Files are known from events, from listings, and from manifests that are submitted. To submit one:",
+            Some("millwork submit manifest.json"),
         ),
         _ => {
             html! { div.empty { p.title { "No file matches" } p { "Take one of the filters above away." } } @if files.next.is_some() { (pager::pager("/ui/files", &files.parameters(), files.next, 0, "file")) } }

@@ -7,7 +7,7 @@ use crate::parts::{facts, link, state, states, time};
 use crate::text;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use millwork_api::{Executors, Run, Stats};
+use millwork_api::{Executor, Executors, Run, Stats};
 use millwork_manifest::{FileState, RunState};
 
 /// Problem that needs attention.
@@ -272,7 +272,7 @@ fn executors(overview: &Overview<'_>) -> Markup {
         return states::standby("Who is connected");
     }
     let all: u64 = overview.executors.items.iter().map(|executor| u64::from(executor.vcores)).sum();
-    let used: u64 = overview.executors.items.iter().map(|executor| executor.tasks).sum();
+    let used: u64 = overview.executors.items.iter().map(Executor::slots_used).sum();
     html! {
         @if overview.executors.items.is_empty() {
             (states::empty("No executor is connected", "Runs wait until one is. Start one, with this scheduler's address for executors:", Some("millwork-executor --scheduler HOST:PORT")))
@@ -282,7 +282,7 @@ fn executors(overview: &Overview<'_>) -> Markup {
             @if overview.executors.items.len() > 1 {
                 ul.rows {
                     @for executor in overview.executors.items.iter().take(6) {
-                        li { span.id { (text::shown(&executor.id)) } span.push {} span.num { (executor.tasks) "/" (executor.vcores) } }
+                        li { span.id { (text::shown(&executor.id)) } span.push {} span.num { (super::cluster::slots(executor)) } }
                     }
                 }
             }

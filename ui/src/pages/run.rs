@@ -10,7 +10,7 @@ use crate::text;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use millwork_api::{Attempt, Moment, MomentKind, Run, RunDetail, RunOutput};
-use millwork_manifest::RunState;
+use millwork_manifest::{FailureClass, RunState};
 
 /// Tab of the page, with an address of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ fn outcome(page: &RunPage<'_>) -> Markup {
         @else if let Some(failure) = &run.failure {
             div.banner.(if run.state == RunState::Failed { "bad" } else { "warn" }) role="status" {
                 p {
-                    strong { @match run.state { RunState::Failed => "Failed", RunState::Completed => "The output is the one before: forced again, it failed", _ => "The attempt before failed" } ": " (failure.class.as_str()) ". " }
+                    strong { @match run.state { RunState::Failed => "Failed", RunState::Completed if failure.class == FailureClass::Cancelled => "The output is the one before: it was forced again, and that was ended", RunState::Completed => "The output is the one before: forced again, it failed", _ => "The attempt before failed" } ": " (failure.class.as_str()) ". " }
                     (text::prose(&failure.message))
                 }
                 @if let Some(file) = &failure.file { p { "At fault: " (link::file(file)) } }
@@ -170,6 +170,8 @@ fn progress(page: &RunPage<'_>) -> Markup {
 
 fn numbers(page: &RunPage<'_>) -> Vec<(&'static str, Markup)> {
     let run = &page.run.run;
+    // `failures` counts only those since the run was queued last.
+    let failed = page.run.history.iter().filter(|attempt| attempt.failure.is_some()).count();
     let mut items = vec![
         ("files", html! { (link::count(run.files)) }),
         (
@@ -177,15 +179,9 @@ fn numbers(page: &RunPage<'_>) -> Vec<(&'static str, Markup)> {
             html! { (link::input_size(page.run.result.as_ref().map(|result| result.input_bytes).or(run.bytes))) },
         ),
         ("took", super::runs::took(run, page.now)),
-        ("attempts", html! { (run.attempts) @if run.failures > 0 { span.muted { " " (run.failures) " failed" } } }),
+        ("attempts", html! { (run.attempts) @if failed > 0 { span.muted { " " (failed) " failed" } } }),
     ];
-    if let Some(result) = &page.run.result {
-        items.extend([
-            ("rows", html! { (link::count(result.rows)) }),
-            ("output", html! { (link::size(result.output_bytes)) span.muted { " in " (format::counted(result.outputs.len() as u64, "file")) } }),
-            ("rejected", html! { @if result.rejected > 0 { a href=(Tab::Rejected.path(run.manifest_id.as_str())) { (link::count(result.rejected)) } } @else { "0" } }),
-        ]);
-    }
+    items.extend(page.run.result.iter().flat_map(|result| of_output(run, result)));
     if let Some(file) = run.failure.as_ref().and_then(|failure| failure.file.as_ref()).filter(|_| page.why.is_some()) {
         items.push(("at fault", link::file(file)));
     }
@@ -195,6 +191,22 @@ fn numbers(page: &RunPage<'_>) -> Vec<(&'static str, Markup)> {
     if run.generation > 1 {
         items.push(("output number", html! { (run.generation) }));
     }
+    items
+}
+
+/// Facts of the output that readers have: of a forced run, the one before until the new one is there.
+fn of_output(run: &Run, result: &RunOutput) -> Vec<(&'static str, Markup)> {
+    let is_older = run.committed_at.is_some() && !matches!(run.state, RunState::Completed | RunState::Committing);
+    let rejected = Tab::Rejected.path(run.manifest_id.as_str());
+    let mut items = Vec::new();
+    if is_older {
+        items.push(("readers have", html! { "the output before" }));
+    }
+    items.extend([
+        ("rows", html! { (link::count(result.rows)) }),
+        ("output", html! { (link::size(result.output_bytes)) span.muted { " in " (format::counted(result.outputs.len() as u64, "file")) } }),
+        ("rejected", html! { @if result.rejected > 0 { a href=(rejected) { (link::count(result.rejected)) } } @else { "0" } }),
+    ]);
     items
 }
 
@@ -234,9 +246,12 @@ fn ledger(result: &RunOutput) -> Markup {
     }
 }
 
+/// Moments of a timeline that fit side by side; more stand below each other.
+const SIDE_BY_SIDE: usize = 5;
+
 fn timeline(moments: &[Moment], run: &RunDetail, now: DateTime<Utc>) -> Markup {
     html! {
-        ol.timeline {
+        ol.timeline.tall[moments.len() > SIDE_BY_SIDE] {
             @for (index, moment) in moments.iter().enumerate() {
                 @let before = index.checked_sub(1).and_then(|before| moments.get(before));
                 li.(moment_class(moment.what, run.run.state)) {
@@ -266,6 +281,7 @@ fn attempts(attempts: &[Attempt], now: DateTime<Utc>) -> Markup {
                 caption.visually-hidden { "Attempts" }
                 thead { tr { th scope="col" { "Attempt" } th scope="col" { "Started" } th.num scope="col" { "Took" } th scope="col" { "Outcome" } } }
                 tbody {
+                    @let newest = attempts.last().map_or(0, |attempt| attempt.number);
                     @for attempt in attempts.iter().rev() {
                         tr {
                             td data-label="Attempt" { (attempt.number) }
@@ -275,7 +291,8 @@ fn attempts(attempts: &[Attempt], now: DateTime<Utc>) -> Markup {
                                 @match (&attempt.failure, attempt.ended_at) {
                                     (Some(failure), _) => { span.tag { (failure.class.as_str()) } " " (text::brief(&failure.message)) },
                                     (None, Some(_)) => (state::state(state::Sign::Tick, "ended well", "s-done")),
-                                    (None, None) => span.muted { "in work, or given up" },
+                                    (None, None) if attempt.number < newest => span.muted { "given up: its scheduler ended, or its columns turned out to be others" },
+                                    (None, None) => span.muted { "in work" },
                                 }
                             }
                         }

@@ -9,7 +9,6 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, Manifest, ManifestId, ObjectUri, RunState};
 use millwork_storage::{Objects, Storage};
 use millwork_tracking::{Run, RunFilter, TrackedFile, TrackingResult};
-use serde::Deserialize;
 use std::collections::HashMap;
 
 /// Limit of the files that one finding names: 3. The rest is given as a number.
@@ -87,22 +86,21 @@ impl Operations {
         if scope.looks_at_objects {
             self.check_document(found, run, &manifest).await;
         }
-        let result = run.result.as_ref().map(RunResult::deserialize);
-        match result {
-            Some(Ok(result)) => {
+        match RunResult::of(run) {
+            Ok(Some(result)) => {
                 check_ledger(found, run, &manifest, &result);
                 check_totals(found, run, &result);
                 if scope.looks_at_objects && run.state == RunState::Completed && run.updated_at <= before {
                     check_outputs(found, &self.inspector.storage, run, &result).await;
                 }
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 found.add("ledger-adds-up", id, format!("what it produced cannot be read: {error}"), CONVERT_AGAIN)
             }
-            None if matches!(run.state, RunState::Committing | RunState::Completed) => {
+            Ok(None) if matches!(run.state, RunState::Committing | RunState::Completed) => {
                 found.add("completed-has-commit", id, format!("it is {}, and has no commit", run.state), RESTORE);
             }
-            None => {}
+            Ok(None) => {}
         }
         Ok(())
     }

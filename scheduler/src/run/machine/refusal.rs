@@ -5,8 +5,7 @@ use crate::run::active::{Activity, Refusal};
 use crate::run::pauses;
 use crate::run::words::{Action, Seen};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, ManifestId};
-use millwork_tracking::RunState;
+use millwork_manifest::{Failure, ManifestId, RunState};
 
 impl Machine {
     pub(super) fn refused(&mut self, id: ManifestId, failure: Failure, now: DateTime<Utc>, actions: &mut Vec<Action>) {

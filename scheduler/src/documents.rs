@@ -1,4 +1,4 @@
-//! Reading of a manifest document.
+//! Manifest documents of others: read from a directory or a bucket, within limits.
 
 use millwork_manifest::{Manifest, ManifestError, ObjectUri};
 use millwork_queue::BadReason;

@@ -1,0 +1,198 @@
+//! Permits for expensive requests, shared fairly among tokens, and the runs whose requests need one.
+
+use super::error::ApiError;
+use crate::access::Caller;
+use crate::service::Service;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use millwork_api::ErrorCode;
+use millwork_manifest::ManifestId;
+use millwork_net::hold;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// Limit of concurrent expensive requests: fewer than the readers of a SQLite state, so that short requests are not
+/// delayed.
+const HEAVY: usize = 2;
+/// Limit of the large bodies that are received and parsed at once: 4 of at most 32 MiB.
+const LARGE_BODIES: usize = 4;
+/// Size of a body from which it counts as large: 1 MiB, of which all requests in work may have one each.
+const LARGE_BODY_BYTES: u64 = 1 << 20;
+/// Number of a manifest's files from which its run counts as large: 10,000, some MB of documents for each request.
+const LARGE_RUN_FILES: u64 = 10_000;
+/// Time for which a request waits for a permit: 5 s.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Start of the paths of a run's parts.
+const OF_RUNS: [&str; 3] = ["/api/v1/runs/", "/api/v1/manifests/", "/ui/runs/"];
+
+/// Permits for expensive work, of which a token has half at most: it waits in line for the rest with its own requests,
+/// and keeps no other token waiting for more than one of them.
+#[derive(Clone)]
+pub(crate) struct Permits {
+    in_all: usize,
+    all: Arc<Semaphore>,
+    by_token: Arc<Mutex<HashMap<Arc<str>, Weak<Semaphore>>>>,
+}
+
+/// Bounds of what requests have in memory at once.
+#[derive(Clone)]
+pub(crate) struct Bounds {
+    /// For expensive requests: scans of the store, and documents of many files.
+    pub(super) heavy: Permits,
+    /// For large bodies.
+    pub(super) bodies: Permits,
+    service: Service,
+}
+
+impl Bounds {
+    pub(crate) fn new(service: Service) -> Self {
+        Self { heavy: Permits::new(HEAVY), bodies: Permits::new(LARGE_BODIES), service }
+    }
+
+    /// Takes the permit that a load needs; `None` for a small run.
+    async fn permit(&self, caller: &Caller, load: Load) -> Result<Option<Permit>, ApiError> {
+        let permits = match load {
+            Load::Body => &self.bodies,
+            Load::Run(id) => match self.service.store().run_head(&id).await? {
+                Some(run) if run.files > LARGE_RUN_FILES => &self.heavy,
+                _ => return Ok(None),
+            },
+        };
+        permits.take(caller).await.map(Some)
+    }
+}
+
+/// A permit in use.
+pub(crate) struct Permit {
+    _of_token: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Permits {
+    fn new(in_all: usize) -> Self {
+        Self { in_all, all: Arc::new(Semaphore::new(in_all)), by_token: Arc::default() }
+    }
+
+    /// Takes a permit, if necessary after some time.
+    pub(super) async fn take(&self, caller: &Caller) -> Result<Permit, ApiError> {
+        let of_token = self.of_token(&caller.id);
+        let take = async {
+            Ok::<_, tokio::sync::AcquireError>(Permit {
+                _of_token: of_token.acquire_owned().await?,
+                _of_all: self.all.clone().acquire_owned().await?,
+            })
+        };
+        match timeout(PATIENCE, take).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // Neither semaphore is ever closed, so that this is the time limit.
+            Ok(Err(_)) | Err(_) => {
+                let busy = format!(
+                    "{} long questions are being answered, or {} of this token, the limit: ask again",
+                    self.in_all,
+                    self.of_one()
+                );
+                Err(ApiError::new(ErrorCode::Busy, busy).again_after(Duration::from_secs(1)))
+            }
+        }
+    }
+
+    fn of_one(&self) -> usize {
+        (self.in_all / 2).max(1)
+    }
+
+    /// Permits of a token. Tokens without a request are forgotten.
+    fn of_token(&self, id: &Arc<str>) -> Arc<Semaphore> {
+        let mut by_token = self.by_token.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = by_token.get(id).and_then(Weak::upgrade) {
+            return known;
+        }
+        by_token.retain(|_, known| known.strong_count() > 0);
+        let new = Arc::new(Semaphore::new(self.of_one()));
+        by_token.insert(id.clone(), Arc::downgrade(&new));
+        new
+    }
+}
+
+/// Load of a request on the memory, beyond the usual.
+enum Load {
+    /// A large body.
+    Body,
+    /// The documents of a run, which may be large.
+    Run(ManifestId),
+}
+
+impl Load {
+    /// Load of a request; `None` if it is small.
+    fn of(request: &Request) -> Option<Self> {
+        let path = request.uri().path();
+        let route = request.extensions().get::<MatchedPath>().map_or(path, MatchedPath::as_str);
+        if request.method() == Method::POST && has_large_body(request) {
+            return Some(Self::Body);
+        }
+        // Handlers of mended lines take a permit for any run.
+        if route.ends_with("/mended") || route.ends_with("/mend") {
+            return None;
+        }
+        let start = OF_RUNS.iter().find(|start| route.starts_with(&format!("{start}{{id}}")))?;
+        let (_, rest) = path.split_once(start)?;
+        rest.split('/').next()?.parse().ok().map(Self::Run)
+    }
+}
+
+/// Bounds the memory of requests about large runs, and of large bodies: each request of these needs a permit until it
+/// is answered. Others pass at once.
+pub(crate) async fn bound_memory(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Caller>().cloned();
+    let permit = match (caller, Load::of(&request)) {
+        (Some(caller), Some(load)) => bounds.permit(&caller, load).await,
+        _ => Ok(None),
+    };
+    match permit {
+        Ok(permit) => hold(next.run(request).await, permit),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// Tells whether a body can be large: by its announced length, or because it has none.
+fn has_large_body(request: &Request) -> bool {
+    let headers = request.headers();
+    match headers.get(header::CONTENT_LENGTH) {
+        Some(length) => {
+            length.to_str().ok().and_then(|text| text.parse().ok()).is_none_or(|bytes: u64| bytes > LARGE_BODY_BYTES)
+        }
+        None => headers.contains_key(header::TRANSFER_ENCODING),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Role;
+
+    fn caller(id: &str) -> Caller {
+        Caller { id: id.into(), role: Role::Read }
+    }
+
+    #[tokio::test]
+    async fn one_token_leaves_a_permit_for_another_and_waits_in_line_itself() {
+        let permits = Permits::new(HEAVY);
+        let first = permits.take(&caller("greedy")).await.ok().unwrap();
+        assert!(timeout(Duration::from_millis(50), permits.take(&caller("greedy"))).await.is_err(), "it waits");
+        let other = permits.take(&caller("other")).await.ok().unwrap();
+        let waiting = tokio::spawn({
+            let permits = permits.clone();
+            async move { permits.take(&caller("greedy")).await.is_ok() }
+        });
+        tokio::task::yield_now().await;
+        drop(first);
+        assert!(waiting.await.unwrap(), "in its turn");
+        drop(other);
+        permits.take(&caller("third")).await.ok().unwrap();
+        assert_eq!(permits.by_token.lock().unwrap().len(), 1, "nobody is remembered");
+    }
+}
