@@ -88,8 +88,8 @@ pub(crate) async fn submit(options: Options) -> anyhow::Result<ExitCode> {
         };
         let run = client.post_text_patiently(path::MANIFESTS, &query, body, patience).await;
         let run: Box<Run> = run.with_context(|| format!("manifest `{manifest}`"))?;
-        if (options.retry || options.force) && run.state != RunState::Queued {
-            eprintln!("millwork: {} is {}: it is not run again", run.manifest_id, run.state);
+        if options.retry || options.force {
+            tell_if_not_queued(&run);
         }
         runs.push(Told::Queued(run));
     }
@@ -109,6 +109,13 @@ pub(crate) async fn submit(options: Options) -> anyhow::Result<ExitCode> {
         runs.iter().for_each(|told| println!("{}", line(told.run())));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Tells of a run that was to be queued again, and was not.
+fn tell_if_not_queued(run: &Run) {
+    if run.state != RunState::Queued {
+        eprintln!("millwork: {} is {}: it is not run again", run.manifest_id, run.state);
+    }
 }
 
 /// Waits for the end of a run. Requests it at least once, since the answer to a submission has no result.

@@ -1,5 +1,9 @@
 //! Limits of connections.
 
+/// Limit of a request's header, including the path and query; bounds the memory of a connection before its request is
+/// known.
+pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
+
 /// Limits of the connections of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {

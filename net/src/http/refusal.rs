@@ -4,7 +4,7 @@
 //! empty page. Users need to know the remedy: another program on the host may have set more cookies than a header has
 //! room for, since browsers share cookies between all ports of a host.
 
-use super::server::MAX_HEADER_BYTES;
+use super::limits::MAX_HEADER_BYTES;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -1,7 +1,7 @@
 //! Server: accepts connections and serves requests.
 
 use super::connections::{Connections, Ticket};
-use super::limits::ConnectionLimits;
+use super::limits::{ConnectionLimits, MAX_HEADER_BYTES};
 use super::refusal::{WithWords, words};
 use crate::{Seldom, ServerTls};
 use axum::Router;
@@ -27,9 +27,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-/// Limit of a request's header, including the path and query; bounds the memory of a connection before its request is
-/// known.
-pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
 /// Time limit for requests in progress when the server shuts down.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// Interval of checking connections for exceeded time limits.

@@ -4,8 +4,7 @@
 //! another port. A session's cookie is therefore bound to a path that nobody can know without the token, or a page
 //! below that path.
 
-use super::session::hex;
-use super::token::SecretHash;
+use super::token::{SecretHash, hex};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::sync::Arc;

@@ -7,12 +7,11 @@
 use super::Caller;
 use super::below::Below;
 use super::set::TokenSet;
-use super::token::SecretHash;
+use super::token::{SecretHash, hex};
 use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
-use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -211,14 +210,6 @@ fn random() -> anyhow::Result<[u8; RANDOM_BYTES]> {
 
 fn digest(code: &str) -> [u8; 32] {
     Sha256::digest(code.as_bytes()).into()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

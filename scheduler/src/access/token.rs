@@ -125,11 +125,12 @@ impl TryFrom<String> for SecretHash {
 
 impl From<SecretHash> for String {
     fn from(hash: SecretHash) -> Self {
-        hexadecimal(&hash.0)
+        hex(&hash.0)
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -161,7 +162,7 @@ impl NewToken {
         let mut secret = [0; SECRET_BYTES];
         getrandom::fill(&mut secret)
             .map_err(|e| anyhow::anyhow!("the system gives no random bytes for a token: {e}"))?;
-        let secret = hexadecimal(&secret);
+        let secret = hex(&secret);
         let text = format!("{PREFIX}{id}_{secret}");
         Ok(Self { text, record: TokenRecord { id, role, sha256: SecretHash::of(&secret), expires } })
     }

@@ -2,20 +2,20 @@
 //! whatever token they carry.
 
 use super::error::ApiError;
+use super::headers::bearer;
 use super::options::HttpOptions;
 use super::pages::Hosts;
 use super::sessions::{cookies, link_path};
-use crate::access::{Begun, Below, Caller, OwnerToken, Role, Sessions, TokenSet, Wrong, WrongTries, read_token_set};
-use anyhow::Context;
+use super::tokens::Tokens;
+use crate::access::{Begun, Below, Caller, Role, Sessions, Wrong, WrongTries};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, header};
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use millwork_api::ErrorCode;
-use millwork_net::{Peer, Watched};
+use millwork_net::Peer;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,49 +56,6 @@ struct Inner {
     /// True if pages are below a secret path prefix that is derived from the token.
     is_hidden: bool,
     is_owners: bool,
-}
-
-/// Accepted tokens.
-pub(crate) enum Tokens {
-    /// Tokens from a file that is watched for changes.
-    Watched(Watched<TokenSet>),
-    /// Tokens that were fixed at the start.
-    Fixed(Arc<TokenSet>),
-}
-
-impl Tokens {
-    /// Reads the configured tokens: from a file, or one from `MILLWORK_TOKEN`. `None` if neither is given.
-    pub(super) fn configured(file: Option<&Path>) -> anyhow::Result<Option<Self>> {
-        let Some(path) = file else {
-            let set = read_token(None)?.map(|token| TokenSet::plain(&token)).transpose();
-            let set = set.context("cannot use MILLWORK_TOKEN as the token of this scheduler")?;
-            return Ok(set.map(|set| Self::Fixed(Arc::new(set))));
-        };
-        let read = {
-            let path = path.to_owned();
-            move || read_token_set(&path)
-        };
-        let watched = Watched::open("tokens", vec![path.to_owned()], read);
-        let watched = watched.with_context(|| format!("cannot use the token file `{}`", path.display()))?;
-        anyhow::ensure!(
-            !watched.current().is_empty(),
-            "the token file `{}` is empty: put a line of `millwork token new` there, or name no file",
-            path.display()
-        );
-        Ok(Some(Self::Watched(watched)))
-    }
-
-    /// Token of the user who started the scheduler.
-    pub(crate) fn of_owner(owner: &OwnerToken) -> Self {
-        Self::Fixed(Arc::new(TokenSet::of_one(owner.record().clone())))
-    }
-
-    fn current(&self) -> Arc<TokenSet> {
-        match self {
-            Self::Watched(watched) => watched.current(),
-            Self::Fixed(set) => set.clone(),
-        }
-    }
 }
 
 impl Access {
@@ -146,7 +103,7 @@ impl Access {
     /// Creates the checks for a single plain-text token.
     #[cfg(test)]
     pub(crate) fn of_plain(token: &str, options: &HttpOptions) -> Self {
-        Self::new(Tokens::Fixed(Arc::new(TokenSet::of_plain(token))), options, 8080, false).unwrap()
+        Self::new(Tokens::Fixed(Arc::new(crate::access::TokenSet::of_plain(token))), options, 8080, false).unwrap()
     }
 
     /// Path prefix of this name, if it belongs to an accepted token.
@@ -321,26 +278,6 @@ fn role_for(method: &Method, route: Option<&str>) -> Role {
     }
 }
 
-/// The token in a file, or else in `MILLWORK_TOKEN`, which clients send.
-pub fn read_token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
-    let (place, text) = match file {
-        Some(path) => {
-            let place = format!("the token file `{}`", path.display());
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {place}"))?;
-            (place, Some(text))
-        }
-        None => ("MILLWORK_TOKEN".to_owned(), std::env::var("MILLWORK_TOKEN").ok()),
-    };
-    let token = text.map(|text| text.trim().to_owned());
-    anyhow::ensure!(token.as_deref() != Some(""), "{place} is empty: put a token there, or name none");
-    anyhow::ensure!(
-        token.as_ref().is_none_or(|token| !token.contains(|c: char| c.is_control() || c == '{')),
-        "{place} holds something else than one token: a client shows what `millwork token new` prints, not the scheduler's \
-         file of tokens"
-    );
-    Ok(token)
-}
-
 /// Admits authorised requests, attaches their caller for later handlers, and logs requests that change something.
 pub(super) async fn check_access(State(access): State<Access>, mut request: Request, next: Next) -> Response {
     let caller = match access.check(&request) {
@@ -363,15 +300,6 @@ pub(crate) fn peer(request: &Request) -> IpAddr {
     request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
 }
 
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = text(headers, &header::AUTHORIZATION)?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
 fn unauthorized(message: &str) -> ApiError {
     ApiError::new(ErrorCode::Unauthorized, message)
 }
@@ -380,8 +308,10 @@ fn unauthorized(message: &str) -> ApiError {
 mod tests {
     use super::*;
     use crate::access::NewToken;
+    use crate::access::TokenSet;
     use axum::body::Body;
     use axum::http::StatusCode;
+    use axum::http::{HeaderName, header};
 
     fn access(set: TokenSet) -> Access {
         Access::new(Tokens::Fixed(Arc::new(set)), &HttpOptions::default(), 8080, false).unwrap()
@@ -477,21 +407,5 @@ mod tests {
         }
         assert!(shows(&long, Method::GET, &format!("Bearer {}", new.text)).is_ok());
         assert_eq!(shows(&short, Method::GET, "Bearer secret"), Err(StatusCode::TOO_MANY_REQUESTS));
-    }
-
-    #[test]
-    fn an_empty_token_is_refused() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let error = |text: &str| {
-            std::fs::write(file.path(), text).unwrap();
-            read_token(Some(file.path())).unwrap_err().to_string()
-        };
-        assert!(error("").contains("is empty") && error(" \n").contains("is empty"));
-        assert!(error("{\"id\": \"ci\"}").contains("something else than one token"));
-        assert!(error("one\ntwo").contains("something else than one token"));
-        std::fs::write(file.path(), " secret\n").unwrap();
-        assert_eq!(read_token(Some(file.path())).unwrap().as_deref(), Some("secret"));
-        std::fs::write(file.path(), "\n").unwrap();
-        assert!(Tokens::configured(Some(file.path())).err().unwrap().to_string().contains("is empty"));
     }
 }

@@ -1,7 +1,7 @@
 //! Metrics for Prometheus. The shell counts runs and their results; other metrics, and descriptions of all, are here.
 
 use super::Api;
-use super::numbers::Known;
+use super::totals::Known;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;

@@ -48,12 +48,13 @@ pub(crate) mod show;
 mod state;
 pub(crate) mod stats;
 mod throughput;
+mod tokens;
+mod totals;
 mod watch;
 mod why;
 
 pub(crate) use audit::load_audit;
-pub use auth::read_token;
-pub(crate) use auth::{Access, Tokens, peer};
+pub(crate) use auth::{Access, peer};
 pub(crate) use dates::sums;
 pub(crate) use doctor::{EXAMINED_AGAIN, load_examination};
 pub(crate) use error::ApiError;
@@ -74,6 +75,8 @@ pub(crate) use services::{load_cluster, load_dead_letters, load_queues};
 pub(crate) use sessions::{cookies, link_path};
 pub(crate) use shared::Shared;
 pub(crate) use stats::load_stats;
+pub(crate) use tokens::Tokens;
+pub use tokens::read_token;
 pub(crate) use why::load_attention;
 
 use crate::access::Caller;

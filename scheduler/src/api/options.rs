@@ -1,6 +1,6 @@
 //! Options of the HTTP API.
 
-use super::auth::Tokens;
+use super::tokens::Tokens;
 use crate::base_path::BasePath;
 use crate::cost::read_prices;
 use clap::Args;

@@ -1,7 +1,7 @@
 //! Pages that cause a request: those of this scheduler, and those of others.
 
 use super::ApiError;
-use super::auth::bearer;
+use super::headers::bearer;
 use axum::http::{HeaderMap, Method, header};
 use millwork_api::ErrorCode;
 

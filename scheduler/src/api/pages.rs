@@ -2,8 +2,8 @@
 //! make it send requests. The header `Origin` names the page. A page whose host name was rebound to this machine (DNS
 //! rebinding) is recognised by its name in `Host`.
 
-use super::auth::text;
 use super::error::ApiError;
+use super::headers::text;
 use super::options::HttpOptions;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, header};

@@ -1,6 +1,6 @@
 //! Redrive of files: checked by the current rules, then moved back and tracked.
 
-use super::kinds::{Looked, Made, planned, refused};
+use super::found::{Looked, Made, planned, refused};
 use crate::service::Service;
 use chrono::Utc;
 use millwork_api::{Change, ChangeResult};

@@ -1,19 +1,11 @@
 //! Actions of plans: for each, a function that examines a subject and one that changes it.
 
+use super::found::{Looked, Made, refused};
 use super::{files, letters, rounds, runs, states};
 use crate::service::Service;
-use millwork_api::{Action, Change, ChangeResult, Plan, Refusal};
+use millwork_api::{Action, Change, Plan};
 use millwork_tracking::TrackingResult;
 use std::ops::Range;
-
-/// Result of examining a subject.
-pub(super) enum Looked {
-    Change(Change),
-    Refused(Refusal),
-}
-
-/// Result of a change, with an optional explanation.
-pub(super) type Made = (ChangeResult, Option<String>);
 
 /// Determines how an action would change a subject, without changing it.
 pub(super) async fn look(service: &Service, action: Action, subject: &str) -> TrackingResult<Looked> {
@@ -79,13 +71,4 @@ pub(super) async fn make(
         Action::Cut | Action::Sweep => rounds::make(service, plan, change, is_repeated).await,
         Action::RedriveDeadLetters => Ok(step.letters.make(change, is_repeated).await),
     }
-}
-
-pub(super) fn refused(subject: &str, reason: String) -> Looked {
-    Looked::Refused(Refusal { subject: subject.to_owned(), reason })
-}
-
-/// Planned change from one state to another; `bytes` is the size of its input, if known.
-pub(super) fn planned(subject: &str, version: String, (before, after): (String, String), bytes: Option<u64>) -> Looked {
-    Looked::Change(Change { subject: subject.to_owned(), version, before, after, bytes, result: None, message: None })
 }

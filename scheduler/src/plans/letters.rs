@@ -7,7 +7,7 @@
 //! | between sending a letter and deleting it | the message in both queues: it is handled twice, which changes nothing | applying the plan again |
 
 use super::PlanError;
-use super::kinds::{Looked, Made, planned, refused};
+use super::found::{Looked, Made, planned, refused};
 use crate::service::Service;
 use millwork_api::{Change, ChangeResult, DeadLetterQuery, EventQueue, Select};
 use millwork_diagnosis::shown;

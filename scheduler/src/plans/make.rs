@@ -1,7 +1,8 @@
 //! Creation of a plan: subjects are selected and examined, and the list is stored.
 
 use super::cost::cost_of;
-use super::kinds::{self, Looked};
+use super::found::Looked;
+use super::kinds;
 use super::record::{self, Kept, state_at};
 use super::{MAX_FILTER_BYTES, MAX_NAMES_BYTES, MAX_SUBJECTS, PlanError, VALID, letters, open, rounds};
 use crate::audit::{MAX_REASON_CHARS, Operator, is_reason};

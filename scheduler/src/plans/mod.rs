@@ -16,6 +16,7 @@ mod apply;
 mod cost;
 mod error;
 mod files;
+mod found;
 mod kinds;
 mod letters;
 mod make;

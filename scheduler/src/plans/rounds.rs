@@ -1,7 +1,7 @@
 //! Rounds of builders for a date: to cut a manifest now, or to finish leftovers of a crash. Only builders have the
 //! settings for manifests, so that the change stores a wish, which the next builder that looks for wishes takes.
 
-use super::kinds::{Looked, Made, planned, refused};
+use super::found::{Looked, Made, planned, refused};
 use crate::service::Service;
 use chrono::{DateTime, SecondsFormat, Utc};
 use millwork_api::{Action, BuilderInfo, Change, ChangeResult, DateQuery, Plan};

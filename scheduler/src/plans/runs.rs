@@ -1,6 +1,6 @@
 //! Changes of runs: each run is examined, then changed by an operation of [`Service`].
 
-use super::kinds::{Looked, Made, planned, refused};
+use super::found::{Looked, Made, planned, refused};
 use crate::service::Service;
 use crate::sizes::known_bytes;
 use millwork_api::{Action, Change, ChangeResult, Priority};

@@ -1,7 +1,7 @@
 //! Changes of files' states that can neither lose nor duplicate rows, and recounts of dates.
 
 use super::files::known_size;
-use super::kinds::{Looked, Made, planned, refused};
+use super::found::{Looked, Made, planned, refused};
 use crate::operations::{Operations, PlannedChange, Requested, ResetQuery, StateMark};
 use crate::service::Service;
 use chrono::{Duration, Utc};

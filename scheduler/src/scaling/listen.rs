@@ -3,14 +3,14 @@
 //! A new connection always gets a place, if necessary that of another ([`Crowd`]): those that ask nothing, whatever else they
 //! send, keep no autoscaler out.
 
+use super::asker::Asker;
 use super::service::{Scaler, Server};
 use super::{FleetSize, ScalerDoor};
 use futures::Stream;
 use millwork_net::tokio_rustls::server::TlsStream;
-use millwork_net::{Crowd, Place, Seldom, ServerTls, Slots};
+use millwork_net::{Crowd, Place, Seldom, ServerTls};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,8 +25,6 @@ const MAX_CONNECTIONS: usize = 64;
 const MAX_OF_ONE: usize = 16;
 /// Limit of the concurrent requests per connection.
 const MAX_STREAMS: u32 = 32;
-/// Limit of the streams of answers per connection: KEDA has one per scaled object.
-const STREAMS_OF_ONE: usize = 16;
 /// Limit of a request, in bytes: the metadata of a trigger are a few words.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 /// Limit of a request's header fields in bytes, as counted by hyper.
@@ -123,7 +121,7 @@ async fn open(stream: TcpStream, tls: Option<ServerTls>, place: Place, accepted:
         // Fails when the server is stopped.
         Ok(Ok(stream)) => {
             let ended = Box::pin(place.ended().clone().cancelled_owned());
-            let asker = Asker { place: Arc::new(place), streams: Slots::new(STREAMS_OF_ONE, STREAMS_OF_ONE) };
+            let asker = Asker::new(place);
             drop(accepted.send(Connection { stream, asker, ended, since: Instant::now(), sent: 0 }).await);
         }
         Ok(Err(error)) => {
@@ -131,21 +129,6 @@ async fn open(stream: TcpStream, tls: Option<ServerTls>, place: Place, accepted:
             tracing::debug!(%error, "refused a connection of an autoscaler");
         }
         Err(_) => tracing::debug!("a connection of an autoscaler said nothing"),
-    }
-}
-
-/// Connection of a request, as the service sees it.
-#[derive(Clone)]
-pub(super) struct Asker {
-    place: Arc<Place>,
-    /// Slots for the streams of the connection.
-    pub(super) streams: Slots<()>,
-}
-
-impl Asker {
-    /// Notes a request: the connection counts as quiet only from now on.
-    pub(super) fn note_request(&self) {
-        self.place.note_use();
     }
 }
 

@@ -4,6 +4,7 @@
 //! including the work of executors ([`record`]). Published as a metric, and to KEDA as an external scaler
 //! ([`service`]); the calculation is in `millwork-scaling`.
 
+mod asker;
 mod listen;
 mod look;
 mod messages;

@@ -4,7 +4,7 @@
 //! horizontal pod autoscaler follows the metric with a target value of 1 per executor, so that the metric is the number
 //! of executors.
 
-use super::listen::Asker;
+use super::asker::Asker;
 use super::messages::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue,
     ScaledObjectRef,

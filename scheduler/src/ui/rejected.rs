@@ -5,7 +5,7 @@ use crate::api::{Api, ApiError, load_rejected, mended_of};
 use millwork_api::RunDetail;
 use millwork_ui::Markup;
 use millwork_ui::pages::rejected::{RejectedPage, page};
-use millwork_ui::pages::run::Tab;
+use millwork_ui::pages::run_page::Tab;
 
 /// Builds the section; `None` if there are no rejected lines.
 pub(super) async fn part(asked: &Asked, api: &Api, run: &RunDetail) -> Result<Option<Markup>, ApiError> {

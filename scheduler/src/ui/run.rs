@@ -8,8 +8,8 @@ use axum::response::Response;
 use millwork_api::{ErrorCode, Limit, PartQuery, RunDetail, path};
 use millwork_manifest::ManifestId;
 use millwork_ui::frame::{Section, Tone};
-use millwork_ui::pages::run::{RunPage, Tab, page};
-use millwork_ui::pages::run_parts::Part;
+use millwork_ui::pages::run::page;
+use millwork_ui::pages::run_page::{Part, RunPage, Tab};
 
 /// Limit of a run's files on a page.
 const FILES: usize = 100;

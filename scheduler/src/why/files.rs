@@ -1,7 +1,7 @@
 //! Facts about files.
 
 use super::Inspector;
-use super::runs::read_result;
+use super::result::read_result;
 use chrono::{DateTime, Utc};
 use millwork_diagnosis::{
     DateFacts, EventFacts, Facts, FileFacts, LedgerRow, ObjectFacts, RunFacts, SentBack, Settings,

@@ -11,6 +11,7 @@ mod files;
 pub(crate) mod looks;
 mod near;
 mod no_rows;
+mod result;
 mod runs;
 
 pub use attention::Attention;

@@ -3,7 +3,7 @@
 use super::Inspector;
 use super::attention::{Found, LOOKED_AT, MAX_EXAMINED};
 use super::files::{file_facts, head_facts};
-use super::runs::read_result;
+use super::result::read_result;
 use crate::commit::RunResult;
 use chrono::Duration;
 use millwork_diagnosis::{Code, Facts, LedgerRow, OutputFacts, RunFacts, Subject};

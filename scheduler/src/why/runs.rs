@@ -3,8 +3,8 @@
 use super::Inspector;
 use super::files::head_facts;
 use super::looks::timed;
+use super::result::read_result;
 use crate::commit::CommitRecord;
-use crate::commit::RunResult;
 use crate::sizes::estimated_bytes;
 use chrono::{DateTime, Duration, Utc};
 use millwork_api::TaskState;
@@ -145,14 +145,6 @@ fn usual(run: &Run, newest: &[Run]) -> Option<Usual> {
         runs: times.len() as u64,
         half_seconds,
         most_seconds,
-    })
-}
-
-/// Result of a run; `None` also if it cannot be read, which `millwork state check-consistency` reports.
-pub(super) fn read_result(run: &Run) -> Option<RunResult> {
-    RunResult::of(run).unwrap_or_else(|error| {
-        tracing::debug!(%error, "a diagnosis goes without the result of a run");
-        None
     })
 }
 

@@ -1,6 +1,6 @@
 //! Page to edit rejected lines of a run and put them back into the output.
 
-use super::run::Tab;
+use super::run_page::Tab;
 use crate::format;
 use crate::frame::{Right, Viewer};
 use crate::parts::{link, states};

@@ -19,6 +19,7 @@ pub mod quarantine;
 pub mod queues;
 pub mod rejected;
 pub mod run;
+pub mod run_page;
 pub mod run_parts;
 pub mod run_tasks;
 pub mod runs;

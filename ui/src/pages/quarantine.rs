@@ -1,7 +1,7 @@
 //! Quarantine page: files that were refused on arrival.
 
 use super::preview;
-use super::run::Tab;
+use super::run_page::Tab;
 use crate::charts::meter;
 use crate::format;
 use crate::frame::Viewer;

@@ -1,76 +1,16 @@
 //! Page of one run: state, progress and results.
 
+use super::run_page::{RunPage, Tab};
 use super::run_parts;
 use crate::charts::conservation::{Lines, conservation};
 use crate::charts::meter;
 use crate::format;
-use crate::frame::Viewer;
 use crate::parts::{actions, copy, facts, link, state, time};
 use crate::text;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use millwork_api::{Attempt, Moment, MomentKind, Run, RunDetail, RunOutput};
 use millwork_manifest::{FailureClass, RunState};
-
-/// Tab of the page, with an address of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tab {
-    /// Timeline, ledger and attempts.
-    Summary,
-    /// Tasks over time.
-    Tasks,
-    /// Input files.
-    Files,
-    /// Rejected lines.
-    Rejected,
-    /// Physical plan.
-    Plan,
-    /// Output files.
-    Output,
-}
-
-impl Tab {
-    /// All tabs, in the order shown.
-    pub const ALL: [Self; 6] = [Self::Summary, Self::Tasks, Self::Files, Self::Rejected, Self::Plan, Self::Output];
-
-    /// Name of the tab: the last segment of its path, except for the summary.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Summary => "summary",
-            Self::Tasks => "tasks",
-            Self::Files => "files",
-            Self::Rejected => "rejected",
-            Self::Plan => "plan",
-            Self::Output => "output",
-        }
-    }
-
-    /// Path of the tab for a run.
-    pub fn path(self, id: &str) -> String {
-        match self {
-            Self::Summary => link::run_path(id),
-            tab => format!("{}/{}", link::run_path(id), tab.as_str()),
-        }
-    }
-}
-
-/// Content of the page.
-pub struct RunPage<'a> {
-    /// Time at which the page is rendered.
-    pub now: DateTime<Utc>,
-    /// User that the page is rendered for.
-    pub viewer: &'a Viewer,
-    /// Run to show.
-    pub run: &'a RunDetail,
-    /// Diagnosis of an uncompleted run.
-    pub why: Option<Markup>,
-    /// Selected tab.
-    pub tab: Tab,
-    /// Content of the selected tab, unless it is the summary.
-    pub part: run_parts::Part<'a>,
-    /// Path and query of this page, as the return address.
-    pub back: &'a str,
-}
 
 /// Renders the page.
 pub fn page(page: &RunPage<'_>) -> Markup {

@@ -1,29 +1,12 @@
 //! Tabs of a run's page.
 
-use super::run::{RunPage, Tab};
+use super::run_page::{Part, RunPage, Tab};
 use crate::charts::plan;
 use crate::format;
 use crate::parts::{copy, facts, link, pager, state, states};
 use crate::text;
 use maud::{Markup, html};
 use millwork_api::{LedgerEntry, LedgerTotals, Page, RunFile};
-
-/// Content of a tab, in addition to the run.
-pub enum Part<'a> {
-    /// No further content.
-    Run,
-    /// Files of the manifest, with their ledger entries if known.
-    Files {
-        /// Files of this page.
-        files: &'a Page<RunFile>,
-        /// Ledger entries, in the order of the files; empty until the commit of the run.
-        ledger: &'a [LedgerEntry],
-        /// Cursor at which this page begins.
-        cursor: Option<String>,
-    },
-    /// Rendered page of rejected lines.
-    Rejected(Markup),
-}
 
 /// Renders the selected tab.
 pub(super) fn part(page: &RunPage<'_>) -> Markup {
