@@ -3,7 +3,8 @@
 use super::error::ApiError;
 use crate::access::Caller;
 use crate::service::Service;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -27,11 +28,13 @@ const LARGE_BODY_BYTES: u64 = 1 << 20;
 const LARGE_RUN_FILES: u64 = 10_000;
 /// Time for which a request waits for a permit: 5 s.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Start of the paths of a run's parts.
-const OF_RUNS: [&str; 3] = ["/api/v1/runs/", "/api/v1/manifests/", "/ui/runs/"];
+/// Beginnings of the routes about one run.
+const OF_RUNS: [&str; 3] = ["/api/v1/runs/{id}", "/api/v1/manifests/{id}", "/ui/runs/{id}"];
+/// Routes whose handlers take a permit for changes to any run.
+const OF_MENDED: [&str; 2] = ["/api/v1/runs/{id}/mended", "/ui/runs/{id}/mend"];
 
-/// Permits for expensive work, of which a token has half at most: it waits in line for the rest with its own requests,
-/// and keeps no other token waiting for more than one of them.
+/// Permits for expensive requests, of which a token has half at most: its further requests wait for its own, and those of
+/// other tokens find a permit.
 #[derive(Clone)]
 pub(crate) struct Permits {
     in_all: usize,
@@ -92,7 +95,7 @@ impl Permits {
             // Neither semaphore is ever closed, so that this is the time limit.
             Ok(Err(_)) | Err(_) => {
                 let busy = format!(
-                    "{} long questions are being answered, or {} of this token, the limit: ask again",
+                    "too many large requests are in work: {} in all, and {} of one token are the limit; ask again",
                     self.in_all,
                     self.of_one()
                 );
@@ -128,27 +131,32 @@ enum Load {
 
 impl Load {
     /// Load of a request; `None` if it is small.
-    fn of(request: &Request) -> Option<Self> {
-        let path = request.uri().path();
-        let route = request.extensions().get::<MatchedPath>().map_or(path, MatchedPath::as_str);
-        if request.method() == Method::POST && has_large_body(request) {
+    fn of(request: &Request, parameters: &RawPathParams) -> Option<Self> {
+        let route = request.extensions().get::<MatchedPath>()?.as_str();
+        let is_change = request.method() == Method::POST;
+        if is_change && has_large_body(request) {
             return Some(Self::Body);
         }
-        // Handlers of mended lines take a permit for any run.
-        if route.ends_with("/mended") || route.ends_with("/mend") {
+        if is_change && OF_MENDED.contains(&route) || !OF_RUNS.iter().any(|beginning| route.starts_with(beginning)) {
             return None;
         }
-        let start = OF_RUNS.iter().find(|start| route.starts_with(&format!("{start}{{id}}")))?;
-        let (_, rest) = path.split_once(start)?;
-        rest.split('/').next()?.parse().ok().map(Self::Run)
+        // Decoded, as handlers see it.
+        let id = parameters.iter().find(|(name, _)| *name == "id").map(|(_, id)| id)?;
+        id.parse().ok().map(Self::Run)
     }
 }
 
 /// Bounds the memory of requests about large runs, and of large bodies: each request of these needs a permit until it
 /// is answered. Others pass at once.
-pub(crate) async fn bound_memory(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
+pub(crate) async fn bound_memory(
+    State(bounds): State<Bounds>,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+    next: Next,
+) -> Response {
     let caller = request.extensions().get::<Caller>().cloned();
-    let permit = match (caller, Load::of(&request)) {
+    let load = parameters.ok().and_then(|parameters| Load::of(&request, &parameters));
+    let permit = match (caller, load) {
         (Some(caller), Some(load)) => bounds.permit(&caller, load).await,
         _ => Ok(None),
     };
