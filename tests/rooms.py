@@ -118,11 +118,12 @@ def circle(pairs):
 
 
 def main():
-    wrong = []
+    wrong, seen = [], set()
     for source in sorted(ROOT.glob("*/src")):
         crate = Crate(source)
         for place in crate.modules:
             name = "/".join((source.parent.name, *place))
+            seen.add(name)
             found, back = crate.arrows(place), BACK.get(name, set())
             wrong += [f"{name}: {one} → {other} is no arrow any more: remove it from BACK" for one, other in sorted(back - set(found))]
             ahead = set(found) - back
@@ -133,6 +134,7 @@ def main():
             if round_way:
                 places = "; ".join(found[pair] for pair in itertools.pairwise(round_way))
                 wrong.append(f"{name}: {' → '.join(round_way)} is a circle: {places}")
+    wrong += [f"{name} is no module any more: remove it from BACK" for name in sorted(set(BACK) - seen)]
     if wrong:
         sys.exit("\n".join(wrong))
 

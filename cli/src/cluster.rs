@@ -35,7 +35,7 @@ pub(crate) struct ClusterOptions {
     client: ClientOptions,
 }
 
-/// Age of the numbers of files from which it is told.
+/// Age from which `status` says how old the numbers of files are: 10 s.
 const OLD: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
 pub(crate) async fn status(options: StatusOptions) -> anyhow::Result<ExitCode> {
@@ -58,7 +58,7 @@ pub(crate) async fn status(options: StatusOptions) -> anyhow::Result<ExitCode> {
     let forecast = &stats.forecast;
     let when = match (forecast.outlook, forecast.drain_seconds.filter(|seconds| *seconds < 1e9)) {
         (Outlook::Empty, _) if stats.runs.is_empty() => "nothing waits".to_owned(),
-        (Outlook::Empty, _) => "of unknown size".to_owned(),
+        (Outlook::Empty, _) => "of runs whose size nobody knows yet".to_owned(),
         (Outlook::Growing, _) => "growing".to_owned(),
         (_, Some(seconds)) => format!("done in about {}", span(chrono::TimeDelta::seconds(seconds as i64))),
         (_, None) => "nobody knows yet until when".to_owned(),

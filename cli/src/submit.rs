@@ -111,10 +111,13 @@ pub(crate) async fn submit(options: Options) -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Tells of a run that was to be queued again, and was not.
+/// Tells of a run that was to be queued again, and is not queued.
 fn tell_if_not_queued(run: &Run) {
-    if run.state != RunState::Queued {
-        eprintln!("millwork: {} is {}: it is not run again", run.manifest_id, run.state);
+    let id = &run.manifest_id;
+    match run.state {
+        RunState::Queued => {}
+        state if state.is_final() => eprintln!("millwork: {id} is {state}: it is not run again"),
+        state => eprintln!("millwork: {id} is {state} already"),
     }
 }
 

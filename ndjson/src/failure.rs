@@ -8,8 +8,8 @@ use std::io::ErrorKind;
 /// Class of an error of opening a file.
 pub fn class_of_unreadable(kind: ErrorKind) -> FailureClass {
     match kind {
-        // The error remains until the file or the manifest is changed. `WouldBlock`: its owner holds a lease on it
-        // (`fcntl(2)`, `F_SETLEASE`), for as long as that pleases.
+        // The error remains until the file or the manifest is changed. `WouldBlock`: a lease (`fcntl(2)`, `F_SETLEASE`),
+        // which the file's owner may hold for any time.
         ErrorKind::WouldBlock
         | ErrorKind::NotFound
         | ErrorKind::PermissionDenied

@@ -21,8 +21,8 @@ use millwork_tracking::{Commit, Note, QueuedManifest, RunFilter, TrackingStore};
 use std::collections::BTreeMap;
 use std::fs::File;
 
-/// Limit of the output generations of a manifest that are looked for: 1,000, the first and 999 forced runs and lost outputs.
-const MAX_GENERATIONS: u32 = 1000;
+/// Limit of the output generations of a manifest that are looked for: 100, the first and 99 forced runs and lost outputs.
+const MAX_GENERATIONS: u32 = 100;
 
 /// Result of adopting the manifests of an output.
 #[derive(Clone, Debug, Default)]

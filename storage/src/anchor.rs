@@ -8,6 +8,14 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Time for which a file under a lease is tried: 100 ms, in which a holder that means well gives way. Longer, many such files would
+/// hold up a manifest.
+const LEASE_TIME: Duration = Duration::from_millis(100);
+/// Pause between these tries.
+const LEASE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Flag to open a path without access to its content.
 #[cfg(target_os = "linux")]
@@ -69,10 +77,17 @@ impl Anchored {
         if name.exists() { name } else { self.path.clone() }
     }
 
-    /// Opens the anchored file for reading, without blocking on pipes.
+    /// Opens the anchored file for reading, without blocking on pipes. A file under a lease (`fcntl(2)`, `F_SETLEASE`) is
+    /// tried for [`LEASE_TIME`], since the system tells its holder.
     pub(crate) fn open(&self) -> io::Result<File> {
-        let file =
-            File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(self.lasting_name())?;
+        let (mut options, started) = (File::options(), Instant::now());
+        options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        let file = loop {
+            match options.open(self.lasting_name()) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock && started.elapsed() < LEASE_TIME => sleep(LEASE_PAUSE),
+                opened => break opened?,
+            }
+        };
         match is_same(&file.metadata()?, &self.metadata) {
             true => Ok(file),
             false => Err(ErrorKind::StaleNetworkFileHandle.into()),

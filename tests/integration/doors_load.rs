@@ -153,6 +153,9 @@ fn half_sign_ins_keep_nobody_from_signing_in() {
         stream
     };
     let half: Vec<_> = [2, 3].into_iter().flat_map(|last| (0..32).map(move |_| last)).map(begin).collect();
+    let mut waiting = half.last().unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    assert!(waiting.read(&mut [0]).is_err(), "half-sent ones are still waited for");
     let token = std::fs::read_to_string(place.token_file(port)).unwrap();
     let form = format!("token={token}");
     let answer = ask_on(&mut connect_from(4, port), &format!("{head}content-length: {}\r\n\r\n{form}", form.len()));

@@ -96,8 +96,9 @@ impl Sessions {
         if ended.len() >= MAX_ENDED {
             ended.retain(|_, expires| *expires > now.timestamp());
         }
-        let soonest = ended.iter().min_by_key(|(_, expires)| **expires).map(|(nonce, _)| nonce.clone());
-        if let Some(soonest) = soonest.filter(|_| ended.len() >= MAX_ENDED) {
+        if ended.len() >= MAX_ENDED
+            && let Some(soonest) = ended.iter().min_by_key(|(_, expires)| **expires).map(|(nonce, _)| nonce.clone())
+        {
             ended.remove(&soonest);
         }
         ended.insert(nonce.to_owned(), expires);

@@ -23,16 +23,14 @@ const STREAMS_OF_ONE: usize = 8;
 const REQUESTS: usize = 4;
 /// Divisor of the connection limit that gives the limit of requests in progress from one address.
 const REQUESTS_OF_ONE: usize = 8;
-/// Divisor of the connection limit that gives the limit of unauthenticated requests in progress, such as sign-ins.
+/// Divisor of the connection limit that gives the limit of unauthenticated requests in progress, such as sign-ins, and
+/// that of their bodies being received.
 const OF_STRANGERS: usize = 16;
-/// Divisor of the connection limit that gives the limit of unauthenticated requests in progress from one address.
+/// Divisor of the connection limit that gives the limits of these from one address.
 const OF_ONE_STRANGER: usize = 32;
-/// Limit of the bodies of strangers that are being received, in all and from one network.
-const AWAITED: usize = 32;
-const AWAITED_OF_ONE: usize = 16;
 /// Limit of a stranger's body, in bytes: a token, and a path to return to.
 const MAX_STRANGER_BODY_BYTES: usize = 8 << 10;
-/// Time limit for receiving it.
+/// Time limit for receiving a stranger's body: 3 s.
 const STRANGER_BODY_TIME: Duration = Duration::from_secs(3);
 /// Value of `Retry-After` for a refused request, in seconds.
 const AGAIN_SECONDS: u64 = 1;
@@ -44,6 +42,9 @@ const STREAM_AGAIN_SECONDS: u64 = 10;
 pub(crate) struct Places {
     requests: Slots<IpAddr>,
     strangers: Slots<IpAddr>,
+    /// Places for bodies of strangers that are being received. A newcomer always gets one, if necessary another's:
+    /// half-sent sign-ins keep out nobody who sends all of his.
+    awaited: Crowd,
     streams: Slots<IpAddr>,
     streams_of_tokens: Slots<Arc<str>>,
 }
@@ -55,6 +56,7 @@ impl Places {
         Self {
             requests: Slots::new(part(REQUESTS), part(REQUESTS_OF_ONE)),
             strangers: Slots::new(part(OF_STRANGERS), part(OF_ONE_STRANGER)),
+            awaited: Crowd::new(part(OF_STRANGERS), part(OF_ONE_STRANGER)),
             streams: Slots::new(part(STREAMS), part(STREAMS_OF_ONE)),
             streams_of_tokens: Slots::new(part(STREAMS), part(STREAMS_OF_ONE)),
         }
@@ -66,28 +68,13 @@ impl Places {
     }
 }
 
-/// Places for bodies of strangers that are being received. A newcomer always gets one, if necessary another's: half-sent
-/// sign-ins keep out nobody who sends all of his.
-#[derive(Clone)]
-pub(super) struct Awaited(Crowd);
-
-impl Default for Awaited {
-    fn default() -> Self {
-        Self(Crowd::new(AWAITED, AWAITED_OF_ONE))
-    }
-}
-
 /// Receives the whole body of a stranger, within a time limit and to a place that can be taken away, before the request
 /// takes a slot.
-pub(super) async fn receive_body_of_stranger(
-    State(Awaited(crowd)): State<Awaited>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn receive_body_of_stranger(State(places): State<Places>, request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
-    let (place, _) = crowd.enter(peer(&request));
+    let (place, _) = places.awaited.enter(peer(&request));
     let (parts, body) = request.into_parts();
     let received = tokio::select! {
         received = tokio::time::timeout(STRANGER_BODY_TIME, to_bytes(body, MAX_STRANGER_BODY_BYTES)) => received,
@@ -145,9 +132,12 @@ mod tests {
 
     #[test]
     fn connections_are_left_for_those_that_are_new() {
-        let limits = ConnectionLimits::within(512, 20_000);
-        let share = |parts: &[usize]| parts.iter().map(|part| limits.in_all / part).sum::<usize>();
-        assert!(share(&[STREAMS, REQUESTS, OF_STRANGERS]) < limits.in_all);
-        assert!(share(&[STREAMS_OF_ONE, REQUESTS_OF_ONE, OF_ONE_STRANGER]) < limits.of_one);
+        for wanted in [16, 64, 128, 512] {
+            let limits = ConnectionLimits::within(wanted, 20_000);
+            let share = |parts: &[usize]| parts.iter().map(|part| (limits.in_all / part).max(1)).sum::<usize>();
+            assert!(share(&[STREAMS, REQUESTS, OF_STRANGERS, OF_STRANGERS]) < limits.in_all, "{wanted}");
+            let of_one = [STREAMS_OF_ONE, REQUESTS_OF_ONE, OF_ONE_STRANGER, OF_ONE_STRANGER];
+            assert!(share(&of_one) < limits.of_one, "{wanted}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::Api;
 use super::error::ApiError;
 use super::extract::{Asker, JsonText, Path, Query};
+use super::permits::Held;
 use super::show;
 use crate::access::Caller;
 use crate::audit::Deed;
@@ -28,11 +29,13 @@ use millwork_manifest::{Manifest, ManifestError, ManifestId, ObjectUri, RunState
 pub(super) async fn submit_manifest(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
+    Extension(held): Extension<Held>,
     Asker(who): Asker,
     Query(query): Query<SubmitQuery>,
     JsonText(body): JsonText<{ MAX_MANIFEST_BYTES as usize }>,
 ) -> Result<(StatusCode, Json<Run>), ApiError> {
-    let (manifest, uri) = manifest_in(&body, &api, &caller).await?;
+    // Held until the answer, since the manifest is in memory until then.
+    let (manifest, uri, _held) = manifest_in(&body, &api, &caller, held).await?;
     let (service, id) = (api.service.clone(), manifest.id.clone());
     let known = service.store().run_head(&id).await?;
     let deed = Deed {
@@ -66,8 +69,13 @@ async fn submit(
     Ok((again.unwrap_or(run), was_again))
 }
 
-/// Reads the manifest in a body, or fetches the one that it names. Also returns its address.
-async fn manifest_in(body: &[u8], api: &Api, caller: &Caller) -> Result<(Manifest, String), ApiError> {
+/// Reads the manifest in a body, or fetches the one that it names. Also returns its address, and the permit for its size.
+async fn manifest_in(
+    body: &[u8],
+    api: &Api,
+    caller: &Caller,
+    held: Held,
+) -> Result<(Manifest, String, Held), ApiError> {
     let bad = |e: &dyn std::fmt::Display| ApiError::new(ErrorCode::BadManifest, e);
     let json =
         |e: serde_json::Error| ApiError::new(if e.is_data() { ErrorCode::BadManifest } else { ErrorCode::BadJson }, e);
@@ -76,14 +84,14 @@ async fn manifest_in(body: &[u8], api: &Api, caller: &Caller) -> Result<(Manifes
         // Refused by its name alone, before anything is accessed.
         let places = &api.service.places().manifests;
         places.admit(&uri).map_err(ReadError::from)?;
-        let _permit = api.bounds.bodies.take(caller).await?;
+        let held = held.or_take(&api.bounds.bodies, caller).await?;
         let manifest = read_manifest(api.service.storage(), &uri, places).await;
         let manifest = manifest.map_err(|error| refusal(&uri, error))?;
-        return Ok((manifest, uri.to_string()));
+        return Ok((manifest, uri.to_string(), held));
     }
     let manifest = Manifest::parse("inline", body, Utc::now()).map_err(|e| bad(&e))?;
     let uri = format!("inline:{}", manifest.id);
-    Ok((manifest, uri))
+    Ok((manifest, uri, held))
 }
 
 /// Error for a manifest that cannot be read. The same whether or not there is a file at the place, so that callers
@@ -115,11 +123,16 @@ fn refusal(uri: &ObjectUri, error: ReadError) -> ApiError {
 ))]
 pub(super) async fn get_manifest(
     State(api): State<Api>,
+    Extension(held): Extension<Held>,
     Path(id): Path<ManifestId>,
 ) -> Result<impl IntoResponse, ApiError> {
     let manifest = api.manifest(&id).await?;
     // Takes seconds for 100,000 files.
-    let made = tokio::task::spawn_blocking(move || manifest.to_json());
+    let made = tokio::task::spawn_blocking(move || {
+        // Held until the work is over, even if the client has gone.
+        let _held = held;
+        manifest.to_json()
+    });
     let document = made.await.map_err(|error| ApiError::new(ErrorCode::Bug, error))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], document))
 }

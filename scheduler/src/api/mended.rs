@@ -17,6 +17,7 @@ use axum::http::StatusCode;
 use millwork_api::{ErrorBody, ErrorCode, MendedLines, PutBack, RunQuery};
 use millwork_manifest::{DatePrefix, Manifest, ManifestId};
 use millwork_tracking::Run;
+use std::sync::Arc;
 
 /// Limit of the earlier manifests of mended lines that an answer names.
 const MAX_EARLIER: usize = 20;
@@ -59,13 +60,15 @@ pub(crate) async fn put_back(
     if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON_CHARS) {
         return Err(ApiError::new(ErrorCode::BadBody, format!("a reason has at most {MAX_REASON_CHARS} characters")));
     }
-    let permit = api.heavy(caller).await?;
+    let permit = Arc::new(api.heavy(caller).await?);
+    let of_judging = permit.clone();
     let run = known(api, id).await?;
     let rejected = RunResult::of(&run)?.filter(|result| result.rejected_lines.is_some()).map(|result| result.rejected);
     let rejected = rejected.ok_or_else(|| PutBackError::NoneRejected { id: id.clone() })?;
     let of = api.manifest(id).await?;
     let judged = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+        // Held until the work is over, even if the client has gone.
+        let _permit = of_judging;
         Mended::judge(&asked.lines)
     });
     let mended = judged.await.map_err(|error| ApiError::new(ErrorCode::Bug, error))??;

@@ -88,7 +88,6 @@ use axum::response::Response;
 use axum::{Extension, Router};
 use event_log::EventLog;
 use health::Health;
-use limits::Awaited;
 use millwork_api::{ErrorCode, Prices};
 use millwork_manifest::DatePrefix;
 use millwork_process::Metrics;
@@ -133,7 +132,14 @@ impl Api {
     ) -> anyhow::Result<Self> {
         let metrics = metrics::install(service.certificates().clone())?;
         let numbers = Arc::new(Numbers::new(service.clone()));
-        let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone(), presence));
+        let (counting, stopped) = (numbers.clone().keep_current(metrics.clone(), presence), stop.clone());
+        // Ends with the server, so that no heartbeat follows the removal of the last one.
+        let counting = tokio::spawn(async move {
+            tokio::select! {
+                () = counting => {}
+                () = stopped.cancelled() => {}
+            }
+        });
         tokio::spawn(watch::look_often(service.clone()));
         let api = Self {
             health: Health::new(service.clone(), pulse, counting.abort_handle()),
@@ -181,7 +187,7 @@ pub(crate) fn router(
     let limited = |places| middleware::from_fn_with_state(places, limits::limit_requests);
     let pages = open
         .layer(limited(places.of_strangers()))
-        .layer(middleware::from_fn_with_state(Awaited::default(), limits::receive_body_of_stranger))
+        .layer(middleware::from_fn_with_state(places.clone(), limits::receive_body_of_stranger))
         .merge(closed.layer(limited(places.clone())));
     let bounded = middleware::from_fn_with_state(bounds, permits::bound_memory);
     let asked = timed

@@ -64,6 +64,8 @@ pub(super) struct Numbers {
     asked: AtomicBool,
     runs_pace: Pace,
     files_pace: Pace,
+    /// Start of the count of files that is going on.
+    counting_files: Mutex<Option<Instant>>,
     /// Wakes the updates before their next turn.
     wake: Notify,
     /// Changes after each count.
@@ -82,6 +84,7 @@ impl Numbers {
             asked: true.into(),
             runs_pace,
             files_pace,
+            counting_files: Mutex::default(),
             wake: Notify::new(),
             updates: watch::Sender::new(()),
         }
@@ -117,7 +120,9 @@ impl Numbers {
         let is_old = |at: Option<DateTime<Utc>>| at.is_none_or(|at| Utc::now() - at > OLD);
         let runs = is_old(known.runs.as_ref().map(|counted| counted.at)) && self.runs_pace.is_due();
         let files = is_old(known.files.as_ref().map(|counted| counted.at)) && self.files_pace.is_due();
-        runs || files
+        // A count that has taken longer than answers wait is not waited for again.
+        let counting = *self.counting_files.lock().unwrap_or_else(PoisonError::into_inner);
+        runs || files && counting.is_none_or(|since| since.elapsed() < FRESH_TIME)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -175,21 +180,28 @@ impl Numbers {
     async fn count_runs(&self) {
         let began = Instant::now();
         match sizes::count_runs(&**self.service.store()).await {
-            Ok(values) => self.lock().runs = Some(Counted { at: Utc::now(), values }),
-            Err(error) => tracing::warn!(%error, "cannot count the runs; trying again"),
+            Ok(values) => {
+                self.lock().runs = Some(Counted { at: Utc::now(), values });
+                self.runs_pace.counted(began.elapsed());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot count the runs; trying again");
+                self.runs_pace.counted(began.elapsed().max(INTERVAL));
+            }
         }
         self.updates.send_replace(());
-        self.runs_pace.counted(began.elapsed());
     }
 
     async fn count_files(self: Arc<Self>) {
         let began = Instant::now();
+        *self.counting_files.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
         match self.service.store().date_totals(None, None).await.map(|dates| sums(&dates).into_iter().collect()) {
             Ok(values) => self.lock().files = Some(Counted { at: Utc::now(), values }),
             Err(error) => tracing::warn!(%error, "cannot count the files; trying again"),
         }
-        self.updates.send_replace(());
+        *self.counting_files.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.files_pace.counted(began.elapsed());
+        self.updates.send_replace(());
     }
 
     /// Reads the leader's measured capacity, and the arrivals of the last hour.

@@ -30,8 +30,6 @@ const LARGE_RUN_FILES: u64 = 10_000;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Beginnings of the routes about one run.
 const OF_RUNS: [&str; 3] = ["/api/v1/runs/{id}", "/api/v1/manifests/{id}", "/ui/runs/{id}"];
-/// Routes whose handlers take a permit for changes to any run.
-const OF_MENDED: [&str; 2] = ["/api/v1/runs/{id}/mended", "/ui/runs/{id}/mend"];
 
 /// Permits for expensive requests, of which a token has half at most: its further requests wait for its own, and those of
 /// other tokens find a permit.
@@ -74,6 +72,20 @@ impl Bounds {
 pub(crate) struct Permit {
     _of_token: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
+}
+
+/// Permit of a request, if it has one; in its extensions. Work that goes on after the client has gone keeps a clone.
+#[derive(Clone)]
+pub(crate) struct Held(Option<Arc<Permit>>);
+
+impl Held {
+    /// The permit of the request, or else a new one.
+    pub(super) async fn or_take(self, permits: &Permits, caller: &Caller) -> Result<Self, ApiError> {
+        match self.0 {
+            Some(_) => Ok(self),
+            None => Ok(Self(Some(Arc::new(permits.take(caller).await?)))),
+        }
+    }
 }
 
 impl Permits {
@@ -133,11 +145,11 @@ impl Load {
     /// Load of a request; `None` if it is small.
     fn of(request: &Request, parameters: &RawPathParams) -> Option<Self> {
         let route = request.extensions().get::<MatchedPath>()?.as_str();
-        let is_change = request.method() == Method::POST;
-        if is_change && has_large_body(request) {
+        if request.method() == Method::POST && has_large_body(request) {
             return Some(Self::Body);
         }
-        if is_change && OF_MENDED.contains(&route) || !OF_RUNS.iter().any(|beginning| route.starts_with(beginning)) {
+        // Changes read no documents, but for mended lines, whose handlers take a permit for any run.
+        if !request.method().is_safe() || !OF_RUNS.iter().any(|beginning| route.starts_with(beginning)) {
             return None;
         }
         // Decoded, as handlers see it.
@@ -151,7 +163,7 @@ impl Load {
 pub(crate) async fn bound_memory(
     State(bounds): State<Bounds>,
     parameters: Result<RawPathParams, RawPathParamsRejection>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let caller = request.extensions().get::<Caller>().cloned();
@@ -161,12 +173,16 @@ pub(crate) async fn bound_memory(
         _ => Ok(None),
     };
     match permit {
-        Ok(permit) => hold(next.run(request).await, permit),
+        Ok(permit) => {
+            let held = Held(permit.map(Arc::new));
+            request.extensions_mut().insert(held.clone());
+            hold(next.run(request).await, held)
+        }
         Err(error) => error.into_response(),
     }
 }
 
-/// Tells whether a body can be large: by its announced length, or because it has none.
+/// Tells whether a body can be large: by its announced length, or because no length is announced.
 fn has_large_body(request: &Request) -> bool {
     let headers = request.headers();
     match headers.get(header::CONTENT_LENGTH) {

@@ -68,7 +68,11 @@ impl Shown {
 /// Command for a shell, with those options that have a value.
 pub(super) fn command(words: &str, options: &[(&str, Option<&str>)]) -> String {
     let given = options.iter().filter_map(|(option, value)| Some((option, value.filter(|value| !value.is_empty())?)));
-    given.fold(words.to_owned(), |command, (option, value)| format!("{command} {option} {}", shell_word(value)))
+    given.fold(words.to_owned(), |command, (option, value)| {
+        // A value that looks like an option must not be taken for one.
+        let mark = if value.starts_with('-') { '=' } else { ' ' };
+        format!("{command} {option}{mark}{}", shell_word(value))
+    })
 }
 
 impl FromRequestParts<Api> for Asked {
