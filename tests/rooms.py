@@ -86,7 +86,8 @@ class Crate:
     def arrows(self, place):
         """Arrows between the rooms of a module, with a line that has each."""
         names, exported = self.rooms(place)
-        depth, found = len(place), {}
+        depth = len(place)
+        found: dict[tuple[str, str], str] = {}
         for module, path in self.modules.items():
             if module[:depth] != place or len(module) == depth or module[depth] not in names:
                 continue
