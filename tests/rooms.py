@@ -67,7 +67,8 @@ class Crate:
         folders = {path: path.parent if path.stem in ("mod", "lib", "main") else path.with_suffix("") for path in files}
         tests = {folders[path] / name for path in files for name in TESTS.findall(path.read_text())}
         self.modules = {}
-        for path in files:
+        # A library's root has the rooms; a program beside it is made of them.
+        for path in reversed(files):
             if not tests.intersection((path.with_suffix(""), *path.parents)):
                 self.modules[folders[path].relative_to(source).parts] = path
 
