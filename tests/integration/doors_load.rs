@@ -14,6 +14,15 @@ const MANY: usize = 2000;
 /// Time within which a health check is answered.
 const PROMPT: Duration = Duration::from_millis(100);
 
+/// Beginning of a sign-in.
+const SIGN_IN: &str = "POST /ui/sign-in HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: same-origin\r\n\
+                       content-type: application/x-www-form-urlencoded\r\n";
+
+/// A sign-in of whose body only the first byte comes.
+fn half_sign_in() -> String {
+    format!("{SIGN_IN}content-length: 100\r\n\r\nt")
+}
+
 fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -100,11 +109,9 @@ fn half_sign_ins_keep_out_nobody_who_shows_a_token() {
     let place = Place::new();
     let cluster = Cluster::start(&place, "out", 0, &[]);
     let port = cluster.http_port();
-    let head = "POST /ui/sign-in HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: same-origin\r\n\
-                content-type: application/x-www-form-urlencoded\r\ncontent-length: 100\r\n\r\nt";
     let begin = || {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(half_sign_in().as_bytes()).unwrap();
         stream
     };
     for _ in 0..3 {
@@ -145,11 +152,9 @@ fn half_sign_ins_keep_nobody_from_signing_in() {
     let place = Place::new();
     let cluster = Cluster::start(&place, "out", 0, &[]);
     let port = cluster.http_port();
-    let head = "POST /ui/sign-in HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: same-origin\r\n\
-                content-type: application/x-www-form-urlencoded\r\n";
     let begin = |last: u8| {
         let mut stream = connect_from(last, port);
-        stream.write_all(format!("{head}content-length: 100\r\n\r\nt").as_bytes()).unwrap();
+        stream.write_all(half_sign_in().as_bytes()).unwrap();
         stream
     };
     let half: Vec<_> = [2, 3].into_iter().flat_map(|last| (0..32).map(move |_| last)).map(begin).collect();
@@ -158,12 +163,12 @@ fn half_sign_ins_keep_nobody_from_signing_in() {
     assert!(waiting.read(&mut [0]).is_err(), "half-sent ones are still waited for");
     let token = std::fs::read_to_string(place.token_file(port)).unwrap();
     let form = format!("token={token}");
-    let answer = ask_on(&mut connect_from(4, port), &format!("{head}content-length: {}\r\n\r\n{form}", form.len()));
+    let answer = ask_on(&mut connect_from(4, port), &format!("{SIGN_IN}content-length: {}\r\n\r\n{form}", form.len()));
     assert!(answer.starts_with("HTTP/1.1 303") && answer.contains("set-cookie: "), "{answer}");
     let page = ask_on(&mut connect_from(4, port), "GET /ui/sign-in HTTP/1.1\r\nhost: localhost\r\n\r\n");
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
     let long = "a".repeat(9 << 10);
-    let refused = ask_on(&mut connect_from(4, port), &format!("{head}content-length: {}\r\n\r\n{long}", long.len()));
+    let refused = ask_on(&mut connect_from(4, port), &format!("{SIGN_IN}content-length: {}\r\n\r\n{long}", long.len()));
     assert!(refused.starts_with("HTTP/1.1 413") && refused.contains("8192 bytes"), "{refused}");
     drop(half);
 }

@@ -150,6 +150,21 @@ async fn what_is_stuck_is_put_back_as_its_run_prescribes() {
     assert!(healthy[0].after.is_none() && healthy[0].why.contains("goes on"), "{healthy:?}");
 }
 
+/// The files of a result that cannot be read may have been converted: none becomes pending, and none of its outputs nobody's.
+#[tokio::test]
+async fn a_result_that_cannot_be_read_is_named_and_takes_no_file_for_unconverted() {
+    let world = sound().await;
+    world.sql("UPDATE files SET status = 'processing', manifest_id = NULL WHERE uri LIKE '%-a.ndjson'");
+    let plan =
+        async || operations(&world).plan_reset(&stuck(vec![world.uri("a")]), world.now + Duration::hours(3)).await;
+    let readable = plan().await.unwrap();
+    let after = readable[0].after.as_ref().unwrap_or_else(|| panic!("{readable:?}"));
+    assert_eq!(after.state, FileState::Completed, "{readable:?}");
+    world.sql("UPDATE commits SET result = '{\"rows\": \"many\"}' WHERE manifest_id = 'done'");
+    let error = plan().await.unwrap_err().to_string();
+    assert!(error.contains("result of a run") && error.contains("done: "), "{error}");
+}
+
 #[tokio::test]
 async fn only_changes_that_can_harm_no_row_are_made_and_only_if_nothing_has_changed() {
     let world = sound().await;

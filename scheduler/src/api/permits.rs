@@ -197,9 +197,73 @@ fn has_large_body(request: &Request) -> bool {
 mod tests {
     use super::*;
     use crate::access::Role;
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::{get, post};
+    use tower::ServiceExt;
 
     fn caller(id: &str) -> Caller {
         Caller { id: id.into(), role: Role::Read }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_has_a_permit_takes_no_other_and_its_work_keeps_it() {
+        let (permits, one) = (Permits::new(HEAVY), caller("one"));
+        let held = Held(None).or_take(&permits, &one).await.ok().unwrap();
+        let of_work = held.clone().or_take(&permits, &one).await.ok().unwrap();
+        drop(held);
+        assert!(timeout(Duration::from_millis(50), permits.take(&one)).await.is_err(), "the work goes on");
+        drop(of_work);
+        assert!(permits.take(&one).await.is_ok());
+    }
+
+    /// Load of a request, as the middleware of a route finds it.
+    async fn load_of(method: Method, path: &str, length: Option<&str>) -> String {
+        async fn tell(parameters: Result<RawPathParams, RawPathParamsRejection>, request: Request, _: Next) -> String {
+            match parameters.ok().and_then(|parameters| Load::of(&request, &parameters)) {
+                Some(Load::Run(id)) => format!("run {id}"),
+                Some(Load::Body) => "body".to_owned(),
+                None => "none".to_owned(),
+            }
+        }
+        async fn nothing() {}
+        let routes = Router::new()
+            .route("/api/v1/manifests", post(nothing))
+            .route("/api/v1/manifests/{id}", get(nothing))
+            .route("/api/v1/runs/{id}/files", get(nothing))
+            .route("/api/v1/runs/{id}/cancel", post(nothing))
+            .route("/api/v1/plans/{id}", get(nothing))
+            .route("/ui/runs/{id}/{tab}", get(nothing))
+            .layer(axum::middleware::from_fn(tell));
+        let mut request = Request::builder().method(method).uri(path);
+        request = match length {
+            Some("chunked") => request.header(header::TRANSFER_ENCODING, "chunked"),
+            Some(length) => request.header(header::CONTENT_LENGTH, length),
+            None => request,
+        };
+        let answer = routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 10).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn reads_of_runs_and_large_bodies_are_found_however_they_are_written() {
+        for path in
+            ["/api/v1/runs/m1/files", "/api/v1/runs/m%31/files?limit=1", "/api/v1/manifests/%6d1", "/ui/runs/m1/plan"]
+        {
+            assert_eq!(load_of(Method::GET, path, None).await, "run m1", "{path}");
+        }
+        assert_eq!(load_of(Method::GET, "/api/v1/plans/m1", None).await, "none");
+        assert_eq!(load_of(Method::POST, "/api/v1/runs/m1/cancel", Some("2")).await, "none");
+        for (length, load) in [
+            (Some("1048576"), "none"),
+            (Some("1048577"), "body"),
+            (Some("x"), "body"),
+            (Some("chunked"), "body"),
+            (None, "none"),
+        ] {
+            assert_eq!(load_of(Method::POST, "/api/v1/manifests", length).await, load, "{length:?}");
+        }
     }
 
     #[tokio::test]

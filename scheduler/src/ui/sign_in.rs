@@ -5,7 +5,7 @@ use super::forms::{self, Form};
 use crate::access::{Begun, Below, Sessions};
 use crate::api::{Access, ApiError, link_path, peer};
 use axum::Json;
-use axum::extract::{Extension, Query, Request};
+use axum::extract::{Extension, FromRequest, Query, Request};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use chrono::Utc;
@@ -32,15 +32,10 @@ pub(super) async fn get_sign_in(
     show(&access, &headers, forms::back(query.get("back").map(String::as_str)), None, StatusCode::OK)
 }
 
-/// Limit of the sign-in form, in bytes: a token and a path to return to.
-const MAX_SIGN_IN_BYTES: usize = 8 << 10;
-/// Time limit for receiving that form: short, since the sender is not authenticated.
-const SIGN_IN_TIME: std::time::Duration = std::time::Duration::from_secs(3);
-
-/// Checks a token, and starts a session.
+/// Checks a token, and starts a session. The body is there already, within the limits for strangers.
 pub(super) async fn post_sign_in(Extension(access): Extension<Access>, request: Request) -> Response {
     let (address, headers) = (peer(&request), request.headers().clone());
-    let form = match Form::read(request, MAX_SIGN_IN_BYTES, SIGN_IN_TIME).await {
+    let form = match Form::from_request(request, &()).await {
         Ok(form) => form,
         Err(error) => return error.into_response(),
     };
