@@ -157,10 +157,16 @@ fn half_sign_ins_keep_nobody_from_signing_in() {
         stream.write_all(half_sign_in().as_bytes()).unwrap();
         stream
     };
-    let half: Vec<_> = [2, 3].into_iter().flat_map(|last| (0..32).map(move |_| last)).map(begin).collect();
-    let mut waiting = half.last().unwrap();
-    waiting.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-    assert!(waiting.read(&mut [0]).is_err(), "half-sent ones are still waited for");
+    let is_waited_for = |mut stream: &TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        stream.read(&mut [0]).is_err()
+    };
+    let mut half = Vec::new();
+    // Again on a machine that takes longer to send them than they are waited for.
+    wait_until("half-sent ones are waited for", || {
+        half = [2, 3].into_iter().flat_map(|last| (0..32).map(move |_| last)).map(begin).collect();
+        half.iter().any(is_waited_for)
+    });
     let token = std::fs::read_to_string(place.token_file(port)).unwrap();
     let form = format!("token={token}");
     let answer = ask_on(&mut connect_from(4, port), &format!("{SIGN_IN}content-length: {}\r\n\r\n{form}", form.len()));
